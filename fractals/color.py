@@ -1,0 +1,204 @@
+"""Palettes and grounds, drawn in OKLab so that equal steps look equal.
+
+A palette is a list of OKLab points [L, a, b]; a ground is a few such colours and a shape.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fractals.draws import chance, integer, pick, shuffled, uniform, weighted
+from fractals.elementary import PI, cosine, power, sine
+
+__all__ = [
+    "GROUND_SHAPES",
+    "GROUND_SIZE",
+    "draw_ground",
+    "draw_palette",
+    "ground_picture",
+    "oklab_to_srgb",
+    "palette_table",
+]
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+
+GROUND_SIZE = 64
+GROUND_SHAPES = ("flat", "linear", "radial", "bands", "rings")
+_ENCODE_STEPS = 512
+
+
+@lru_cache(maxsize=1)
+def _encode_table() -> F64:
+    # sRGB's transfer function over the square root of linear light, where it is nearly straight
+    values = []
+    for k in range(_ENCODE_STEPS + 2):
+        linear = (k / _ENCODE_STEPS) * (k / _ENCODE_STEPS)
+        if linear <= 0.0031308:
+            values.append(12.92 * linear)
+        else:
+            values.append(1.055 * power(linear, 1.0 / 2.4) - 0.055)
+    return np.array(values)
+
+
+def _linear_rgb(lab: F64) -> F64:
+    lightness, a, b = lab[..., 0], lab[..., 1], lab[..., 2]
+    u = lightness + 0.3963377774 * a + 0.2158037573 * b
+    v = lightness - 0.1055613458 * a - 0.0638541728 * b
+    w = lightness - 0.0894841775 * a - 1.2914855480 * b
+    u, v, w = u * u * u, v * v * v, w * w * w
+    return np.stack(
+        [
+            4.0767416621 * u - 3.3077115913 * v + 0.2309699292 * w,
+            -1.2684380046 * u + 2.6097574011 * v - 0.3413193965 * w,
+            -0.0041960863 * u - 0.7034186147 * v + 1.7076147010 * w,
+        ],
+        axis=-1,
+    )
+
+
+def oklab_to_srgb(lab: F64) -> F64:
+    """OKLab to sRGB, colours outside the gamut held to its faces.
+
+    lab      (..., 3) float64: L in [0, 1], a, b
+    returns  (..., 3) float64 in [0, 1], error below 1e-4
+    source   Ottosson (2020), A perceptual color space for image processing; IEC 61966-2-1
+    """
+    linear = np.minimum(np.maximum(_linear_rgb(lab), 0.0), 1.0)
+    position = np.sqrt(linear) * _ENCODE_STEPS
+    low = position.astype(np.int64)
+    table = _encode_table()
+    values = table[low] + (position - low) * (table[low + 1] - table[low])
+    return np.minimum(np.maximum(values, 0.0), 1.0)
+
+
+def _inside_gamut(lightness: float, a: float, b: float) -> bool:
+    u = lightness + 0.3963377774 * a + 0.2158037573 * b
+    v = lightness - 0.1055613458 * a - 0.0638541728 * b
+    w = lightness - 0.0894841775 * a - 1.2914855480 * b
+    u, v, w = u * u * u, v * v * v, w * w * w
+    red = 4.0767416621 * u - 3.3077115913 * v + 0.2309699292 * w
+    green = -1.2684380046 * u + 2.6097574011 * v - 0.3413193965 * w
+    blue = -0.0041960863 * u - 0.7034186147 * v + 1.7076147010 * w
+    return min(red, green, blue) >= 0.0 and max(red, green, blue) <= 1.0
+
+
+def oklch_point(lightness: float, saturation: float, hue: float) -> list[float]:
+    """[L, a, b] at a share of the largest chroma that sRGB can show there.
+
+    lightness   0..1
+    saturation  0..1 of the largest chroma in the gamut
+    hue         turns, any number
+    """
+    angle = 2.0 * PI * hue
+    ca, sa = cosine(angle), sine(angle)
+    low, high = 0.0, 0.4
+    for _ in range(9):
+        middle = 0.5 * (low + high)
+        if _inside_gamut(lightness, middle * ca, middle * sa):
+            low = middle
+        else:
+            high = middle
+    chroma = low * saturation
+    return [round(lightness, 4), round(chroma * ca, 4), round(chroma * sa, 4)]
+
+
+def draw_palette(rng: np.random.Generator, hue: float) -> list[list[float]]:
+    """Four to seven OKLab colours, light and dark in turn, so that the palette alone has contrast.
+
+    hue      in turns, where the palette starts
+    returns  [[L, a, b], ...]
+    """
+    count = integer(rng, 4, 7)
+    scheme = weighted(rng, [("wheel", 0.45), ("opposites", 0.25), ("triad", 0.3)])
+    if scheme == "wheel":
+        span = uniform(rng, 0.35, 1.0) * pick(rng, (1.0, -1.0))
+        hues = [hue + span * k / (count - 1) for k in range(count)]
+    elif scheme == "opposites":
+        hues = [hue + 0.5 * (k % 2) + uniform(rng, -0.09, 0.09) for k in range(count)]
+    else:
+        hues = [hue + (k % 3) / 3.0 + uniform(rng, -0.06, 0.06) for k in range(count)]
+    if chance(rng, 0.3):
+        hues = shuffled(rng, hues)
+    dark_first = chance(rng, 0.5)
+    points = []
+    for k in range(count):
+        dark = (k % 2 == 0) == dark_first
+        lightness = uniform(rng, 0.3, 0.55) if dark else uniform(rng, 0.66, 0.92)
+        points.append(oklch_point(lightness, uniform(rng, 0.75, 1.0), hues[k]))
+    return points
+
+
+def palette_table(points: list[list[float]], entries: int) -> F32:
+    """A palette as a table of colours.
+
+    points   n OKLab colours, evenly spaced from 0 to 1, joined by smooth steps
+    entries  length of the table, >= 2
+    returns  (entries, 3) float32 sRGB in [0, 1]
+    """
+    lab = np.array(points, np.float64)
+    position = np.arange(entries) * (len(points) - 1) / (entries - 1)
+    low = np.minimum(position.astype(np.int64), len(points) - 2)
+    t = position - low
+    # smooth steps stay near the drawn colours and pass the greys between opposite hues quickly
+    t = t * t * (3.0 - 2.0 * t)
+    mixed = lab[low] + t[:, None] * (lab[low + 1] - lab[low])
+    return oklab_to_srgb(mixed).astype(np.float32)
+
+
+def draw_ground(rng: np.random.Generator, hue: float) -> dict[str, Any]:
+    """What lies behind the layers: a shape and two or three OKLab colours.
+
+    hue      in turns, a hue of the main layer: the ground takes another
+    returns  {"shape", "colors", "angle" in turns, "center": [x, y] in [0, 1], "repeats"}
+    """
+    shape = weighted(
+        rng, [("flat", 0.12), ("linear", 0.34), ("radial", 0.3), ("bands", 0.12), ("rings", 0.12)]
+    )
+    base = hue + pick(rng, (0.5, 0.33, -0.33, 0.42, 0.1))
+    if shape == "flat":
+        levels = [uniform(rng, 0.0, 0.22)]
+    else:
+        levels = [uniform(rng, 0.05, 0.25), uniform(rng, 0.3, 0.75)]
+        if chance(rng, 0.4):
+            levels.append(uniform(rng, 0.1, 0.85))
+        levels = shuffled(rng, levels)
+    colors = [
+        oklch_point(level, uniform(rng, 0.6, 1.0), base + uniform(rng, -0.14, 0.14))
+        for level in levels
+    ]
+    return {
+        "shape": shape,
+        "colors": colors,
+        "angle": uniform(rng, 0.0, 1.0),
+        "center": [uniform(rng, 0.1, 0.9), uniform(rng, 0.1, 0.9)],
+        "repeats": uniform(rng, 1.5, 4.0),
+    }
+
+
+def ground_picture(ground: dict[str, Any]) -> F32:
+    """The ground at its own small size; it is enlarged to the picture's.
+
+    returns  (64, 64, 3) float32 sRGB in [0, 1]
+    """
+    axis = (np.arange(GROUND_SIZE) + 0.5) / GROUND_SIZE
+    x = axis[None, :] - ground["center"][0]
+    y = axis[:, None] - ground["center"][1]
+    angle = 2.0 * PI * ground["angle"]
+    if ground["shape"] in ("linear", "bands"):
+        t = 0.5 + 0.8 * (cosine(angle) * x + sine(angle) * y)
+    else:
+        t = np.sqrt(x * x + y * y) * 1.3
+    t = np.minimum(np.maximum(t, 0.0), 1.0)
+    if ground["shape"] in ("bands", "rings"):
+        wave = t * ground["repeats"]
+        wave = wave - np.floor(wave)
+        t = 1.0 - abs(2.0 * wave - 1.0)
+    colors = [*ground["colors"], ground["colors"][-1]][: max(2, len(ground["colors"]))]
+    table = palette_table(colors, 257)
+    picture: F32 = table[(t * 256.0 + 0.5).astype(np.int64)]
+    return picture

@@ -1,0 +1,384 @@
+"""From a generator's state to a picture: draw a recipe, check it, render it.
+
+The recipe says everything; rendering draws nothing. So a picture can be rendered again from its
+recipe, at any size, and two pictures of one recipe at different sizes look the same.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fractals import color, flame, ifs, kernels, quality
+from fractals.config import FractalConfig, check_points, check_size
+from fractals.draws import chance, pick, seed_number, uniform, weighted
+from fractals.elementary import PI, cosine, sine
+from fractals.errors import FractalError
+
+__all__ = ["RECIPE_VERSION", "Fractal", "generate_fractal", "render_recipe", "warm_up"]
+
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+
+RECIPE_VERSION = 1
+
+# Pictures smaller than this are rendered at a multiple of their side and box-filtered: a 32 px
+# picture is then the large one shrunk, not a handful of coarse cells.
+MIN_RENDER_SIZE = 128
+TONE_GRID = 128  # exposure is measured on this grid, so that it does not depend on the size
+STRETCH_GRID = 64  # and the range of each channel on this one
+PALETTE_ENTRIES = 2048
+TRACE_POINTS = 8192
+TRACE_GRID = 32
+MAX_GENOMES = 200  # genomes tried for one layer before the least bad is taken
+MAX_PICTURES = 24  # whole pictures tried before the least bad is taken
+
+
+@dataclass(frozen=True, slots=True)
+class Fractal:
+    """A picture, what made it, and how many candidates were thrown away on the way."""
+
+    pixels: U8  # (size, size, 3) sRGB
+    recipe: dict[str, Any]  # JSON-able
+    rejected: int
+
+
+# ---------------------------------------------------------------- framing and search
+
+
+def _frame_matrix(frame: dict[str, Any], size: int) -> F64:
+    # map coordinates to pixels: centre to the middle, width to the side, turned by angle
+    angle = 2.0 * PI * frame["angle"]
+    scale = size / frame["width"]
+    c, s = cosine(angle) * scale, sine(angle) * scale
+    x, y = frame["center"]
+    half = 0.5 * size
+    return np.array([c, s, half - c * x - s * y, -s, c, half + s * x - c * y])
+
+
+def _trace(layer: dict[str, Any]) -> F32:
+    trace = np.empty((TRACE_POINTS, 3), np.float32)
+    seed = np.uint64(layer["sampling_seed"])
+    if layer["kind"] == "affine":
+        maps, colors, table = ifs.pack_ifs(layer, np.array([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]))
+        kernels.affine_orbit(maps, colors, table, seed, trace)
+    else:
+        work, cells = _flame_scratch(512)
+        kernels.iterate_flame(
+            *flame.pack_flame(layer),
+            np.zeros(6, np.float32),
+            seed,
+            TRACE_POINTS,
+            1,
+            work,
+            cells,
+            np.zeros(2, np.uint64),
+            trace,
+        )
+    return trace
+
+
+def _flame_scratch(together: int) -> tuple[F32, NDArray[np.int32]]:
+    return np.zeros((10, together), np.float32), np.zeros(together, np.int32)
+
+
+def _draw_frame(rng: np.random.Generator, kept: F32) -> dict[str, Any]:
+    # a window about the bulk of the points; most are closer than the bulk, about a point of it
+    xs, ys = np.sort(kept[:, 0]), np.sort(kept[:, 1])
+    low, high = len(xs) * 3 // 100, len(xs) * 97 // 100
+    left, right, top, bottom = (float(v) for v in (xs[low], xs[high], ys[low], ys[high]))
+    extent = math.sqrt(max(right - left, 1e-4) * max(bottom - top, 1e-4))
+    zoom = uniform(rng, 0.45, 1.05)
+    point = kept[int(rng.integers(0, len(kept)))]
+    # the closer the frame, the nearer to the point it is centred
+    pull = min(1.0, max(0.0, 1.15 - zoom))
+    x = 0.5 * (left + right)
+    y = 0.5 * (top + bottom)
+    x += pull * (min(max(float(point[0]), left), right) - x)
+    y += pull * (min(max(float(point[1]), top), bottom) - y)
+    return {
+        "center": [round(x, 6), round(y, 6)],
+        "width": max(round(extent * zoom, 6), 1e-4),
+        "angle": uniform(rng, 0.0, 1.0),
+    }
+
+
+def _framed(rng: np.random.Generator, layer: dict[str, Any]) -> quality.TraceCheck | None:
+    # puts the best of a few frames into the layer; None if there is nothing to frame
+    trace = _trace(layer)
+    kept = trace[trace[:, 2] >= 0.0]
+    if len(kept) < TRACE_POINTS * 9 // 10:
+        return None
+    best = None
+    symmetric = layer["symmetry"]["order"] > 1 and chance(rng, 0.6)
+    for _ in range(3):
+        frame = _draw_frame(rng, kept)
+        if symmetric and layer["final"] is None:
+            frame["center"] = [0.0, 0.0]  # show the symmetry whole
+            frame["width"] = max(frame["width"], 1e-4)
+        histogram = np.zeros(TRACE_GRID * TRACE_GRID + 1, np.uint64)
+        matrix = _frame_matrix(frame, TRACE_GRID).astype(np.float32)
+        kernels.bin_trace(trace, matrix, TRACE_GRID, histogram)
+        check = quality.check_trace(histogram)
+        if best is None or (best.dud, -best.entropy) > (check.dud, -check.entropy):
+            best = check
+            layer["frame"] = frame
+    return best
+
+
+def _draw_layer(rng: np.random.Generator, kind: str) -> tuple[dict[str, Any], int]:
+    # a layer's genome and frame, and how many genomes were rejected before it
+    best: tuple[float, dict[str, Any]] | None = None
+    for tried in range(MAX_GENOMES):
+        genome = ifs.draw_ifs(rng) if kind == "affine" else flame.draw_flame(rng)
+        layer = {"kind": kind, **genome, "sampling_seed": seed_number(rng)}
+        check = _framed(rng, layer)
+        if check is None:
+            continue
+        if not check.dud:
+            return layer, tried
+        if best is None or check.entropy > best[0]:
+            best = (check.entropy, layer)
+    if best is None:
+        raise FractalError(f"no {kind} genome in {MAX_GENOMES} could be framed: try another seed")
+    return best[1], MAX_GENOMES
+
+
+def _draw_recipe(rng: np.random.Generator, config: FractalConfig) -> tuple[dict[str, Any], int]:
+    kind = config.kind
+    if kind == "mixed":
+        kind = "affine" if chance(rng, 0.25) else "flame"
+    count = weighted(rng, [(1, 0.45), (2, 0.4), (3, 0.15)])
+    hue = uniform(rng, 0.0, 1.0)
+    layers = []
+    rejected = 0
+    for k in range(count):
+        layer, tried = _draw_layer(rng, kind)
+        rejected += tried
+        layer_hue = hue + (0.0 if k == 0 else pick(rng, (0.5, 0.33, -0.33, 0.2)))
+        layer["palette"] = color.draw_palette(rng, layer_hue)
+        layer["equalize"] = uniform(rng, 0.6, 1.0)
+        layer["blend"] = "over" if k == 0 else pick(rng, ("over", "screen"))
+        layer["tone"] = {
+            "solidity": uniform(rng, 1.2, 3.0),
+            "shade": uniform(rng, 0.0, 0.35),
+            "highlight": uniform(rng, 0.0, 1.2),
+            "opacity": 1.0 if k == 0 else uniform(rng, 0.75, 1.0),
+            "glow": uniform(rng, 0.3, 1.0) if k == 0 and chance(rng, 0.6) else 0.0,
+        }
+        layers.append(layer)
+    recipe = {
+        "version": RECIPE_VERSION,
+        "size": config.size,
+        "points_per_pixel": config.points_per_pixel,
+        "ground": color.draw_ground(rng, hue),
+        "layers": layers,
+    }
+    return recipe, rejected
+
+
+def generate_fractal(config: FractalConfig, rng: np.random.Generator) -> Fractal:
+    """A random fractal that is no dud.
+
+    config   kind, size, points a pixel
+    rng      its state and config fix every byte of the result, on any machine
+    returns  the picture, its recipe, and how many candidates were rejected before it
+    """
+    rejected = 0
+    best: tuple[float, dict[str, Any]] | None = None
+    for _ in range(MAX_PICTURES):
+        recipe, tried = _draw_recipe(rng, config)
+        rejected += tried
+        check = quality.check_picture(_render(recipe, quality.CHECK_SIZE, 6.0))
+        if not check.dud:
+            best = (check.score, recipe)
+            break
+        rejected += 1
+        if best is None or check.score > best[0]:
+            best = (check.score, recipe)
+    assert best is not None  # the loop ran
+    recipe = best[1]
+    return Fractal(_render(recipe, config.size, config.points_per_pixel), recipe, rejected)
+
+
+# ---------------------------------------------------------------- rendering
+
+
+def _histogram_layer(layer: dict[str, Any], side: int, points: int, counts: F32, sums: F32) -> None:
+    # adds the layer's points to counts and sums, both flat, in passes that fit a packed cell
+    histogram = np.zeros(side * side + 1, np.uint64)
+    matrix = _frame_matrix(layer["frame"], side)
+    seed = layer["sampling_seed"]
+    if layer["kind"] == "affine":
+        maps, colors, table = ifs.pack_ifs(layer, matrix)
+    else:
+        packed = flame.pack_flame(layer)
+        together = 512
+        while together < 4096 and together * 64 < points:
+            together *= 2
+        work, cells = _flame_scratch(together)
+        nothing = np.empty((0, 3), np.float32)
+        frame = matrix.astype(np.float32)
+    done = 0
+    passes = 0
+    while done < points:
+        now = min(points - done, kernels.MAX_POINTS_A_PASS - 4096)
+        pass_seed = np.uint64((seed + passes * 0x9E3779B9) % (1 << 63))
+        if layer["kind"] == "affine":
+            kernels.iterate_affine(maps, colors, table, pass_seed, now, side, histogram)
+        else:
+            kernels.iterate_flame(
+                *packed, frame, pass_seed, now, side, work, cells, histogram, nothing
+            )
+        kernels.unpack(histogram, counts, sums)
+        done += now
+        passes += 1
+
+
+def _exposure(coarse: F64) -> tuple[float, float]:
+    # counts of a coarse cell at which the tone starts to show, and at which it is white: the
+    # densities that 8% and 92% of the points lie below, which a few more or fewer points in
+    # nearly empty cells do not move
+    lit = np.sort(coarse[coarse > 0.0])
+    if len(lit) == 0:
+        return 1.0, 2.0
+    running = np.cumsum(lit)  # whole numbers: exact in any order
+    low = float(lit[int(np.searchsorted(running, 0.06 * running[-1]))])
+    white = float(lit[int(np.searchsorted(running, 0.90 * running[-1]))])
+    return low, max(white, 1.5 * low)
+
+
+def _layer_palette(layer: dict[str, Any], coarse: F64, coarse_sums: F64, low: float) -> F32:
+    # the palette over the colour coordinate, spread so that every part of it gets about as much
+    # of the picture: coordinates that no cell has would waste their colours
+    base = color.palette_table(layer["palette"], PALETTE_ENTRIES)
+    lit = coarse > 0.5 * low
+    position = np.minimum(coarse_sums[lit] / np.maximum(coarse[lit], 1e-9), 1.0)
+    top = PALETTE_ENTRIES - 1
+    bins = np.bincount((position * top + 0.5).astype(np.int64), minlength=PALETTE_ENTRIES)
+    ranks = np.cumsum(bins) - bins // 2
+    share = layer["equalize"]
+    even = np.arange(PALETTE_ENTRIES) / top
+    spread = share * (ranks / max(int(bins.sum()), 1)) + (1.0 - share) * even
+    table: F32 = base[np.minimum((spread * top + 0.5).astype(np.int64), top)]
+    return table
+
+
+def _tone(layer: dict[str, Any], low: float, white: float, cells: float) -> F32:
+    # for counts of fine cells, of which `cells` make a coarse one
+    tone = layer["tone"]
+    inverse = cells / low
+    reach = float(_log2(1.0 + white / low))
+    return np.array(
+        [inverse, 1.0 / reach, tone["solidity"], tone["shade"], tone["highlight"], tone["opacity"]],
+        np.float32,
+    )
+
+
+def _log2(x: float) -> float:
+    from fractals.elementary import logarithm
+
+    return logarithm(x) / 0.6931471805599453
+
+
+def _glow(
+    ground: F32, layer: dict[str, Any], coarse: F64, sums: F64, low: float, white: float, table: F32
+) -> None:
+    # the layer's own light spread wide over the ground: fills the gaps with its colours
+    side = color.GROUND_SIZE
+    step = TONE_GRID // side
+    n = coarse.reshape(side, step, side, step).sum(axis=(1, 3)).astype(np.float32)
+    s = sums.reshape(side, step, side, step).sum(axis=(1, 3)).astype(np.float32)
+    for _ in range(6):
+        n2, s2 = np.empty_like(n), np.empty_like(s)
+        kernels.smooth_sparse(n, s, np.float32(3e38), n2, s2)
+        n, s = n2, s2
+    tone = _tone(layer, low, white, 1.0 / (step * step))
+    tone[2:] = 1.3, 0.2, 0.0, layer["tone"]["glow"]
+    kernels.compose(
+        n, s, tone, table, False, np.empty(side, np.float32), np.empty(side, np.int32), ground
+    )
+
+
+def _render(recipe: dict[str, Any], size: int, points_per_pixel: float) -> U8:
+    factor = -(-MIN_RENDER_SIZE // size) if size < MIN_RENDER_SIZE else 1
+    side = size * factor
+    layers = recipe["layers"]
+    points = max(4, int(points_per_pixel * side * side / len(layers)))
+    picture = np.empty((side, side, 3), np.float32)
+    counts = np.empty((side, side), np.float32)
+    sums = np.empty((side, side), np.float32)
+    counts2 = np.empty((side, side), np.float32)
+    sums2 = np.empty((side, side), np.float32)
+    row_tone, row_color = np.empty(side, np.float32), np.empty(side, np.int32)
+    coarse = np.empty((TONE_GRID, TONE_GRID))
+    coarse_sums = np.empty((TONE_GRID, TONE_GRID))
+    ground = color.ground_picture(recipe["ground"])
+    for index, layer in enumerate(layers):
+        counts[:], sums[:] = 0.0, 0.0
+        _histogram_layer(layer, side, points, counts.reshape(-1), sums.reshape(-1))
+        kernels.shrink_sums(counts, coarse)
+        kernels.shrink_sums(sums, coarse_sums)
+        low, white = _exposure(coarse)
+        table = _layer_palette(layer, coarse, coarse_sums, low)
+        if index == 0:
+            if layer["tone"]["glow"] > 0.0:
+                _glow(ground, layer, coarse, coarse_sums, low, white, table)
+            kernels.upsample(ground, picture)
+        kernels.smooth_sparse(counts, sums, np.float32(6.0), counts2, sums2)
+        cells = (side / TONE_GRID) * (side / TONE_GRID)
+        tone = _tone(layer, low, white, cells)
+        screen = layer["blend"] == "screen"
+        kernels.compose(counts2, sums2, tone, table, screen, row_tone, row_color, picture)
+    low_level, gain = _stretch(picture)
+    if factor > 1:
+        small = np.empty((size, size, 3), np.float32)
+        kernels.shrink_picture(picture, small)
+        picture = small
+    pixels = np.empty((size, size, 3), np.uint8)
+    kernels.to_bytes(picture, low_level, gain, pixels)
+    return pixels
+
+
+def _stretch(picture: F32) -> tuple[F32, F32]:
+    # each channel to its full range as seen at training size, whatever the size of the picture
+    small = np.empty((STRETCH_GRID, STRETCH_GRID, 3), np.float32)
+    kernels.shrink_picture(picture, small)
+    flat = np.sort(small.reshape(-1, 3), axis=0)
+    low = flat[len(flat) * 2 // 100]
+    high = flat[len(flat) * 98 // 100]
+    # a channel that hardly varies is not blown up into noise
+    span = np.maximum(high - low, np.float32(0.15))
+    return low, np.float32(1.0) / span
+
+
+def render_recipe(
+    recipe: dict[str, Any], size: int | None = None, points_per_pixel: float | None = None
+) -> U8:
+    """Renders a recipe again.
+
+    recipe            as in Fractal.recipe, or read back from JSON
+    size              side in pixels; None: the recipe's own, and then the very same bytes
+    points_per_pixel  None: the recipe's own
+    returns           (size, size, 3) uint8 sRGB
+    raises            FractalError for a recipe of a newer version, with fields missing or out of
+                      range, or for a size or number of points beyond the limits
+    """
+    side = check_size(recipe["size"] if size is None else size)
+    points = check_points(
+        recipe["points_per_pixel"] if points_per_pixel is None else points_per_pixel, side
+    )
+    return _render(recipe, side, points)
+
+
+def warm_up() -> None:
+    """Compiles every kernel, or loads it from numba's cache, by making two small pictures."""
+    for kind in ("affine", "flame"):
+        generate_fractal(
+            FractalConfig(kind, size=32, points_per_pixel=1.0), np.random.default_rng(0)
+        )

@@ -1,0 +1,921 @@
+"""Every compiled loop of the package, and nothing else.
+
+Same bytes on every processor is the contract, so here is no fastmath, no parallel sum and no
+function of the C library: sine, arctangent, 2**x and log2 are polynomials in float32, evaluated
+in the order written. Divisions by zero give inf or NaN as in IEEE 754 (error_model "numpy"), and
+points that leave are seeded again. Every conversion to an integer is of a number known to fit.
+
+Literals are float32 constants on purpose: numba would widen a bare one to float64, and halve the
+speed of every vectorised loop.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+jit = njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
+
+F = np.float32
+U32 = np.uint32
+U64 = np.uint64
+
+# ---------------------------------------------------------------- constants
+
+ZERO, HALF, ONE, TWO, THREE, FOUR, EIGHT = F(0), F(0.5), F(1), F(2), F(3), F(4), F(8)
+PI32 = F(math.pi)
+HALF_PI = F(math.pi / 2)
+INV_PI = F(1 / math.pi)
+# pi in two parts: the first has 10 significant bits, so that k * PI_HIGH is exact for |k| < 2**14
+PI_HIGH = F(3.140625)
+PI_LOW = F(math.pi - 3.140625)
+ROUND = F(12582912.0)  # 1.5 * 2**23: adding it and taking it off rounds to the nearest integer
+TINY = F(1e-20)
+LARGE = F(1e5)  # coordinates beyond this have left
+UNPLOTTED = F(-16.0)  # colour of a point just seeded: stays negative for about four iterations
+
+# Chebyshev fits, least squares: sin(r)/r in r^2 on [0, pi^2/4] (error 4e-9), atan(a)/a in a^2 on
+# [0, 1] (4e-6), 2^f on [-1/2, 1/2] (8e-8), log2(m)/(m-1) on [sqrt(1/2), sqrt(2)] (3e-7)
+S0, S1, S2 = F(0.9999999957158395), F(-0.16666657969904677), F(0.0083330506173279)
+S3, S4 = F(-0.00019809046357423146), F(2.6051662758367133e-06)
+A0, A1, A2 = F(0.999995506798647), F(-0.332988630584013), F(0.1955890508177224)
+A3, A4, A5 = F(-0.12110946092077927), F(0.05733055160394857), F(-0.013422180409717864)
+E0, E1, E2 = F(1.0000000754953489), F(0.6931472067106215), F(0.24022107355830444)
+E3, E4, E5 = F(0.05550327214208448), F(0.009676037097870568), F(0.0013400432165484159)
+L0, L1, L2 = F(3.9215245445589173), F(-7.585022121043074), F(12.355743730013527)
+L3, L4, L5 = F(-13.798083248265305), F(10.161456144356384), F(-4.724355154627141)
+L6, L7 = F(1.2576345982588786), F(-0.1462035352566216)
+
+HASH_STEP = U32(2654435761)  # 2**32 / golden ratio
+HASH_1 = U32(0x7FEB352D)
+HASH_2 = U32(0x846CA68B)
+TO_UNIT = F(1.0 / 16777216.0)
+
+SPLITMIX_STEP = U64(0x9E3779B97F4A7C15)
+SPLITMIX_1 = U64(0xBF58476D1CE4E5B9)
+SPLITMIX_2 = U64(0x94D049BB133111EB)
+
+# A histogram cell: how many points above bit 40, the sum of their 16-bit colours below.
+COUNT_SHIFT = U64(40)
+COUNT_ONE = U64(1 << 40)
+COLOR_MASK = U64((1 << 40) - 1)
+MAX_POINTS_A_PASS = (1 << 24) - 1  # more could overflow either half of a cell
+
+# ---------------------------------------------------------------- scalar functions
+
+
+@jit
+def sin32(x):
+    """sin x in float32, error below 1e-6 for |x| < 1e3; bounded, if arbitrary, beyond 1e7."""
+    k = (x * INV_PI + ROUND) - ROUND
+    r = (x - k * PI_HIGH) - k * PI_LOW
+    r = r if r < HALF_PI else HALF_PI
+    r = r if r > -HALF_PI else -HALF_PI
+    half = k * HALF
+    odd = half - ((half + ROUND) - ROUND)  # 0 for even k, +-1/2 for odd
+    z = r * r
+    s = r * (S0 + z * (S1 + z * (S2 + z * (S3 + z * S4))))
+    return s * (ONE - EIGHT * odd * odd)
+
+
+@jit
+def cos32(x):
+    """cos x in float32, as sin32."""
+    return sin32(x + HALF_PI)
+
+
+@jit
+def atan2_32(y, x):
+    """The angle of (x, y) in float32, in [-pi, pi], error below 1e-5; 0 at the origin."""
+    ax = x if x > ZERO else -x
+    ay = y if y > ZERO else -y
+    small = ax if ax < ay else ay
+    large = ay if ax < ay else ax
+    a = small / (large + TINY)
+    z = a * a
+    t = a * (A0 + z * (A1 + z * (A2 + z * (A3 + z * (A4 + z * A5)))))
+    t = HALF_PI - t if ax < ay else t
+    t = PI32 - t if x < ZERO else t
+    return -t if y < ZERO else t
+
+
+@jit
+def exp2_32(x):
+    """2 to the x in float32, relative error below 1e-6; x is held to [-100, 100], NaN to -100."""
+    x = x if x > F(-100.0) else F(-100.0)
+    x = x if x < F(100.0) else F(100.0)
+    k = (x + ROUND) - ROUND
+    f = x - k
+    p = E0 + f * (E1 + f * (E2 + f * (E3 + f * (E4 + f * E5))))
+    bits = np.int32((np.int32(k) + np.int32(127)) << np.int32(23))
+    return p * bits.view(np.float32)
+
+
+@jit
+def log2_32(x):
+    """log2 of x > 0 in float32, absolute error below 1e-6; anything below 1e-30 counts as that."""
+    held = F(x if x > F(1e-30) else F(1e-30))
+    bits = held.view(np.int32)
+    # exponent such that the mantissa falls in [sqrt(1/2), sqrt(2))
+    exponent = np.int32((bits - np.int32(0x3F3504F3)) >> np.int32(23))
+    m = np.int32(bits - np.int32(exponent << np.int32(23))).view(np.float32)
+    p = L0 + m * (L1 + m * (L2 + m * (L3 + m * (L4 + m * (L5 + m * (L6 + m * L7))))))
+    return (m - ONE) * p + F(exponent)
+
+
+@jit
+def floor32(x):
+    """Largest whole number <= x in float32, |x| < 2**22."""
+    k = (x + ROUND) - ROUND
+    return k - ONE if k > x else k
+
+
+@jit
+def hash32(i, seed):
+    """A well mixed uint32 of the lane number i and a seed: stateless, so that it vectorises."""
+    h = U32(U32(i) * HASH_STEP + seed)
+    h = U32(h ^ (h >> U32(16)))
+    h = U32(h * HASH_1)
+    h = U32(h ^ (h >> U32(15)))
+    h = U32(h * HASH_2)
+    return U32(h ^ (h >> U32(16)))
+
+
+@jit
+def unit32(h):
+    """uint32 to float32 in [0, 1): the upper 24 bits, which float32 holds exactly."""
+    return F(np.int32(h >> U32(8))) * TO_UNIT
+
+
+@jit
+def splitmix(state):
+    """The output of splitmix64 (Steele, Lea & Flood 2014) for a state already stepped."""
+    z = state
+    z = (z ^ (z >> U64(30))) * SPLITMIX_1
+    z = (z ^ (z >> U64(27))) * SPLITMIX_2
+    return z ^ (z >> U64(31))
+
+
+# ---------------------------------------------------------------- affine IFS
+
+
+@jit
+def affine_orbit(maps, colors, table, seed, trace):
+    """One orbit of an affine IFS, point by point: for framing, and as a plain twin of the next.
+
+    maps    (n, 6) float64: x' = m0 x + m1 y + m2, y' = m3 x + m4 y + m5
+    colors  (n,) uint32, 0..65535
+    table   (4096,) uint8: which map for each 12-bit random number
+    seed    uint64
+    trace   (t, 3) float32, written: x, y, colour in [0, 1]; the first 32 points are not kept
+    """
+    x = 0.0
+    y = 0.0
+    c = U32(32768)
+    state = seed
+    for i in range(-32, trace.shape[0]):
+        state = state + SPLITMIX_STEP
+        k = table[splitmix(state) & U64(4095)]
+        x, y = (
+            maps[k, 0] * x + maps[k, 1] * y + maps[k, 2],
+            maps[k, 3] * x + maps[k, 4] * y + maps[k, 5],
+        )
+        c = U32((c + colors[k]) >> U32(1))
+        if i >= 0:
+            trace[i, 0] = F(x)
+            trace[i, 1] = F(y)
+            trace[i, 2] = F(np.int32(c)) * F(1.0 / 65535.0)
+
+
+@jit
+def _cell(x, y, side, size, trash):
+    # a NaN fails every comparison and lands in the trash cell too
+    if x >= 0.0 and x < side and y >= 0.0 and y < side:
+        return np.int64(y) * size + np.int64(x)
+    return trash
+
+
+@jit
+def iterate_affine(maps, colors, table, seed, points, size, histogram):
+    """The chaos game of an affine IFS, added up in a histogram.
+
+    Four orbits run side by side: one alone is a chain of dependent multiply-adds, 2.2 ns a point
+    whatever else the processor could do meanwhile. One random word picks a map for each.
+
+    maps       (n, 6) float64 in pixel coordinates of the histogram, contractive
+    colors     (n,) uint32, 0..65535; a point's colour moves half way to its map's
+    table      (4096,) uint8
+    seed       uint64
+    points     how many, <= MAX_POINTS_A_PASS; rounded up to a multiple of 4
+    size       side of the histogram
+    histogram  (size * size + 1,) uint64, added to: count << 40 | sum of colours; the last cell
+               takes what falls outside
+    source     Barnsley (1988), the random iteration algorithm
+    """
+    trash = np.int64(size) * np.int64(size)
+    side = np.float64(size)
+    middle = side * 0.5
+    x0 = x1 = x2 = x3 = middle
+    y0 = y1 = y2 = y3 = middle
+    c0 = c1 = c2 = c3 = U64(32768)
+    state = seed
+    low = U64(4095)
+    rounds = (points + 3) // 4
+    for i in range(-32, rounds):
+        state = state + SPLITMIX_STEP
+        word = splitmix(state)
+        k0 = table[word & low]
+        k1 = table[(word >> U64(12)) & low]
+        k2 = table[(word >> U64(24)) & low]
+        k3 = table[(word >> U64(36)) & low]
+        x0, y0 = (
+            maps[k0, 0] * x0 + maps[k0, 1] * y0 + maps[k0, 2],
+            maps[k0, 3] * x0 + maps[k0, 4] * y0 + maps[k0, 5],
+        )
+        x1, y1 = (
+            maps[k1, 0] * x1 + maps[k1, 1] * y1 + maps[k1, 2],
+            maps[k1, 3] * x1 + maps[k1, 4] * y1 + maps[k1, 5],
+        )
+        x2, y2 = (
+            maps[k2, 0] * x2 + maps[k2, 1] * y2 + maps[k2, 2],
+            maps[k2, 3] * x2 + maps[k2, 4] * y2 + maps[k2, 5],
+        )
+        x3, y3 = (
+            maps[k3, 0] * x3 + maps[k3, 1] * y3 + maps[k3, 2],
+            maps[k3, 3] * x3 + maps[k3, 4] * y3 + maps[k3, 5],
+        )
+        c0 = (c0 + U64(colors[k0])) >> U64(1)
+        c1 = (c1 + U64(colors[k1])) >> U64(1)
+        c2 = (c2 + U64(colors[k2])) >> U64(1)
+        c3 = (c3 + U64(colors[k3])) >> U64(1)
+        if i >= 0:
+            histogram[_cell(x0, y0, side, size, trash)] += COUNT_ONE + c0
+            histogram[_cell(x1, y1, side, size, trash)] += COUNT_ONE + c1
+            histogram[_cell(x2, y2, side, size, trash)] += COUNT_ONE + c2
+            histogram[_cell(x3, y3, side, size, trash)] += COUNT_ONE + c3
+
+
+# ---------------------------------------------------------------- fractal flames
+
+
+@jit
+def apply_variation(number, u, v, px, py, weight, p0, p1, p2, p3, seed):
+    """Adds weight * variation(u, v) to (px, py), for a run of points.
+
+    number      which variation, the position in fractals.flame.VARIATIONS
+    u, v        (n,) float32, the points after the map's affine part
+    px, py      (n,) float32, added to
+    weight, p0..p3   float32: the variation's weight and parameters
+    seed        uint32, for variations that draw at random
+    source      Draves & Reckase (2003), appendix; r^2 = x^2 + y^2, theta = atan(x / y),
+                phi = atan(y / x)
+    """
+    n = u.shape[0]
+    if number == 0:  # linear
+        for i in range(n):
+            px[i] += weight * u[i]
+            py[i] += weight * v[i]
+    elif number == 1:  # sinusoidal
+        for i in range(n):
+            px[i] += weight * sin32(u[i])
+            py[i] += weight * sin32(v[i])
+    elif number == 2:  # spherical
+        for i in range(n):
+            x, y = u[i], v[i]
+            s = weight / (x * x + y * y + TINY)
+            px[i] += s * x
+            py[i] += s * y
+    elif number == 3:  # swirl
+        for i in range(n):
+            x, y = u[i], v[i]
+            r2 = x * x + y * y
+            s, c = sin32(r2), cos32(r2)
+            px[i] += weight * (x * s - y * c)
+            py[i] += weight * (x * c + y * s)
+    elif number == 4:  # horseshoe
+        for i in range(n):
+            x, y = u[i], v[i]
+            s = weight / (math.sqrt(x * x + y * y) + TINY)
+            px[i] += s * (x - y) * (x + y)
+            py[i] += s * TWO * x * y
+    elif number == 5:  # polar
+        for i in range(n):
+            x, y = u[i], v[i]
+            px[i] += weight * atan2_32(x, y) * INV_PI
+            py[i] += weight * (math.sqrt(x * x + y * y) - ONE)
+    elif number == 6:  # handkerchief
+        for i in range(n):
+            x, y = u[i], v[i]
+            r = math.sqrt(x * x + y * y)
+            t = atan2_32(x, y)
+            px[i] += weight * r * sin32(t + r)
+            py[i] += weight * r * cos32(t - r)
+    elif number == 7:  # heart
+        for i in range(n):
+            x, y = u[i], v[i]
+            r = math.sqrt(x * x + y * y)
+            t = atan2_32(x, y) * r
+            px[i] += weight * r * sin32(t)
+            py[i] -= weight * r * cos32(t)
+    elif number == 8:  # disc
+        for i in range(n):
+            x, y = u[i], v[i]
+            r = PI32 * math.sqrt(x * x + y * y)
+            t = weight * atan2_32(x, y) * INV_PI
+            px[i] += t * sin32(r)
+            py[i] += t * cos32(r)
+    elif number == 9:  # spiral
+        for i in range(n):
+            x, y = u[i], v[i]
+            r = math.sqrt(x * x + y * y) + TINY
+            s = weight / r
+            px[i] += s * (y / r + sin32(r))
+            py[i] += s * (x / r - cos32(r))
+    elif number == 10:  # hyperbolic
+        for i in range(n):
+            x, y = u[i], v[i]
+            px[i] += weight * x / (x * x + y * y + TINY)
+            py[i] += weight * y
+    elif number == 11:  # diamond
+        for i in range(n):
+            x, y = u[i], v[i]
+            r = math.sqrt(x * x + y * y)
+            s = weight / (r + TINY)
+            px[i] += s * x * cos32(r)
+            py[i] += s * y * sin32(r)
+    elif number == 12:  # ex
+        for i in range(n):
+            x, y = u[i], v[i]
+            r = math.sqrt(x * x + y * y)
+            t = atan2_32(x, y)
+            a = sin32(t + r)
+            b = cos32(t - r)
+            a = a * a * a
+            b = b * b * b
+            px[i] += weight * r * (a + b)
+            py[i] += weight * r * (a - b)
+    elif number == 13:  # julia: the root's sign is drawn at random
+        for i in range(n):
+            x, y = u[i], v[i]
+            s = weight * math.sqrt(math.sqrt(x * x + y * y))
+            s = s if hash32(i, seed) & U32(1) == U32(0) else -s
+            t = HALF * atan2_32(x, y)
+            px[i] += s * cos32(t)
+            py[i] += s * sin32(t)
+    elif number == 14:  # bent
+        for i in range(n):
+            x, y = u[i], v[i]
+            px[i] += weight * (x if x >= ZERO else TWO * x)
+            py[i] += weight * (y if y >= ZERO else HALF * y)
+    elif number == 15:  # waves: p0 = b, p1 = 1/c^2, p2 = e, p3 = 1/f^2 of the affine part
+        for i in range(n):
+            x, y = u[i], v[i]
+            px[i] += weight * (x + p0 * sin32(y * p1))
+            py[i] += weight * (y + p2 * sin32(x * p3))
+    elif number == 16:  # fisheye
+        for i in range(n):
+            x, y = u[i], v[i]
+            s = weight * TWO / (math.sqrt(x * x + y * y) + ONE)
+            px[i] += s * y
+            py[i] += s * x
+    elif number == 17:  # popcorn: p0 = c, p1 = f of the affine part
+        for i in range(n):
+            x, y = u[i], v[i]
+            tx = sin32(THREE * x) / cos32(THREE * x)
+            ty = sin32(THREE * y) / cos32(THREE * y)
+            px[i] += weight * (x + p0 * sin32(ty))
+            py[i] += weight * (y + p1 * sin32(tx))
+    elif number == 18:  # exponential
+        for i in range(n):
+            s = weight * exp2_32((u[i] - ONE) * F(1.4426950408889634))
+            t = PI32 * v[i]
+            px[i] += s * cos32(t)
+            py[i] += s * sin32(t)
+    elif number == 19:  # power
+        for i in range(n):
+            x, y = u[i], v[i]
+            r = math.sqrt(x * x + y * y) + TINY
+            st, ct = x / r, y / r
+            s = weight * exp2_32(st * log2_32(r))
+            px[i] += s * ct
+            py[i] += s * st
+    elif number == 20:  # cosine
+        for i in range(n):
+            x, y = PI32 * u[i], v[i]
+            e = exp2_32(y * F(1.4426950408889634))
+            d = ONE / e
+            px[i] += weight * cos32(x) * HALF * (e + d)
+            py[i] -= weight * sin32(x) * HALF * (e - d)
+    elif number == 21:  # rings: p0 = c^2 of the affine part
+        for i in range(n):
+            x, y = u[i], v[i]
+            r = math.sqrt(x * x + y * y) + TINY
+            q = r + p0
+            period = TWO * p0
+            q = q - period * floor32(q / period)
+            s = weight * (q - p0 + r * (ONE - p0)) / r
+            px[i] += s * y
+            py[i] += s * x
+    elif number == 22:  # fan: p0 = pi c^2, p1 = f of the affine part
+        for i in range(n):
+            x, y = u[i], v[i]
+            r = weight * math.sqrt(x * x + y * y)
+            t = atan2_32(x, y)
+            q = (t + p1) / p0
+            q = q - floor32(q)
+            t = t - HALF * p0 if q > HALF else t + HALF * p0
+            px[i] += r * cos32(t)
+            py[i] += r * sin32(t)
+    elif number == 23:  # blob: p0 high, p1 low, p2 waves
+        for i in range(n):
+            x, y = u[i], v[i]
+            s = p1 + (p0 - p1) * HALF * (sin32(p2 * atan2_32(x, y)) + ONE)
+            px[i] += weight * s * y
+            py[i] += weight * s * x
+    elif number == 24:  # pdj
+        for i in range(n):
+            x, y = u[i], v[i]
+            px[i] += weight * (sin32(p0 * y) - cos32(p1 * x))
+            py[i] += weight * (sin32(p2 * x) - cos32(p3 * y))
+    elif number == 25:  # eyefish
+        for i in range(n):
+            x, y = u[i], v[i]
+            s = weight * TWO / (math.sqrt(x * x + y * y) + ONE)
+            px[i] += s * x
+            py[i] += s * y
+    elif number == 26:  # bubble
+        for i in range(n):
+            x, y = u[i], v[i]
+            s = weight * FOUR / (x * x + y * y + FOUR)
+            px[i] += s * x
+            py[i] += s * y
+    elif number == 27:  # cylinder
+        for i in range(n):
+            px[i] += weight * sin32(u[i])
+            py[i] += weight * v[i]
+    elif number == 28:  # perspective: p0 = sin of the angle, p1 = its cosine, p2 = the distance
+        for i in range(n):
+            x, y = u[i], v[i]
+            s = weight * p2 / (p2 - y * p0)
+            px[i] += s * x
+            py[i] += s * y * p1
+    elif number == 29:  # julian: p0 = power, p1 = dist / power
+        for i in range(n):
+            x, y = u[i], v[i]
+            a = p0 if p0 >= ZERO else -p0
+            k = floor32(a * unit32(hash32(i, seed)))
+            t = (atan2_32(y, x) + TWO * PI32 * k) / p0
+            s = weight * exp2_32(p1 * HALF * log2_32(x * x + y * y))
+            px[i] += s * cos32(t)
+            py[i] += s * sin32(t)
+    elif number == 30:  # juliascope: p0 = power, p1 = dist / power
+        for i in range(n):
+            x, y = u[i], v[i]
+            a = p0 if p0 >= ZERO else -p0
+            h = hash32(i, seed)
+            k = floor32(a * unit32(h))
+            t = atan2_32(y, x)
+            t = t if h & U32(1) == U32(0) else -t
+            t = (t + TWO * PI32 * k) / p0
+            s = weight * exp2_32(p1 * HALF * log2_32(x * x + y * y))
+            px[i] += s * cos32(t)
+            py[i] += s * sin32(t)
+    elif number == 31:  # curl: p0, p1
+        for i in range(n):
+            x, y = u[i], v[i]
+            a = ONE + p0 * x + p1 * (x * x - y * y)
+            b = p0 * y + TWO * p1 * x * y
+            s = weight / (a * a + b * b + TINY)
+            px[i] += s * (x * a + y * b)
+            py[i] += s * (y * a - x * b)
+    elif number == 32:  # rectangles: p0, p1, both > 0
+        for i in range(n):
+            x, y = u[i], v[i]
+            px[i] += weight * ((TWO * floor32(x / p0) + ONE) * p0 - x)
+            py[i] += weight * ((TWO * floor32(y / p1) + ONE) * p1 - y)
+    elif number == 33:  # cross
+        for i in range(n):
+            x, y = u[i], v[i]
+            d = x * x - y * y
+            s = weight / ((d if d > ZERO else -d) + TINY)
+            px[i] += s * x
+            py[i] += s * y
+
+
+@jit
+def _apply_map(row, numbers, arguments, u, v, px, py, seed):
+    # the map's variations summed into (px, py), then its post transform, in place
+    n = u.shape[0]
+    for i in range(n):
+        px[i] = ZERO
+        py[i] = ZERO
+    for j in range(numbers.shape[0]):
+        if numbers[j] >= 0:
+            a = arguments[j]
+            apply_variation(
+                numbers[j], u, v, px, py, a[0], a[1], a[2], a[3], a[4], U32(seed + U32(j))
+            )
+    m0, m1, m2, m3, m4, m5 = row[6], row[7], row[8], row[9], row[10], row[11]
+    for i in range(n):
+        x, y = px[i], py[i]
+        px[i] = m0 * x + m1 * y + m2
+        py[i] = m3 * x + m4 * y + m5
+
+
+@jit
+def _gather_affine(row, x, y, c, first, a, b, u, v, colors):
+    # reads points through the permutation i -> (a i + b) mod m, then the map's affine part;
+    # the colour moves by the map's speed towards the map's colour
+    mask = np.int64(x.shape[0] - 1)
+    m0, m1, m2, m3, m4, m5 = row[0], row[1], row[2], row[3], row[4], row[5]
+    target, speed = row[12], row[13]
+    for i in range(u.shape[0]):
+        j = (a * (first + i) + b) & mask
+        xi, yi, ci = x[j], y[j], c[j]
+        u[i] = m0 * xi + m1 * yi + m2
+        v[i] = m3 * xi + m4 * yi + m5
+        colors[i] = ci + speed * (target - ci)
+
+
+@jit
+def _seed_again(x, y, c, seed):
+    # points that left, or are not numbers, start anew in [-1, 1]^2 and are not plotted at first
+    for i in range(x.shape[0]):
+        xi, yi = x[i], y[i]
+        stays = xi > -LARGE and xi < LARGE and yi > -LARGE and yi < LARGE
+        h = hash32(i, seed)
+        x[i] = xi if stays else TWO * unit32(h) - ONE
+        y[i] = yi if stays else TWO * unit32(U32(h * HASH_1)) - ONE
+        c[i] = c[i] if stays else UNPLOTTED
+
+
+@jit
+def _plot(x, y, c, frame, size, cells, histogram):
+    # cells first, in a loop that vectorises; then the scattered additions
+    side = F(size)
+    trash = np.int32(size * size)
+    m0, m1, m2, m3, m4, m5 = frame[0], frame[1], frame[2], frame[3], frame[4], frame[5]
+    for i in range(x.shape[0]):
+        xi = m0 * x[i] + m1 * y[i] + m2
+        yi = m3 * x[i] + m4 * y[i] + m5
+        inside = xi >= ZERO and xi < side and yi >= ZERO and yi < side and c[i] >= ZERO
+        xi = xi if inside else ZERO
+        yi = yi if inside else ZERO
+        cell = np.int32(np.int32(yi) * np.int32(size) + np.int32(xi))
+        cells[i] = cell if inside else trash
+    for i in range(x.shape[0]):
+        color = c[i] if c[i] >= ZERO else ZERO
+        histogram[cells[i]] += COUNT_ONE + U64(np.int64(color * F(65535.0)))
+
+
+@jit
+def iterate_flame(
+    maps, numbers, arguments, bounds, frame, seed, points, size, work, cells, histogram, trace
+):
+    """The chaos game of a fractal flame, many points at a time, added up in a histogram.
+
+    Each iteration gives every map one contiguous run of the points, as long as its probability
+    says (rounded at random), and reads them through a random affine permutation. So a map's
+    variation is one branch-free loop over its run, which the compiler vectorises, and which
+    point meets which map is as random as in the game played point by point.
+
+    maps       (n + 1, 14) float32: affine part (6), post transform (6), colour, colour speed;
+               the last row is the final transform
+    numbers    (n + 1, 3) int32: variations of each, -1 for none; the last row all -1 if there is
+               no final transform
+    arguments  (n + 1, 3, 5) float32: weight and four parameters of each variation
+    bounds     (n + 1,) float64: cumulative probabilities from 0 to 1
+    frame      (6,) float32: affine map to pixels of the histogram
+    seed       uint64
+    points     how many, <= MAX_POINTS_A_PASS; rounded up to a multiple of the run
+    size       side of the histogram
+    work       (10, m) float32 scratch, m a power of two: how many points move together
+    cells      (m,) int32 scratch
+    histogram  (size * size + 1,) uint64, added to: count << 40 | sum of 16-bit colours; the last
+               cell takes what falls outside
+    trace      (t, 3) float32, written with the first t points plotted: x, y, colour (negative
+               for a point just seeded)
+    source     Draves & Reckase (2003), section 2 to 4
+    """
+    m = work.shape[1]
+    n = maps.shape[0] - 1
+    final = numbers[n, 0] >= 0
+    x, y, c = work[0], work[1], work[2]
+    nx, ny, nc = work[3], work[4], work[5]
+    u, v, fx, fy = work[6], work[7], work[8], work[9]
+    state = seed + SPLITMIX_STEP
+    start = U32(splitmix(state) >> U64(32))
+    for i in range(m):
+        h = hash32(i, start)
+        x[i] = TWO * unit32(h) - ONE
+        y[i] = TWO * unit32(U32(h * HASH_1)) - ONE
+        c[i] = HALF
+    traced = 0
+    iterations = (points + m - 1) // m
+    for step in range(-20, iterations):
+        state = state + SPLITMIX_STEP
+        word = splitmix(state)
+        a = np.int64(word & U64(0xFFFFF)) | np.int64(1)
+        b = np.int64((word >> U64(20)) & U64(0xFFFFF))
+        shift = np.float64(np.int64((word >> U64(40)) & U64(0xFFFF))) / 65536.0
+        state = state + SPLITMIX_STEP
+        lane_seed = U32(splitmix(state) >> U64(32))
+        low = 0
+        for k in range(n):
+            high = np.int64(bounds[k + 1] * m + shift)
+            high = m if high > m or k == n - 1 else high
+            if high > low:
+                row = maps[k]
+                _gather_affine(row, x, y, c, low, a, b, u[low:high], v[low:high], nc[low:high])
+                _apply_map(
+                    row,
+                    numbers[k],
+                    arguments[k],
+                    u[low:high],
+                    v[low:high],
+                    nx[low:high],
+                    ny[low:high],
+                    U32(lane_seed + U32(k * 4)),
+                )
+                low = high
+        _seed_again(nx, ny, nc, lane_seed)
+        x, nx = nx, x
+        y, ny = ny, y
+        c, nc = nc, c
+        if step < 0:
+            continue
+        sx, sy = x, y
+        if final:
+            row = maps[n]
+            for i in range(m):
+                u[i] = row[0] * x[i] + row[1] * y[i] + row[2]
+                v[i] = row[3] * x[i] + row[4] * y[i] + row[5]
+            _apply_map(row, numbers[n], arguments[n], u, v, fx, fy, U32(lane_seed + U32(n * 4)))
+            sx, sy = fx, fy
+        _plot(sx, sy, c, frame, size, cells, histogram)
+        if traced < trace.shape[0]:
+            for i in range(m):
+                if traced < trace.shape[0]:
+                    trace[traced, 0] = sx[i]
+                    trace[traced, 1] = sy[i]
+                    trace[traced, 2] = c[i]
+                    traced += 1
+
+
+@jit
+def bin_trace(trace, frame, size, histogram):
+    """Adds traced points to a histogram, as the iterations do.
+
+    trace      (t, 3) float32: x, y, colour; points of negative colour are left out
+    frame      (6,) float32: affine map to pixels
+    histogram  (size * size + 1,) uint64, added to
+    """
+    side = F(size)
+    trash = size * size
+    for i in range(trace.shape[0]):
+        xi = frame[0] * trace[i, 0] + frame[1] * trace[i, 1] + frame[2]
+        yi = frame[3] * trace[i, 0] + frame[4] * trace[i, 1] + frame[5]
+        color = trace[i, 2]
+        cell = trash
+        if xi >= ZERO and xi < side and yi >= ZERO and yi < side and color >= ZERO:
+            cell = np.int64(yi) * size + np.int64(xi)
+        else:
+            color = ZERO
+        histogram[cell] += COUNT_ONE + U64(np.int64(color * F(65535.0)))
+
+
+# ---------------------------------------------------------------- from points to a picture
+
+
+@jit
+def unpack(histogram, counts, sums):
+    """Adds a histogram to float arrays of counts and colour sums, and clears it.
+
+    histogram  (n + 1,) uint64, set to 0
+    counts     (n,) float32, added to
+    sums       (n,) float32, added to: colours in [0, 1]
+    """
+    for i in range(counts.shape[0]):
+        cell = histogram[i]
+        counts[i] += F(np.int64(cell >> COUNT_SHIFT))
+        sums[i] += F(np.int64(cell & COLOR_MASK)) * F(1.0 / 65535.0)
+    for i in range(histogram.shape[0]):
+        histogram[i] = U64(0)
+
+
+@jit
+def shrink_sums(values, coarse):
+    """Sums of a square array over a coarser square grid.
+
+    values  (h, h) float32
+    coarse  (g, g) float64, g <= h, set
+    """
+    h = values.shape[0]
+    g = coarse.shape[0]
+    coarse[:, :] = 0.0
+    for gy in range(g):
+        top = gy * h // g
+        bottom = (gy + 1) * h // g
+        for gx in range(g):
+            left = gx * h // g
+            right = (gx + 1) * h // g
+            total = 0.0
+            for i in range(top, bottom):
+                for j in range(left, right):
+                    total += np.float64(values[i, j])
+            coarse[gy, gx] = total
+
+
+@jit
+def smooth_sparse(counts, sums, enough, new_counts, new_sums):
+    """Spreads cells that caught few points over their 3x3 neighbours; dense ones stay sharp.
+
+    counts, sums          (h, w) float32
+    enough                float32: a cell with this many points is left as it is
+    new_counts, new_sums  (h, w) float32, set
+    """
+    h, w = counts.shape
+    q = F(0.25)
+    for i in range(h):
+        up = i - 1 if i > 0 else 0
+        down = i + 1 if i < h - 1 else h - 1
+        r0, r1, r2 = counts[up], counts[i], counts[down]
+        s0, s1, s2 = sums[up], sums[i], sums[down]
+        on, os = new_counts[i], new_sums[i]
+        on[0], os[0] = r1[0], s1[0]
+        on[w - 1], os[w - 1] = r1[w - 1], s1[w - 1]
+        for j in range(1, w - 1):
+            n = q * (
+                q * (r0[j - 1] + r0[j + 1] + r2[j - 1] + r2[j + 1])
+                + HALF * (r0[j] + r2[j] + r1[j - 1] + r1[j + 1])
+                + r1[j]
+            )
+            s = q * (
+                q * (s0[j - 1] + s0[j + 1] + s2[j - 1] + s2[j + 1])
+                + HALF * (s0[j] + s2[j] + s1[j - 1] + s1[j + 1])
+                + s1[j]
+            )
+            keep = n / enough
+            keep = keep if keep < ONE else ONE
+            on[j] = n + keep * (r1[j] - n)
+            os[j] = s + keep * (s1[j] - s)
+
+
+@jit
+def upsample(small, out):
+    """Bilinear enlargement of the ground.
+
+    small  (g, g, 3) float32
+    out    (h, h, 3) float32, set
+    """
+    g = small.shape[0]
+    h = out.shape[0]
+    step = F(g) / F(h)
+    for i in range(h):
+        fy = (F(i) + HALF) * step - HALF
+        fy = fy if fy > ZERO else ZERO
+        y0 = np.int64(fy)
+        y1 = y0 + 1 if y0 + 1 < g else g - 1
+        ty = fy - F(y0)
+        for j in range(h):
+            fx = (F(j) + HALF) * step - HALF
+            fx = fx if fx > ZERO else ZERO
+            x0 = np.int64(fx)
+            x1 = x0 + 1 if x0 + 1 < g else g - 1
+            tx = fx - F(x0)
+            for k in range(3):
+                a = small[y0, x0, k] + tx * (small[y0, x1, k] - small[y0, x0, k])
+                b = small[y1, x0, k] + tx * (small[y1, x1, k] - small[y1, x0, k])
+                out[i, j, k] = a + ty * (b - a)
+
+
+@jit
+def compose(counts, sums, tone, palette, screen, row_tone, row_color, out):
+    """Lays one layer over the picture.
+
+    A cell's tone is log(1 + count / c0) over log(1 + white / c0), softly held below 1; the layer
+    covers by solidity * tone and its light runs from shade to 1 with the tone.
+
+    counts, sums  (h, h) float32
+    tone          (6,) float32: 1 / c0, 1 / log2(1 + white / c0), solidity, shade, highlight,
+                  opacity
+    palette       (p, 3) float32, sRGB in [0, 1], by the mean colour coordinate of a cell
+    screen        True: screen, False: over
+    row_tone, row_color   (h,) float32 and int32 scratch
+    out           (h, h, 3) float32, changed
+    """
+    h = out.shape[0]
+    entries = F(palette.shape[0] - 1)
+    inv_c0, inv_white, solidity = tone[0], tone[1], tone[2]
+    shade, highlight, opacity = tone[3], tone[4], tone[5]
+    for i in range(h):
+        ni, si = counts[i], sums[i]
+        for j in range(h):
+            n = ni[j]
+            t = log2_32(ONE + n * inv_c0) * inv_white
+            # a shoulder from .75 on: cells denser than white still differ
+            over = (t - F(0.75)) * TWO
+            over = over if over > ZERO else ZERO
+            t = t if t < F(0.75) else F(0.75) + HALF * over / (ONE + TWO * over)
+            row_tone[j] = t
+            m = si[j] / (n + TINY)
+            m = m if m < ONE else ONE
+            row_color[j] = np.int32(m * entries + HALF)
+        for j in range(h):
+            t = row_tone[j]
+            if t > ZERO:
+                p = palette[row_color[j]]
+                cover = solidity * t
+                cover = (cover if cover < ONE else ONE) * opacity
+                light = shade + (ONE - shade) * t
+                glare = (t - F(0.7)) * highlight
+                glare = glare if glare > ZERO else ZERO
+                for k in range(3):
+                    value = p[k] * light
+                    value = value + glare * (ONE - value)
+                    old = out[i, j, k]
+                    if screen:
+                        out[i, j, k] = old + cover * value * (ONE - old)
+                    else:
+                        out[i, j, k] = old + cover * (value - old)
+
+
+@jit
+def shrink_picture(picture, small):
+    """Box means of a picture over a coarser grid.
+
+    picture  (h, h, 3) float32
+    small    (g, g, 3) float32, g <= h, set
+    """
+    h = picture.shape[0]
+    g = small.shape[0]
+    for gy in range(g):
+        top = gy * h // g
+        bottom = (gy + 1) * h // g
+        for gx in range(g):
+            left = gx * h // g
+            right = (gx + 1) * h // g
+            area = np.float64((bottom - top) * (right - left))
+            r0 = 0.0
+            r1 = 0.0
+            r2 = 0.0
+            for i in range(top, bottom):
+                for j in range(left, right):
+                    r0 += np.float64(picture[i, j, 0])
+                    r1 += np.float64(picture[i, j, 1])
+                    r2 += np.float64(picture[i, j, 2])
+            small[gy, gx, 0] = F(r0 / area)
+            small[gy, gx, 1] = F(r1 / area)
+            small[gy, gx, 2] = F(r2 / area)
+
+
+@jit
+def to_bytes(picture, low, gain, out):
+    """Stretches each channel and rounds to bytes.
+
+    picture    (h, h, 3) float32
+    low, gain  (3,) float32: byte = 255 * (value - low) * gain, held to 0..255
+    out        (h, h, 3) uint8, set
+    """
+    h = picture.shape[0]
+    for i in range(h):
+        for j in range(h):
+            for k in range(3):
+                value = (picture[i, j, k] - low[k]) * gain[k]
+                value = value if value > ZERO else ZERO
+                value = value if value < ONE else ONE
+                out[i, j, k] = np.uint8(np.int32(value * F(255.0) + HALF))
+
+
+@jit
+def entropy_and_peak(histogram, result):
+    """How a picture's points spread over its cells.
+
+    histogram  (n + 1,) uint64 as the iterations leave it; the last cell is outside
+    result     (4,) float64, set: share of cells hit, entropy in bits, share of the fullest cell,
+               share of points inside the frame
+    """
+    n = histogram.shape[0] - 1
+    inside = 0
+    fullest = 0
+    hit = 0
+    for i in range(n):
+        count = np.int64(histogram[i] >> COUNT_SHIFT)
+        inside += count
+        fullest = count if count > fullest else fullest
+        hit += 1 if count > 0 else 0
+    outside = np.int64(histogram[n] >> COUNT_SHIFT)
+    entropy = 0.0
+    if inside > 0:
+        for i in range(n):
+            count = np.int64(histogram[i] >> COUNT_SHIFT)
+            if count > 0:
+                p = F(count) / F(inside)
+                entropy -= np.float64(p * log2_32(p))
+    result[0] = np.float64(hit) / np.float64(n)
+    result[1] = entropy
+    result[2] = np.float64(fullest) / np.float64(inside) if inside > 0 else 1.0
+    total = inside + outside
+    result[3] = np.float64(inside) / np.float64(total) if total > 0 else 0.0
