@@ -1,0 +1,106 @@
+"""Feature visualizations: pictures that excite one channel of a classification network.
+
+Settings and errors load at once; everything that needs torch loads when first touched.
+`render` is both a module and its function: `from featvis.render import render`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from featvis.config import FeatVisConfig
+from featvis.errors import (
+    ChannelRangeError,
+    CheckpointError,
+    DeviceError,
+    FeatVisError,
+    UnknownLayerError,
+    UnknownModelError,
+    WeightsUnavailableError,
+)
+
+if TYPE_CHECKING:
+    from featvis.layers import (
+        Layer,
+        Layers,
+        Target,
+        layers_of,
+        list_layers,
+        plan_targets,
+        select_layers,
+    )
+    from featvis.models import Network, load_network, model_names, resolve_device
+    from featvis.objectives import (
+        Channel,
+        DeepDream,
+        Direction,
+        Diverse,
+        Neuron,
+        Objective,
+    )
+    from featvis.render import Rendered
+
+_HOME = {
+    "Layer": "layers",
+    "Layers": "layers",
+    "Target": "layers",
+    "layers_of": "layers",
+    "list_layers": "layers",
+    "plan_targets": "layers",
+    "select_layers": "layers",
+    "Network": "models",
+    "load_network": "models",
+    "model_names": "models",
+    "resolve_device": "models",
+    "Channel": "objectives",
+    "DeepDream": "objectives",
+    "Direction": "objectives",
+    "Diverse": "objectives",
+    "Neuron": "objectives",
+    "Objective": "objectives",
+    "Rendered": "render",
+}
+
+__all__ = [
+    "Channel",
+    "ChannelRangeError",
+    "CheckpointError",
+    "DeepDream",
+    "DeviceError",
+    "Direction",
+    "Diverse",
+    "FeatVisConfig",
+    "FeatVisError",
+    "Layer",
+    "Layers",
+    "Network",
+    "Neuron",
+    "Objective",
+    "Rendered",
+    "Target",
+    "UnknownLayerError",
+    "UnknownModelError",
+    "WeightsUnavailableError",
+    "layers_of",
+    "list_layers",
+    "load_network",
+    "model_names",
+    "plan_targets",
+    "resolve_device",
+    "select_layers",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that holds `name` on first use (PEP 562)."""
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(_HOME))

@@ -1,0 +1,449 @@
+"""Which layers a network has, how they are called, and which (layer, channel) to draw.
+
+A layer is a module whose output is seen when a picture passes through the network, under its
+`named_modules` name; a module that runs more than once has one layer a call, `name@1`,
+`name@2` …; the network itself is `output` (its channels are the classes). One pass on the meta
+device, which costs no arithmetic, tells shapes and cost. The channel axis is the one that does
+not change between two picture sizes.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import fnmatch
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from featvis.errors import ChannelRangeError, FeatVisError, UnknownLayerError
+from featvis.models import Network, model_names, native_size, skeleton
+
+OUTPUT = "output"  # the layer name of the network as a whole
+AUTO_COUNT = 8  # layers that "auto" picks
+PROBE_BATCH = 3  # pictures in a probing pass; tells the batch axis from others
+PROBE_STEP = 64  # pixels between the two probing sizes: 2 cells at the usual stride of 32
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One place in a network whose channels can be drawn.
+
+    shape   of its output for one picture of the network's input size, without the batch
+    axis    of the channels in the output with the batch, >= 1
+    cost    share of the network's forward cost up to and including it, 0..1
+    kind    class name of the module
+    own     share of the forward cost inside the module, 0..1
+    leaf    whether the module has no modules inside
+    """
+
+    name: str
+    channels: int
+    shape: tuple[int, ...]
+    axis: int
+    cost: float
+    kind: str
+    own: float = 0.0
+    leaf: bool = True
+
+    @property
+    def module(self) -> str:
+        """The module's `named_modules` name; "" is the network itself."""
+        name = self.name.partition("@")[0]
+        return "" if name == OUTPUT else name
+
+    @property
+    def call(self) -> int:
+        """Which call of the module this is, from 1."""
+        return int(self.name.partition("@")[2] or 1)
+
+
+class Layers(list[Layer]):
+    """The layers of one network in the order in which they finish.
+
+    silent   modules that are no layer -> why, for error messages
+    network  name of the architecture
+    """
+
+    def __init__(
+        self,
+        layers: Iterable[Layer] = (),
+        *,
+        silent: dict[str, str] | None = None,
+        network: str = "this network",
+    ) -> None:
+        super().__init__(layers)
+        self.silent = silent or {}
+        self.network = network
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One picture to draw: a layer's name and a channel in it, from 0."""
+
+    layer: str
+    channel: int
+
+
+def list_layers(network: Network | str, num_classes: int | None = None) -> Layers:
+    """The layers of a loaded network, or of an architecture by name without any weights.
+
+    raises   UnknownModelError
+    """
+    if isinstance(network, str):
+        return layers_of(network, num_classes)
+    if network.name in model_names():
+        size = network.input_size if network.fixed_size else None
+        found = layers_of(network.name, network.num_classes or None, size)
+        return found if size is not None else _at_size(network, found)
+    small = meta_copy(network)
+    other = None if network.fixed_size else small
+    return _probe(small, other, network.name, network.input_size)
+
+
+def layers_of(name: str, num_classes: int | None = None, image_size: int | None = None) -> Layers:
+    """The layers of torchvision's architecture `name`, found on the meta device.
+
+    num_classes  of the head; None: 1000
+    image_size   side in pixels for which shapes and costs are told; None: the network's own
+                 for networks that take one size only, else 224 (299 for Inception)
+    raises       UnknownModelError
+    """
+    return _layers_of(name, num_classes, image_size)
+
+
+@lru_cache(maxsize=16)
+def _layers_of(name: str, num_classes: int | None, image_size: int | None) -> Layers:
+    model = skeleton(name, num_classes, image_size)
+    fixed = native_size(model)
+    if fixed is None:
+        return _probe(model, model, name, image_size or (299 if name == "inception_v3" else 224))
+    other = skeleton(name, num_classes, fixed * 2)
+    return _probe(model, other, name, fixed, second=fixed * 2)
+
+
+def _at_size(network: Network, found: Layers) -> Layers:
+    """The layers with shapes and costs at the size that the network's weights were made for."""
+    if network.input_size in (224, 299):
+        return found
+    return layers_of(network.name, network.num_classes or None, network.input_size)
+
+
+def meta_copy(network: Network) -> nn.Module:
+    """The network on the meta device: shapes without memory or arithmetic."""
+    if network.name in model_names():
+        size = network.input_size if network.fixed_size else None
+        return skeleton(network.name, network.num_classes or None, size)
+    return copy.deepcopy(network.model).to("meta")
+
+
+def _probe(
+    model: nn.Module, other: nn.Module | None, name: str, size: int, second: int | None = None
+) -> Layers:
+    """Layers of a meta-device `model` at `size`.
+
+    other   the network for a second size, to tell the channel axis; None: by rank alone
+    """
+    records, total = _trace(model, size)
+    compare: list[_Record] | None = None
+    if other is not None:
+        compare, _ = _trace(other, second or size + PROBE_STEP)
+    calls = Counter(record.name for record in records)
+    seen: Counter[str] = Counter()
+    layers: list[Layer] = []
+    silent: dict[str, str] = {}
+    for index, record in enumerate(records):
+        seen[record.name] += 1
+        base = record.name or OUTPUT
+        label = base if calls[record.name] == 1 else f"{base}@{seen[record.name]}"
+        twin = compare[index] if compare and index < len(compare) else None
+        axis = _channel_axis(record.shape, twin.shape if twin else None)
+        if axis is None:
+            silent[label] = "its output has no channels of one picture each"
+            continue
+        if calls[record.name] > 1:
+            silent[base] = (
+                f"it runs {calls[record.name]} times; one call is "
+                f"{base}@1 … {base}@{calls[record.name]}"
+            )
+        layers.append(
+            Layer(
+                name=label,
+                channels=record.shape[axis],
+                shape=tuple(record.shape[1:]),
+                axis=axis,
+                cost=record.after / total,
+                kind=record.kind,
+                own=(record.after - record.before) / total,
+                leaf=record.leaf,
+            )
+        )
+    for module_name, _ in model.named_modules():
+        if module_name and module_name not in calls:
+            silent[module_name] = (
+                "it never runs as a module of its own (its parent reads its weights, "
+                "or it is used in training only)"
+            )
+    return Layers(layers, silent=silent, network=name)
+
+
+@dataclass(slots=True)
+class _Record:
+    """One call of one module in a probing pass; before and after count operations."""
+
+    name: str
+    kind: str
+    leaf: bool
+    shape: tuple[int, ...]
+    before: float
+    after: float
+
+
+def _trace(model: nn.Module, size: int) -> tuple[list[_Record], float]:
+    """Every module call of one pass on the meta device, and the total cost (> 0)."""
+    records: list[_Record] = []
+    counter = _CostCounter()
+    started: list[float] = []
+
+    def before(module: nn.Module, args: Any) -> None:
+        started.append(counter.total)
+
+    def after(name: str, leaf: bool) -> Any:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            begun = started.pop()
+            tensor = first_tensor(output)
+            shape = tuple(tensor.shape) if tensor is not None else ()
+            kind = type(module).__name__
+            records.append(_Record(name, kind, leaf, shape, begun, counter.total))
+
+        return hook
+
+    with hooks() as handles, torch.no_grad(), counter:
+        for name, module in model.named_modules():
+            handles.append(module.register_forward_pre_hook(before))
+            leaf = next(module.children(), None) is None
+            handles.append(module.register_forward_hook(after(name, leaf)))
+        model(torch.empty(PROBE_BATCH, 3, size, size, device="meta"))
+    return records, max(counter.total, 1.0)
+
+
+class _CostCounter(TorchDispatchMode):
+    """Adds up operations: matrix products and convolutions by torch's own formulas, the rest
+    one a written number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0.0
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is not None:
+            self.total += float(formula(*args, **kwargs, out_val=out))
+        elif not func.is_view and isinstance(out, Tensor):
+            self.total += out.numel()
+        return out
+
+
+@contextmanager
+def hooks() -> Iterator[list[Any]]:
+    """A list of hook handles; all are removed at the end, whatever happens."""
+    handles: list[Any] = []
+    try:
+        yield handles
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def first_tensor(output: Any) -> Tensor | None:
+    """The tensor that a module returned: itself, or the first of a tuple, list or dict."""
+    while isinstance(output, (tuple, list)) and output:
+        output = output[0]
+    if isinstance(output, dict):
+        return first_tensor(next(iter(output.values()), None))
+    return output if isinstance(output, Tensor) else None
+
+
+def _channel_axis(shape: tuple[int, ...], other: tuple[int, ...] | None) -> int | None:
+    """The channels' axis of an output (batch first), or None where there is none.
+
+    other   shape of the same output for another picture size. Axes that keep their length are
+            candidates: if all do (pooled outputs) or none is told apart, convolutional outputs
+            have theirs second and token sequences last; if several do (windows of a fixed
+            number of tokens), the last.
+    """
+    if len(shape) < 2 or shape[0] != PROBE_BATCH:
+        return None
+    axes = range(1, len(shape))
+    kept = list(axes)
+    if other is not None and len(other) == len(shape):
+        kept = [axis for axis in axes if shape[axis] == other[axis]]
+    if not kept:
+        return None
+    if len(kept) == len(axes):
+        return len(shape) - 1 if len(shape) == 3 else 1
+    return kept[-1]
+
+
+def select_layers(layers: Sequence[Layer], patterns: Sequence[str]) -> list[Layer]:
+    """The layers that match any of `patterns`, in the network's order, each once.
+
+    patterns  globs ("layer3*"), regular expressions ("re:layer[34]\\.1$", matched from the
+              start), plain names, or "auto": about eight blocks spread over the network's
+              depth, without the head. No pattern means "auto".
+    raises    UnknownLayerError for a pattern that matches nothing, with the nearest names
+    """
+    chosen: set[str] = set()
+    for pattern in patterns or ["auto"]:
+        matched = _match(layers, pattern)
+        if not matched:
+            raise _no_match(layers, pattern)
+        chosen.update(matched)
+    return [layer for layer in layers if layer.name in chosen]
+
+
+def _match(layers: Sequence[Layer], pattern: str) -> list[str]:
+    if pattern == "auto":
+        return [layer.name for layer in _spread(layers)]
+    if pattern.startswith("re:"):
+        try:
+            expression = re.compile(pattern[3:])
+        except re.error as error:
+            raise UnknownLayerError(
+                f"{pattern!r} is no regular expression: {error}.", hint="a glob such as 'layer3*'"
+            ) from error
+        return [layer.name for layer in layers if expression.match(layer.name)]
+    return [layer.name for layer in layers if fnmatch.fnmatchcase(layer.name, pattern)]
+
+
+def _no_match(layers: Sequence[Layer], pattern: str) -> UnknownLayerError:
+    network = getattr(layers, "network", "this network")
+    silent: dict[str, str] = getattr(layers, "silent", {})
+    if pattern in silent:
+        return UnknownLayerError(
+            f"{network} has a module {pattern!r}, but no such layer: {silent[pattern]}.",
+            hint=f"{pattern}@1" if "@1" in silent[pattern] else "--list-layers",
+        )
+    names = [layer.name for layer in layers]
+    plain = pattern[3:] if pattern.startswith("re:") else pattern
+    near = difflib.get_close_matches(plain.strip("*"), names, 3, 0.4)
+    return UnknownLayerError(
+        f"No layer of {network} matches {pattern!r}.",
+        hint=" or ".join(near) if near else "--list-layers",
+    )
+
+
+def _spread(layers: Sequence[Layer]) -> list[Layer]:
+    """About AUTO_COUNT layers, evenly spaced in cost, that give rich textures.
+
+    Textures need a map of some size and more than a few channels; the very first layers draw
+    bare stripes and the head wants whole objects. Whole blocks are preferred to what is in them.
+    """
+    textured = [
+        layer
+        for layer in layers
+        if len(layer.shape) >= 2
+        and layer.channels >= 16
+        and _cells(layer) >= 16
+        and 0.08 <= layer.cost <= 0.95
+        and layer.own > 0.001
+    ]
+    blocks = [layer for layer in textured if not layer.leaf and layer.own < 0.3]
+    if len(blocks) < 4:
+        blocks = [layer for layer in textured if layer.own < 0.5] or textured
+    if not blocks:
+        inner = [layer for layer in layers if layer.name != OUTPUT and layer.channels > 1]
+        return (inner or list(layers))[-1:]
+    chosen: dict[str, Layer] = {}
+    for place in np.linspace(0.12, 0.92, AUTO_COUNT):
+        # Of blocks that end at the same place the outermost, which has the shortest name.
+        best = min(blocks, key=lambda b: (round(abs(b.cost - place), 3), len(b.name)))
+        chosen[best.name] = best
+    return [layer for layer in layers if layer.name in chosen]
+
+
+def _cells(layer: Layer) -> int:
+    """How many places a picture has in this layer."""
+    return int(np.prod(layer.shape)) // layer.channels
+
+
+def plan_targets(
+    layers: Sequence[Layer],
+    channels: str | None,
+    count: int | None,
+    rng: np.random.Generator,
+) -> list[Target]:
+    """Which channels of which layers to draw, in order.
+
+    channels  "3", "0-15", "1,5,9-12"; None: all of each layer
+    count     None: every chosen channel of every layer once, in the network's order. Else so
+              many, round-robin over the layers, channels in drawn order, none repeated before
+              all are used; the plan for a smaller count is a beginning of the plan for a larger
+    rng       read the same way whatever `count` is
+    raises    ChannelRangeError, FeatVisError if there is no layer or count < 1
+    """
+    if not layers:
+        raise FeatVisError("There is no layer to draw from.", hint="--layers auto")
+    allowed = [_parse_channels(channels, layer) for layer in layers]
+    if count is None:
+        return [
+            Target(layer.name, channel)
+            for layer, chosen in zip(layers, allowed, strict=True)
+            for channel in chosen
+        ]
+    if count < 1:
+        raise FeatVisError(f"count is {count}; it must be at least 1.", hint="--count 1 or more")
+    orders = [[chosen[i] for i in rng.permutation(len(chosen))] for chosen in allowed]
+    cycle = [
+        Target(layer.name, order[turn])
+        for turn in range(max(len(order) for order in orders))
+        for layer, order in zip(layers, orders, strict=True)
+        if turn < len(order)
+    ]
+    return [cycle[i % len(cycle)] for i in range(count)]
+
+
+def _parse_channels(text: str | None, layer: Layer) -> list[int]:
+    """Sorted channel numbers, each once."""
+    if text is None:
+        return list(range(layer.channels))
+    numbers: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part, re.ASCII)
+        if match is None:
+            raise ChannelRangeError(
+                f"{part.strip()!r} in channels {text!r} is neither a number nor a range.",
+                hint="--channels 3 or 0-15 or 1,5,9-12",
+            )
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise ChannelRangeError(
+                f"The range {part.strip()!r} in channels {text!r} runs backwards.",
+                hint=f"--channels {last}-{first}",
+            )
+        if last >= layer.channels:
+            raise ChannelRangeError(
+                f"Channel {last} is out of range: {layer.name} has {layer.channels} channels, "
+                f"0 to {layer.channels - 1}.",
+                hint=f"--channels 0-{layer.channels - 1}",
+            )
+        numbers.update(range(first, last + 1))
+    return sorted(numbers)

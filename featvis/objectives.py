@@ -1,0 +1,153 @@
+"""What makes a picture good: one score a picture, read off the layer's activations.
+
+`score` takes (n, channels, ...) float32, the trailing axes being places, and gives (n,) float32;
+larger is better. `take` keeps the entries of some pictures, for padding and for redoing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+
+class Objective(Protocol):
+    """One goal a picture of a batch."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows: Sequence[int]) -> Objective:
+        """The goals of the pictures `rows`, in that order, repeats allowed."""
+        ...
+
+    def score(self, activations: Tensor) -> Tensor:
+        """(n, channels, ...) float32 -> (n,) float32."""
+        ...
+
+
+@dataclass(frozen=True)
+class Channel:
+    """The mean of one channel over all places; of a head's output, one class's logit."""
+
+    channels: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.channels)
+
+    def take(self, rows: Sequence[int]) -> Channel:
+        """See Objective."""
+        return Channel(tuple(self.channels[row] for row in rows))
+
+    def score(self, activations: Tensor) -> Tensor:
+        """See Objective."""
+        return _places(_pick(activations, self.channels)).mean(1)
+
+
+@dataclass(frozen=True)
+class Neuron:
+    """One channel at the middle place: one thing in the middle rather than a texture."""
+
+    channels: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.channels)
+
+    def take(self, rows: Sequence[int]) -> Neuron:
+        """See Objective."""
+        return Neuron(tuple(self.channels[row] for row in rows))
+
+    def score(self, activations: Tensor) -> Tensor:
+        """See Objective."""
+        picked = _pick(activations, self.channels)
+        for axis in range(picked.ndim - 1, 0, -1):
+            picked = picked.select(axis, picked.shape[axis] // 2)
+        return picked
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A mix of channels: the mean over places of activations times a vector of unit length.
+
+    vectors  (n, channels) float32, not zero
+    """
+
+    vectors: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def take(self, rows: Sequence[int]) -> Direction:
+        """See Objective."""
+        return Direction(self.vectors[list(rows)])
+
+    def score(self, activations: Tensor) -> Tensor:
+        """See Objective."""
+        unit = self.vectors / np.linalg.norm(self.vectors, axis=1, keepdims=True)
+        weights = torch.from_numpy(unit.astype(np.float32)).to(activations.device)
+        means = activations.flatten(2).mean(2) if activations.ndim > 2 else activations
+        return (means * weights).sum(1)
+
+
+@dataclass(frozen=True)
+class DeepDream:
+    """The mean square of the whole layer: more of whatever it sees already."""
+
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def take(self, rows: Sequence[int]) -> DeepDream:
+        """See Objective."""
+        return DeepDream(len(rows))
+
+    def score(self, activations: Tensor) -> Tensor:
+        """See Objective."""
+        return activations.flatten(1).square().mean(1)
+
+
+@dataclass(frozen=True)
+class Diverse:
+    """A goal whose pictures must also differ from those of the same group.
+
+    From each picture's score the mean cosine between its and the others' Gram matrices is
+    taken off, `weight` times, relative to the score (Olah et al. 2017, "Diversity"). Pictures of
+    a group depend on each other, so they are the same bytes only when optimised together.
+    """
+
+    base: Objective
+    groups: tuple[int, ...]
+    weight: float = 1.0
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def take(self, rows: Sequence[int]) -> Diverse:
+        """See Objective."""
+        return Diverse(self.base.take(rows), tuple(self.groups[r] for r in rows), self.weight)
+
+    def score(self, activations: Tensor) -> Tensor:
+        """See Objective."""
+        scores = self.base.score(activations)
+        flat = activations.flatten(2)
+        gram = torch.bmm(flat, flat.transpose(1, 2)).flatten(1)
+        gram = torch.nn.functional.normalize(gram, dim=1)
+        groups = torch.tensor(self.groups, device=scores.device)
+        same = (groups[:, None] == groups[None, :]).float().fill_diagonal_(0)
+        likeness = (gram @ gram.T * same).sum(1) / same.sum(1).clamp(min=1)
+        return scores - self.weight * scores.detach().abs() * likeness
+
+
+def _pick(activations: Tensor, channels: Sequence[int]) -> Tensor:
+    """(n, channels, ...) -> (n, ...): of picture i the channel channels[i]."""
+    return torch.stack([activations[i, c] for i, c in enumerate(channels)])
+
+
+def _places(picked: Tensor) -> Tensor:
+    """(n, ...) -> (n, places)."""
+    return picked.flatten(1) if picked.ndim > 1 else picked[:, None]

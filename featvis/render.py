@@ -1,0 +1,236 @@
+"""Pictures that excite channels of one layer, a batch at once.
+
+What will happen (start noise, views) is drawn first, a picture from its own generator; then a
+batch of fixed size is optimised, so that a picture depends neither on the others in its batch
+nor on how many they are.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from featvis.config import FeatVisConfig
+from featvis.errors import ChannelRangeError, FeatVisError
+from featvis.forward import Tap, tapped
+from featvis.layers import Layer, list_layers, meta_copy, select_layers
+from featvis.models import Network
+from featvis.objectives import Channel, Objective
+from featvis.parametrizations import make_parametrization
+from featvis.transforms import draw_views, view
+
+# A picture is grey when both its contrast and its colour stay near the start noise's.
+GREY_CONTRAST = 12.0  # standard deviation of brightness in levels of 255
+GREY_COLOR = 6.0  # mean difference between the largest and smallest of R, G, B, in levels
+
+# Behind a ReLU the objective is a leaky one, of slope 1 while reviving and this afterwards:
+# enough to lead a channel out of the dead, too little to reward making it less negative.
+DEAD_SLOPE = 0.1
+
+U8 = npt.NDArray[np.uint8]
+F32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A finished batch.
+
+    pixels    (n, size, size, 3) uint8
+    start     (n,) float32: the objective at the first step of the last try
+    end       (n,) float32: the objective at its last step
+    grey      (n,) bool: still without contrast and colour after all restarts
+    restarts  (n,) int64: how often the picture was begun anew
+    """
+
+    pixels: U8
+    start: F32
+    end: F32
+    grey: npt.NDArray[np.bool_]
+    restarts: npt.NDArray[np.int64]
+
+
+def render(
+    network: Network,
+    layer: Layer | str,
+    channels: Sequence[int],
+    config: FeatVisConfig,
+    rngs: Sequence[np.random.Generator],
+    *,
+    objective: Objective | None = None,
+) -> Rendered:
+    """Optimise one picture for each channel of one layer.
+
+    layer      of list_layers(network), or its name
+    channels   at most config.batch_size; repeats are fine. Fewer are padded to batch_size and
+               the padding thrown away, so that bytes do not depend on how full a batch is
+    rngs       one a picture; only `random` and `standard_normal` are drawn
+    objective  None: the mean of each channel. Else len(objective) == len(channels) goals
+    returns    the pictures in the order of `channels`; on CPU in float32 the same bytes for the
+               same weights, channel, generator, config and number of threads
+    raises     UnknownLayerError, ChannelRangeError, FeatVisError for a network size that the
+               network cannot take (names the smallest that it can)
+    """
+    if isinstance(layer, str):
+        layer = select_layers(list_layers(network), [layer])[0]
+    count = len(channels)
+    if not 0 < count <= config.batch_size or len(rngs) != count:
+        raise FeatVisError(
+            f"{count} channels with {len(rngs)} generators do not fit a batch of "
+            f"{config.batch_size}.",
+            hint="1 to batch_size channels, one generator each",
+        )
+    for channel in channels:
+        if not 0 <= channel < layer.channels:
+            raise ChannelRangeError(
+                f"Channel {channel} is out of range: {layer.name} has {layer.channels} channels, "
+                f"0 to {layer.channels - 1}.",
+                hint=f"--channels 0-{layer.channels - 1}",
+            )
+    goals: Objective = objective or Channel(tuple(int(c) for c in channels))
+    side = network_side(network, layer, config)
+
+    pixels, start, end = _optimise(network, layer, goals, config, rngs, side)
+    grey = np.array([is_grey(picture) for picture in pixels])
+    restarts = np.zeros(count, np.int64)
+    for _ in range(config.max_restarts):
+        rows = [int(row) for row in np.flatnonzero(grey)]
+        if not rows:
+            break
+        again = _optimise(network, layer, goals.take(rows), config, [rngs[r] for r in rows], side)
+        pixels[rows], start[rows], end[rows] = again
+        grey[rows] = [is_grey(picture) for picture in again[0]]
+        restarts[rows] += 1
+    return Rendered(pixels, start, end, grey, restarts)
+
+
+def is_grey(pixels: U8) -> bool:
+    """Whether a picture shows nothing: neither contrast nor colour to speak of.
+
+    pixels  (h, w, 3) uint8
+    """
+    values = pixels.astype(np.float32)
+    contrast = float(values.mean(2).std())
+    color = float((values.max(2) - values.min(2)).mean())
+    return contrast < GREY_CONTRAST and color < GREY_COLOR
+
+
+def network_side(network: Network, layer: Layer, config: FeatVisConfig) -> int:
+    """The side in pixels at which the network sees the pictures.
+
+    raises  FeatVisError if config asks for one that the network cannot take
+    """
+    own = network.input_size
+    if network.fixed_size:
+        if config.network_size not in (None, own):
+            raise FeatVisError(
+                f"{network.name} takes pictures of {own} pixels only, not {config.network_size}.",
+                hint=f"--network-size {own} or none; --size is free",
+            )
+        return own
+    wanted = config.network_size or min(config.size, own)
+    if wanted >= own or _fits(network, layer, wanted):
+        return wanted
+    smallest = wanted + bisect_left(
+        range(wanted, own), True, key=lambda side: _fits(network, layer, side)
+    )
+    if config.network_size is None:
+        return smallest
+    raise FeatVisError(
+        f"{network.name} cannot take pictures of {wanted} pixels up to {layer.name}: the smallest "
+        f"that works is {smallest}.",
+        hint=f"--network-size {smallest} or more",
+    )
+
+
+def _fits(network: Network, layer: Layer, side: int) -> bool:
+    """Whether a picture of `side` pixels gets as far as the layer; costs no arithmetic."""
+    key = (layer.module, layer.call, side)
+    if key not in network.fits:
+        if network.on_meta is None:
+            network.on_meta = meta_copy(network)
+        try:
+            with torch.no_grad(), tapped(network.on_meta, layer) as tap:
+                output, _ = tap(torch.empty(1, 3, side, side, device="meta"))
+            network.fits[key] = output.numel() > 0
+        except (RuntimeError, ValueError, AssertionError):  # what torch's layers raise
+            network.fits[key] = False
+    return network.fits[key]
+
+
+def _optimise(
+    network: Network,
+    layer: Layer,
+    goals: Objective,
+    config: FeatVisConfig,
+    rngs: Sequence[np.random.Generator],
+    side: int,
+) -> tuple[U8, F32, F32]:
+    """One try: pixels (n, size, size, 3), first and last objective (n,) each."""
+    count = len(rngs)
+    padding = config.batch_size - count
+    goals = goals.take([*range(count), *[0] * padding])
+    rngs = [*rngs, *(np.random.default_rng(i) for i in range(padding))]
+
+    device = network.device
+    low = _in_bfloat16(config, device)
+    model = network.in_bfloat16() if low else network.model
+    work = working_side(config.size, side)
+    pictures = make_parametrization(config, work, rngs, device)
+    maps = torch.from_numpy(draw_views(config, rngs).astype(np.float32)).to(device)
+    mean = torch.tensor(network.mean, device=device).view(1, 3, 1, 1)
+    std = torch.tensor(network.std, device=device).view(1, 3, 1, 1)
+    adam = torch.optim.Adam(
+        [pictures.parameter], lr=config.learning_rate * pictures.rate, eps=ADAM_EPSILON
+    )
+
+    first = last = torch.empty(0)
+    with torch.enable_grad(), tapped(model, layer) as tap:
+        for step in range(config.steps):
+            views = (view(pictures.decode(), maps[step], side) - mean) / std
+            scores = _scores(tap, goals, layer, views, low, step < config.revive_steps)
+            (gradient,) = torch.autograd.grad(-scores.sum(), [pictures.parameter])
+            pictures.parameter.grad = gradient
+            adam.step()
+            last = scores.detach()
+            first = last if step == 0 else first
+    with torch.no_grad():
+        finished = pictures.decode(config.size)[:count]
+        levels = (finished * 255 + 0.5).clamp(0, 255).to(torch.uint8)
+    pixels = np.ascontiguousarray(levels.permute(0, 2, 3, 1).cpu().numpy())
+    return pixels, first[:count].cpu().numpy(), last[:count].cpu().numpy()
+
+
+ADAM_EPSILON = 1e-12  # deep layers' mean activations have gradients near Adam's usual 1e-8
+
+
+def working_side(size: int, network_side: int) -> int:
+    """Side at which pictures are optimised. Beyond the network's side they gain nothing."""
+    return min(size, network_side)
+
+
+def _scores(
+    tap: Tap, goals: Objective, layer: Layer, views: Tensor, low: bool, revive: bool
+) -> Tensor:
+    """The objective of each picture, (n,) float32."""
+    views = views.contiguous(memory_format=torch.channels_last)
+    autocast = torch.autocast(views.device.type, torch.bfloat16) if low else nullcontext()
+    with autocast:
+        output, before = tap(views, revive=revive)
+    activations = output.float()
+    if before is not output:
+        slope = 1.0 if revive else DEAD_SLOPE
+        activations = torch.lerp(activations, before.float(), slope)
+    return goals.score(activations.movedim(layer.axis, 1))
+
+
+def _in_bfloat16(config: FeatVisConfig, device: str) -> bool:
+    if config.precision == "auto":
+        return device.startswith("cuda")
+    return config.precision == "bfloat16"
