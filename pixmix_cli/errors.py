@@ -1,0 +1,87 @@
+"""Every error that pixmix raises on purpose.
+
+PixMixError                 1   could not finish
+├── InputError              2   what the user named cannot be used as it is
+│   ├── OutputExistsError   2   the output is there already
+│   ├── OutputBusyError     2   another run is writing it
+│   └── ResumeMismatchError 2   it was made with other settings or inputs
+├── PictureError            1   one picture cannot be read
+├── StorageError            1   a file could not be written or read (no space, no permission)
+└── WorkerDiedError         1   a worker process died, again and again, on the same piece of work
+
+Each message says what and where; `hint` says how to mend it. Both end up on one line of stderr.
+"""
+
+from __future__ import annotations
+
+import errno
+
+
+class PixMixError(Exception):
+    """Base of the tree: a message for the user, a hint how to mend it, an exit code."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[type, tuple[str, str | None]]:
+        """Pickle by message and hint, so that errors cross from a worker process unharmed."""
+        return type(self), (self.message, self.hint)
+
+    def __str__(self) -> str:
+        """Message and hint on one line."""
+        text = " ".join(self.message.split("\n"))
+        if self.hint is None:
+            return text
+        return f"{text.rstrip('.')}. Try: {self.hint}"
+
+
+class InputError(PixMixError):
+    """What the user named (a path, an option's value) cannot be used as it is."""
+
+    exit_code = 2
+
+
+class OutputExistsError(InputError):
+    """The output is there already and neither --resume nor --overwrite was given."""
+
+
+class OutputBusyError(InputError):
+    """Another run holds the lock of this output."""
+
+
+class ResumeMismatchError(InputError):
+    """--resume on an output that was made with other settings or other inputs."""
+
+
+class PictureError(PixMixError):
+    """One picture cannot be read: `message` names it and says why."""
+
+
+class StorageError(PixMixError):
+    """A file could not be written or read."""
+
+    @classmethod
+    def from_os_error(cls, error: OSError, path: str, doing: str = "writing") -> StorageError:
+        """A StorageError in words for what the operating system said.
+
+        error  the OSError that was caught
+        path   the file or folder being worked on
+        doing  "writing" or "reading"
+        """
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return cls(
+                f"no space left while {doing} {path}",
+                "free some space, then the same command with --resume",
+            )
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return cls(f"no permission for {doing} {path}", "another place, or its permissions")
+        reason = error.strerror or str(error)
+        return cls(f"{doing} {path} failed: {reason}", None)
+
+
+class WorkerDiedError(PixMixError):
+    """A worker process died repeatedly (killed, out of memory, or a crash in a decoder)."""

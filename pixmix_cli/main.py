@@ -1,0 +1,166 @@
+"""The `pixmix` command: finds the subcommand, and turns every ending into its exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+import click
+
+from pixmix_cli import __version__
+from pixmix_cli.errors import PixMixError
+from pixmix_cli.terminal import ClosedPipe, Terminated, abandon_stdout, say
+
+EXIT_SKIPPED, EXIT_INTERRUPT, EXIT_PIPE, EXIT_TERMINATED = 3, 130, 141, 143
+
+# name: (module, one line for `pixmix --help`, which imports none of the modules)
+COMMANDS = {
+    "generate-fractals": ("generate_fractals", "Make the fractal half of a mixing set."),
+    "render-featvis": ("render_featvis", "Make the feature-visualization half of a mixing set."),
+    "bake": ("bake", "Write PixMix-augmented copies of a dataset as shards."),
+    "verify": ("verify", "Check an output: hashes, counts, and that every picture decodes."),
+    "preview": ("preview", "Draw a contact sheet of a mixing set or a baked set."),
+}
+
+EPILOG = """\b
+Examples:
+  pixmix generate-fractals -n 14230 --size 512 -o mixing/fractals
+  pixmix render-featvis --model resnet50 --layers 'layer3*' -o mixing/featvis
+  pixmix bake photos/train --mixing-set mixing -o baked --copies 8
+  pixmix verify baked
+
+\b
+Exit codes: 0 done; 1 could not finish, or verify found something; 2 usage;
+3 finished, but items were skipped (errors.jsonl lists them);
+130 Ctrl-C; 141 closed pipe; 143 SIGTERM."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a subcommand only to run it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every subcommand's name, in the order people use them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The subcommand itself."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"pixmix_cli.commands.{COMMANDS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does it, with the nearest name for a slip."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" Did you mean {near[0]}?" if near else f" There are {', '.join(COMMANDS)}."
+            raise click.UsageError(f"no such command {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of subcommands, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(f"pixmix {__version__}")
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "PIXMIX"},
+    no_args_is_help=True,
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
+    help="Show the version and exit.",
+)
+def cli() -> None:
+    """Make PixMix mixing sets and bake PixMix-augmented datasets."""
+
+
+def _on_sigterm(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code. Never raises on purpose."""
+    debug = "--debug" in arguments
+    name = next((a for a in arguments if a in COMMANDS), None)
+    prefix = "pixmix" if name is None else f"pixmix {name}"
+    try:
+        with cli.make_context("pixmix", list(arguments)) as ctx:
+            result: Any = cli.invoke(ctx)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as ending:
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.flush()
+        return ending.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        say(error.format_message())
+        return 2
+    except click.ClickException as error:
+        message = " ".join(error.format_message().split())
+        say(f"{prefix}: {message.rstrip('.')}. Try: {prefix} --help")
+        return error.exit_code
+    except PixMixError as error:
+        if debug:
+            raise
+        say(f"{prefix}: {error}")
+        return error.exit_code
+    except (ClosedPipe, BrokenPipeError):
+        abandon_stdout()
+        return EXIT_PIPE
+    except (KeyboardInterrupt, click.Abort):
+        say(f"{prefix}: interrupted; finished work is kept, add --resume to go on")
+        return EXIT_INTERRUPT
+    except Terminated:
+        say(f"{prefix}: terminated; finished work is kept, add --resume to go on")
+        return EXIT_TERMINATED
+    except MemoryError:
+        say(f"{prefix}: out of memory. Try: fewer workers (-j) or a smaller --size")
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        reason = " ".join(str(error).split())
+        say(f"{prefix}: internal error: {type(error).__name__}: {reason}. Try: again with --debug")
+        return 1
+
+
+def complete(instruction: str) -> int:
+    """Answer the shell's question for completion (`_PIXMIX_COMPLETE=bash_source pixmix`)."""
+    from click.shell_completion import shell_complete
+
+    return shell_complete(cli, {}, "pixmix", "_PIXMIX_COMPLETE", instruction)
+
+
+def main() -> None:
+    """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        # file names need not be valid UTF-8; show them as the file system gave them
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+    if instruction := os.environ.get("_PIXMIX_COMPLETE"):
+        sys.exit(complete(instruction))
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    code = run(sys.argv[1:])
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

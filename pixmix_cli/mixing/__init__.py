@@ -1,0 +1,1 @@
+"""PixMix on arrays: draw what will happen (a record), then do it (pixels)."""

@@ -1,0 +1,57 @@
+"""The settings of PixMix and the paper's two recipes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+MAX_SIZE = 8192  # px; larger crops are surely a slip, and a batch of them would not fit memory
+
+
+@dataclass(frozen=True, slots=True)
+class PixMixConfig:
+    """Settings of one PixMix recipe. The defaults are the ImageNet recipe.
+
+    geometry  "imagenet": RandomResizedCrop(size) and flip; mixing pictures' shorter side to
+              size * 8/7, then a random crop. "cifar": flip, zero padding by size/8 and a random
+              crop; mixing pictures' shorter side to size * 9/8, then a random crop.
+    raises    ValueError, one line, for a value out of range
+    source    Hendrycks et al. (2022), PixMix, section 3 and appendix; values of the published code
+    """
+
+    size: int = 224  # side of the output, pixels
+    k: int = 4  # at most k rounds of mixing
+    beta: float = 4.0  # > 0; larger keeps closer to the original
+    severity: float = 1.0  # >= 0.1; upper end of the augmentations' level
+    all_ops: bool = True  # also colour, contrast, brightness, sharpness
+    geometry: str = "imagenet"
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        if not 1 <= self.size <= MAX_SIZE:
+            raise ValueError(f"size must be 1 to {MAX_SIZE} pixels, not {self.size}")
+        if not 0 <= self.k <= 100:
+            raise ValueError(f"k must be 0 to 100 rounds, not {self.k}")
+        if not (math.isfinite(self.beta) and self.beta > 0):
+            raise ValueError(f"beta must be above 0, not {self.beta}")
+        if not 0.1 <= self.severity <= 10:
+            raise ValueError(f"severity must be 0.1 to 10, not {self.severity}")
+        if self.geometry not in ("imagenet", "cifar"):
+            raise ValueError(f"geometry must be imagenet or cifar, not {self.geometry}")
+
+    @property
+    def mixing_size(self) -> int:
+        """Shorter side, in pixels, to which a mixing picture is resized before its crop."""
+        ratio = (8, 7) if self.geometry == "imagenet" else (9, 8)
+        return max(self.size, round(self.size * ratio[0] / ratio[1]))
+
+    @property
+    def padding(self) -> int:
+        """Zero padding, in pixels, around a picture of the cifar geometry: 4 at 32 pixels."""
+        return round(self.size / 8)
+
+
+PRESETS = {
+    "imagenet": PixMixConfig(),
+    "cifar": PixMixConfig(size=32, beta=3.0, severity=3.0, geometry="cifar"),
+}

@@ -1,0 +1,262 @@
+"""Decisions: everything random about one PixMix picture, as a small record.
+
+Pixels are a function of the record, the original and the mixing picture (see `pixmix`), so a
+picture can be made again from its record, and the draws can be tested against the paper's
+distributions without drawing a pixel.
+
+Only `Generator.random()` is called: its stream follows from the bit generator's raw output, while
+NumPy reserves the right to change the other methods' streams between versions (NEP 19).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pixmix_cli.mixing.config import PixMixConfig
+
+BASE_OPS = (
+    "autocontrast",
+    "equalize",
+    "posterize",
+    "rotate",
+    "solarize",
+    "shear_x",
+    "shear_y",
+    "translate_x",
+    "translate_y",
+)
+# These four overlap with the corruptions of ImageNet-C and CIFAR-C, hence --no-all-ops.
+EXTRA_OPS = ("color", "contrast", "brightness", "sharpness")
+ALL_OPS = BASE_OPS + EXTRA_OPS
+UNLEVELLED_OPS = ("autocontrast", "equalize")
+
+# RandomResizedCrop: share of the area, aspect ratio and number of tries (torchvision's defaults).
+CROP_SCALE = (0.08, 1.0)
+CROP_RATIO = (3 / 4, 4 / 3)
+CROP_TRIES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """One augmentation with its strength resolved.
+
+    value  None for autocontrast and equalize; bits kept (posterize); degrees, counter-clockwise
+           (rotate); threshold 0-256 (solarize); coefficient (shear); pixels (translate);
+           enhancement factor, 1 = identity (color, contrast, brightness, sharpness)
+    """
+
+    name: str
+    value: float | int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One mixing round: what is mixed in (None = the mixing picture), how, with which weights."""
+
+    augmentation: Augmentation | None
+    operation: str  # "add" | "multiply"
+    a: float  # weight of the picture so far; a float32 value
+    b: float  # weight of what is mixed in; a float32 value
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """All random decisions of one sample.
+
+    crop           (top, left, height, width) in pixels of the original; in the cifar geometry of
+                   the flipped original, and it may reach into the zero padding
+    flip           whether the picture is mirrored left to right
+    mixing         index of the mixing picture in the mixing set
+    mixing_offset  (vertical, horizontal) in [0, 1): where its crop lies in the free room
+    start          augmentation of the starting picture, or None for the original itself
+    rounds         the mixing rounds, in order
+    """
+
+    crop: tuple[int, int, int, int]
+    flip: bool
+    mixing: int
+    mixing_offset: tuple[float, float]
+    start: Augmentation | None
+    rounds: tuple[Round, ...]
+
+    @property
+    def uses_mixing(self) -> bool:
+        """Whether any round needs the mixing picture."""
+        return any(r.augmentation is None for r in self.rounds)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-able dictionary that `from_json` reads back without loss."""
+        return {
+            "crop": list(self.crop),
+            "flip": self.flip,
+            "mixing": self.mixing,
+            "mixing_offset": list(self.mixing_offset),
+            "start": _augmentation_to_json(self.start),
+            "rounds": [
+                {
+                    "with": _augmentation_to_json(r.augmentation) or "mixing",
+                    "operation": r.operation,
+                    "a": r.a,
+                    "b": r.b,
+                }
+                for r in self.rounds
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Draws:
+        """The draws that `to_json` wrote.
+
+        raises  KeyError, TypeError or ValueError when the record is not one of ours
+        """
+        top, left, height, width = (int(v) for v in record["crop"])
+        vertical, horizontal = (float(v) for v in record["mixing_offset"])
+        return cls(
+            crop=(top, left, height, width),
+            flip=bool(record["flip"]),
+            mixing=int(record["mixing"]),
+            mixing_offset=(vertical, horizontal),
+            start=_augmentation_from_json(record["start"]),
+            rounds=tuple(
+                Round(
+                    None if r["with"] == "mixing" else _augmentation_from_json(r["with"]),
+                    r["operation"],
+                    float(r["a"]),
+                    float(r["b"]),
+                )
+                for r in record["rounds"]
+            ),
+        )
+
+
+def draw(
+    config: PixMixConfig,
+    rng: np.random.Generator,
+    original_size: tuple[int, int],
+    mixing_count: int,
+) -> Draws:
+    """Draw every decision for one sample.
+
+    original_size  (height, width) of the original in pixels, both >= 1
+    mixing_count   number of pictures in the mixing set, >= 1
+    source         PixMix (2022), figure 4; the published code for everything it leaves open
+    """
+    mixing = _below(mixing_count, rng)
+    mixing_offset = (float(rng.random()), float(rng.random()))
+    flip = rng.random() < 0.5
+    if config.geometry == "imagenet":
+        crop = draw_resized_crop(original_size, rng)
+    else:
+        room = 2 * config.padding + 1
+        top, left = _below(room, rng), _below(room, rng)
+        crop = (top - config.padding, left - config.padding, config.size, config.size)
+    rounds = _below(config.k + 1, rng)
+    start = draw_augmentation(config, rng) if rng.random() < 0.5 else None
+    return Draws(
+        crop=crop,
+        flip=bool(flip),
+        mixing=mixing,
+        mixing_offset=mixing_offset,
+        start=start,
+        rounds=tuple(_draw_round(config, rng) for _ in range(rounds)),
+    )
+
+
+def _draw_round(config: PixMixConfig, rng: np.random.Generator) -> Round:
+    augmentation = draw_augmentation(config, rng) if rng.random() < 0.5 else None
+    operation = "add" if rng.random() < 0.5 else "multiply"
+    a, b = draw_weights(config.beta, rng)
+    return Round(augmentation, operation, a, b)
+
+
+def draw_weights(beta: float, rng: np.random.Generator) -> tuple[float, float]:
+    """Weights a and b of one round, each the exact value of a float32.
+
+    With probability 1/2 a ~ Beta(beta, 1) and b ~ Beta(1, beta); else a = 1 + Beta(1, beta) and
+    b = -Beta(1, beta). Both by exact inverse: Beta(beta, 1) = U^(1/beta) and
+    Beta(1, beta) = 1 - U^(1/beta).
+    """
+    inside = rng.random() < 0.5
+    first, second = rng.random() ** (1 / beta), 1 - rng.random() ** (1 / beta)
+    if inside:
+        a, b = first, second
+    else:
+        a, b = 1 + (1 - first), -second
+    return float(np.float32(a)), float(np.float32(b))
+
+
+def draw_augmentation(config: PixMixConfig, rng: np.random.Generator) -> Augmentation:
+    """One augmentation, uniform over the recipe's list, with its strength.
+
+    The level is uniform on [0.1, severity). The enhancers' factor is .18 * level + .1 with 1 as
+    the identity, so severity 1 gives very dark or flat pictures: that is the published recipe.
+    """
+    names = ALL_OPS if config.all_ops else BASE_OPS
+    name = names[_below(len(names), rng)]
+    if name in UNLEVELLED_OPS:
+        return Augmentation(name)
+    level = 0.1 + (config.severity - 0.1) * float(rng.random())
+    if name == "posterize":
+        return Augmentation(name, max(0, 4 - int(level * 4 / 10)))
+    if name == "solarize":
+        return Augmentation(name, 256 - int(level * 256 / 10))
+    if name in EXTRA_OPS:
+        return Augmentation(name, level * 1.8 / 10 + 0.1)
+    sign = -1 if rng.random() < 0.5 else 1
+    if name == "rotate":
+        return Augmentation(name, sign * int(level * 30 / 10))
+    if name in ("shear_x", "shear_y"):
+        return Augmentation(name, sign * (level * 0.3 / 10))
+    return Augmentation(name, sign * int(level * (config.size / 3) / 10))
+
+
+def draw_resized_crop(
+    original_size: tuple[int, int], rng: np.random.Generator
+) -> tuple[int, int, int, int]:
+    """The box of a RandomResizedCrop: (top, left, height, width) inside the original.
+
+    Ten tries of a uniform share of the area and a log-uniform aspect ratio; if none fits, the
+    largest central box whose ratio is allowed.
+    """
+    height, width = original_size
+    low, high = math.log(CROP_RATIO[0]), math.log(CROP_RATIO[1])
+    for _ in range(CROP_TRIES):
+        area = height * width * (CROP_SCALE[0] + (CROP_SCALE[1] - CROP_SCALE[0]) * rng.random())
+        ratio = math.exp(low + (high - low) * rng.random())
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            return _below(height - h + 1, rng), _below(width - w + 1, rng), h, w
+    ratio = width / height
+    if ratio < CROP_RATIO[0]:
+        w, h = width, max(1, round(width / CROP_RATIO[0]))
+    elif ratio > CROP_RATIO[1]:
+        w, h = max(1, round(height * CROP_RATIO[1])), height
+    else:
+        w, h = width, height
+    w, h = min(w, width), min(h, height)
+    return (height - h) // 2, (width - w) // 2, h, w
+
+
+def _below(n: int, rng: np.random.Generator) -> int:
+    """Uniform on 0..n-1; the bias of one 53-bit draw is below n * 2**-53."""
+    return min(int(rng.random() * n), n - 1)
+
+
+def _augmentation_to_json(augmentation: Augmentation | None) -> dict[str, Any] | None:
+    if augmentation is None:
+        return None
+    if augmentation.value is None:
+        return {"name": augmentation.name}
+    return {"name": augmentation.name, "value": augmentation.value}
+
+
+def _augmentation_from_json(record: dict[str, Any] | None) -> Augmentation | None:
+    if record is None:
+        return None
+    if record["name"] not in ALL_OPS:
+        raise ValueError(f"unknown augmentation {record['name']}")
+    return Augmentation(record["name"], record.get("value"))

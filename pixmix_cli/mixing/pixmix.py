@@ -1,0 +1,129 @@
+"""Pixels: the picture that a record of draws describes. No randomness in here."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pixmix_cli.mixing import kernels
+from pixmix_cli.mixing.augmentations import BILINEAR, augment
+from pixmix_cli.mixing.config import PixMixConfig
+from pixmix_cli.mixing.draws import Draws
+
+U8 = NDArray[np.uint8]
+
+
+class Mixer:
+    """PixMix for one recipe, with its scratch memory. Not for several threads at once."""
+
+    def __init__(self, config: PixMixConfig) -> None:
+        """Allocate the scratch memory for one picture of config.size."""
+        values = config.size * config.size * 3
+        self._config = config
+        self._x = np.empty(values, np.float32)
+        self._table = np.empty(256, np.float32)
+        self._gathered = np.empty(kernels.BLOCK, np.float32)
+        self._scratch = np.empty((3, kernels.BLOCK), np.float64)
+
+    def __call__(self, draws: Draws, original: U8, mixing: U8 | None) -> U8:
+        """Mix one sample.
+
+        original  (size, size, 3) uint8, the plain crop
+        mixing    (size, size, 3) uint8, or None when draws.uses_mixing is false
+        returns   (size, size, 3) uint8, a new array
+        source    PixMix (2022), figure 4; operations in section 3.2
+        """
+        start = original if draws.start is None else augment(original, draws.start)
+        if not draws.rounds:
+            return np.array(start)
+        x = self._x
+        kernels.load(start.ravel(), x)
+        flat_mixing = None if mixing is None else np.ascontiguousarray(mixing).ravel()
+        for step in draws.rounds:
+            if step.augmentation is not None:
+                other = augment(original, step.augmentation).ravel()
+            elif flat_mixing is not None:
+                other = flat_mixing
+            else:
+                raise ValueError("this record needs a mixing picture and none was given")
+            if step.operation == "add":
+                kernels.add_table(step.b, self._table)
+                kernels.add(x, other, step.a, self._table, self._gathered)
+            else:
+                base, m, e = self._scratch
+                kernels.multiply_table(step.b, base[:256], m[:256], e[:256], self._table)
+                kernels.multiply(x, other, step.a, self._table, self._gathered, base, m, e)
+        out = np.empty_like(original)
+        kernels.store(x, out.ravel())
+        return out
+
+
+def pixmix(config: PixMixConfig, draws: Draws, original: U8, mixing: U8 | None) -> U8:
+    """One PixMix picture from its record; `Mixer` does many without allocating anew.
+
+    original, mixing, result  (size, size, 3) uint8
+    """
+    return Mixer(config)(draws, original, mixing)
+
+
+def crop_original(config: PixMixConfig, draws: Draws, picture: U8) -> U8:
+    """The plain crop of the original that everything is made from.
+
+    picture  (h, w, 3) uint8, h and w >= 1
+    returns  (size, size, 3) uint8, contiguous
+    """
+    top, left, height, width = draws.crop
+    if config.geometry == "imagenet":
+        box = (left, top, left + width, top + height)
+        square = Image.fromarray(picture).crop(box).resize((config.size, config.size), BILINEAR)
+        pixels = np.asarray(square)
+        return np.ascontiguousarray(pixels[:, ::-1] if draws.flip else pixels)
+    square_pixels = fit_square(picture, config.size)
+    if draws.flip:
+        square_pixels = square_pixels[:, ::-1]
+    pad = config.padding
+    padded = np.pad(square_pixels, ((pad, pad), (pad, pad), (0, 0)))
+    top, left = top + pad, left + pad
+    return np.ascontiguousarray(padded[top : top + config.size, left : left + config.size])
+
+
+def fit_square(picture: U8, size: int) -> U8:
+    """The picture itself where it is size x size, else its shorter side to size and the centre.
+
+    CIFAR's pictures are 32 x 32 already; this lets the cifar geometry take any picture.
+    """
+    if picture.shape[:2] == (size, size):
+        return picture
+    resized = resize_shorter_side(picture, size)
+    top, left = (resized.shape[0] - size) // 2, (resized.shape[1] - size) // 2
+    return resized[top : top + size, left : left + size]
+
+
+def resize_shorter_side(picture: U8, size: int) -> U8:
+    """The picture with its shorter side at `size`, as torchvision's Resize(size) on PIL pictures.
+
+    picture  (h, w, 3) uint8
+    returns  (h', w', 3) uint8 with min(h', w') = size; the longer side truncated to whole pixels
+    """
+    height, width = picture.shape[:2]
+    if height <= width:
+        target = (max(size, int(size * width / height)), size)
+    else:
+        target = (size, max(size, int(size * height / width)))
+    if target == (width, height):
+        return picture
+    return np.asarray(Image.fromarray(picture).resize(target, BILINEAR))
+
+
+def crop_mixing(config: PixMixConfig, draws: Draws, resized: U8) -> U8:
+    """The mixing picture's crop: a view of the picture resized to config.mixing_size.
+
+    resized  (h, w, 3) uint8, both sides >= config.size
+    returns  (size, size, 3) uint8 view
+    """
+    size = config.size
+    vertical, horizontal = draws.mixing_offset
+    top = int(vertical * (resized.shape[0] - size + 1))
+    left = int(horizontal * (resized.shape[1] - size + 1))
+    return resized[top : top + size, left : left + size]

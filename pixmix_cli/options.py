@@ -1,0 +1,168 @@
+"""Options that several commands share, and the help page they appear on."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from pixmix_cli.errors import InputError
+from pixmix_cli.terminal import Terminal
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class GroupedOption(click.Option):
+    """An option that belongs to a section of the help page."""
+
+    def __init__(self, *args: Any, section: str = "Options", **kwargs: Any) -> None:
+        """As click.Option, and the section's title."""
+        kwargs.setdefault("show_default", True)
+        kwargs.setdefault("show_envvar", True)
+        super().__init__(*args, **kwargs)
+        self.section = section
+
+
+class Command(click.Command):
+    """A command whose help opens with an example and lists its options in sections."""
+
+    def __init__(self, *args: Any, examples: str = "", **kwargs: Any) -> None:
+        """As click.Command, and example command lines, one a line."""
+        super().__init__(*args, **kwargs)
+        self.examples = examples
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Usage, examples, description, options."""
+        self.format_usage(ctx, formatter)
+        if self.examples:
+            with formatter.section("Examples"):
+                for line in self.examples.strip().splitlines():
+                    formatter.write(f"{'':>{formatter.current_indent}}{line.strip()}\n")
+        self.format_help_text(ctx, formatter)
+        self.format_options(ctx, formatter)
+        self.format_epilog(ctx, formatter)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The options, section by section in the order of first appearance."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and not isinstance(parameter, click.Argument):
+                title = getattr(parameter, "section", "Other")
+                sections.setdefault(title, []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def option(*names: str, section: str = "Options", **kwargs: Any) -> Callable[[F], F]:
+    """click.option with a help section."""
+    return click.option(*names, cls=GroupedOption, section=section, **kwargs)
+
+
+def compose(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """One decorator that stands for several, in the order given."""
+
+    def apply(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+def load_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """Take defaults from a TOML file: [bake] k = 3. Flags and environment win over it."""
+    if value is None or ctx.resilient_parsing:
+        return value
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        document = tomllib.loads(value.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"--config {value} cannot be read: {error}") from None
+    name = ctx.info_name or ""
+    table = document.get(name, {})
+    known = {
+        long.removeprefix("--"): p.name for p in ctx.command.params for long in (*p.opts, p.name or "")
+    }
+    defaults: dict[str, Any] = {}
+    for key, setting in table.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"{near[0]}" if near else f"pixmix {name} --help"
+            raise InputError(f"--config {value}: [{name}] has no option {key!r}", hint)
+        defaults[known[key] or key] = setting
+    ctx.default_map = {**(ctx.default_map or {}), **defaults}
+    return value
+
+
+_RUNNING = "Running"
+
+output_option = option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="PATH",
+    section="Output", help="Folder to write.",
+)
+seed_option = option(
+    "--seed", type=click.IntRange(0), default=0, section="Output",
+    help="Same seed, same bytes, for any number of workers.",
+)
+image_format_option = option(
+    "--image-format", type=click.Choice(["jpeg", "png", "webp"]), default="jpeg", section="Output",
+    help="jpeg is 4:4:4; png and webp are lossless.",
+)
+quality_option = option(
+    "--quality", type=click.IntRange(1, 100), default=95, section="Output", help="JPEG quality."
+)
+existing_options = compose(
+    option("--resume", is_flag=True, section=_RUNNING,
+           help="Go on with an unfinished output, or grow a finished one."),
+    option("--overwrite", is_flag=True, section=_RUNNING,
+           help="Remove what pixmix wrote at the output, then begin."),
+)
+dry_run_option = option(
+    "--dry-run", is_flag=True, section=_RUNNING, help="Print the plan and write nothing."
+)
+workers_option = option(
+    "-j", "--workers", type=click.IntRange(1), default=None, section=_RUNNING,
+    show_default="all cores", help="Worker processes; never changes a byte.",
+)
+
+
+def _terminal_options(function: F) -> F:
+    decorated = compose(
+        option("--json", "as_json", is_flag=True, section=_RUNNING,
+               help="One JSON record an artefact on stdout instead of its path."),
+        option("--progress", type=click.Choice(["auto", "bar", "json", "none"]), default="auto",
+               section=_RUNNING, help="Progress on stderr; auto: a bar on a terminal."),
+        option("-q", "--quiet", count=True, section=_RUNNING, show_default=False,
+               help="No progress bar; -qq: errors only."),
+        option("-v", "--verbose", count=True, section=_RUNNING, show_default=False,
+               help="More messages."),
+        option("--debug", is_flag=True, section=_RUNNING, expose_value=False,
+               help="Show Python tracebacks."),
+        option("--config", type=click.Path(path_type=Path), is_eager=True, expose_value=False,
+               callback=load_config, section=_RUNNING, metavar="FILE",
+               help="TOML file of defaults: a [COMMAND] table of option names."),
+    )(function)
+    return decorated
+
+
+terminal_options: Callable[[F], F] = _terminal_options
+
+
+def make_terminal(quiet: int, verbose: int, progress: str, as_json: bool) -> Terminal:
+    """The terminal that the shared options ask for."""
+    return Terminal(quiet=quiet, verbose=verbose, progress=progress, as_json=as_json)
+
+
+def check_existing(resume: bool, overwrite: bool) -> None:
+    """Refuse two contrary wishes."""
+    if resume and overwrite:
+        raise click.UsageError("--resume and --overwrite exclude each other")

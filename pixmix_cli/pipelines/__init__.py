@@ -1,0 +1,1 @@
+"""The work behind each command: plan, run, store. Yields records; knows no terminal."""

@@ -1,0 +1,446 @@
+"""bake: a labelled dataset in, shards of PixMix-augmented copies out.
+
+One task is one shard of source samples for all copies still missing: each original is decoded
+once. Which sample goes into which shard is settled before the first worker starts, and a sample's
+draws are keyed by (seed, copy, sample key), so no worker count, order or interruption changes a
+byte.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pixmix_cli.errors import InputError, PictureError, PixMixError
+from pixmix_cli.mixing.config import PixMixConfig
+from pixmix_cli.mixing.draws import Draws, draw
+from pixmix_cli.mixing.pixmix import (
+    U8,
+    Mixer,
+    crop_mixing,
+    crop_original,
+    resize_shorter_side,
+)
+from pixmix_cli.pipelines import bake_formats
+from pixmix_cli.pipelines.engine import run_tasks
+from pixmix_cli.pipelines.steps import Step
+from pixmix_cli.seeding import Stream, rng_for
+from pixmix_cli.storage import images
+from pixmix_cli.storage.imagefolder import Source, open_imagefolder
+from pixmix_cli.storage.output import Output, RunPlan, check_allowed, committed_rows
+from pixmix_cli.storage.pictures import MixingSet, PictureRef, open_mixing_set
+
+ALGORITHM = "1"  # raise it when the same settings would give other bytes
+MIXING_CACHE_BYTES = 128 << 20  # resized mixing pictures kept a worker: 650 at 256 x 256
+SHARD_RANGE = (100, 1000)  # samples: no shard too small to stream well, none too large to redo
+GOOD_SHARD_COUNT = 64  # shards enough to feed many workers and loaders
+
+
+@dataclass(frozen=True, slots=True)
+class BakeJob:
+    """What the user asked for."""
+
+    source: Path
+    mixing_sets: tuple[Path, ...]
+    output: Path
+    config: PixMixConfig
+    copies: int = 1
+    format: str = "webdataset"  # "webdataset" | "imagefolder" | "npy"
+    image_format: str = "jpeg"
+    quality: int = 95
+    shard_size: int | None = None
+    shuffle: bool = True  # webdataset only: loaders read shards in order
+    with_json: bool = True  # webdataset only: each sample's draws beside it
+    seed: int = 0
+    workers: int = 1
+    on_error: str = "skip"  # "fail" | "skip"
+    resume: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One source picture inside a task: its place in the source, where it lies, what it is."""
+
+    index: int
+    ref: PictureRef
+    label: int
+    target: str  # output name without extension (imagefolder)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One shard: these samples, for these copies."""
+
+    shard: int
+    copies: tuple[int, ...]
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that is settled before the first pixel."""
+
+    job: BakeJob
+    source: Source
+    mixing: MixingSet
+    order: np.ndarray  # (n,) int64: sample indices in output order
+    shard_size: int
+    run: RunPlan
+    pending: tuple[tuple[int, tuple[int, ...]], ...]  # (shard, copies still to make)
+
+    @property
+    def shards(self) -> int:
+        """Number of shards a copy."""
+        return -(-len(self.order) // self.shard_size)
+
+    def indices(self, shard: int) -> np.ndarray:
+        """The samples of one shard, as indices into the source."""
+        return self.order[shard * self.shard_size : (shard + 1) * self.shard_size]
+
+    @property
+    def total(self) -> int:
+        """Pictures of the whole output."""
+        return len(self.order) * self.job.copies
+
+    @property
+    def remaining(self) -> int:
+        """Pictures this run has to make."""
+        return sum(len(self.indices(shard)) * len(copies) for shard, copies in self.pending)
+
+
+def default_shard_size(samples: int) -> int:
+    """Samples a shard when the user does not say: a function of the dataset's size alone.
+
+    Between 100 and 1,000; where it can, 64 shards of equal size.
+    """
+    low, high = SHARD_RANGE
+    wanted = min(max(-(-samples // GOOD_SHARD_COUNT), low), high)
+    shards = max(1, -(-samples // wanted))
+    return max(1, -(-samples // shards))
+
+
+def plan(job: BakeJob, warn: Callable[[str], None]) -> Plan:
+    """List the inputs, lay out the shards and see what is done already; writes nothing.
+
+    warn    called with one line for each thing passed over
+    raises  InputError, StorageError
+    """
+    if not images.codec_available(job.image_format):
+        raise InputError(f"this Pillow cannot write {job.image_format}", "--image-format png")
+    source = open_imagefolder(job.source, warn)
+    mixing = open_mixing_set(job.mixing_sets, warn)
+    count = len(source.pictures)
+    order = np.arange(count)
+    if job.format == "webdataset" and job.shuffle:
+        order = np.argsort(rng_for(job.seed, Stream.SHUFFLE).random(count), kind="stable")
+    shard_size = job.shard_size or default_shard_size(count)
+    run = _run_plan(job, source, mixing)
+    check_allowed(job.output, run, resume=job.resume, overwrite=job.overwrite)
+    laid_out = Plan(job, source, mixing, order, shard_size, run, ())
+    return replace(laid_out, pending=_pending(laid_out))
+
+
+def _run_plan(job: BakeJob, source: Source, mixing: MixingSet) -> RunPlan:
+    config = job.config
+    options: dict[str, Any] = {
+        "preset": config.geometry,
+        "size": config.size,
+        "k": config.k,
+        "beta": config.beta,
+        "severity": config.severity,
+        "all-ops": config.all_ops,
+        "format": job.format,
+        "shard-size": job.shard_size or "auto",
+        "seed": job.seed,
+    }
+    versions = {"bake": ALGORITHM, "pillow": images.pillow_version}
+    if job.format != "npy":
+        options["image-format"] = job.image_format
+        versions |= images.codec(job.image_format)
+        if job.image_format == "jpeg":
+            options["quality"] = job.quality
+    if job.format == "webdataset":
+        options |= {"shuffle": job.shuffle, "draws-json": job.with_json}
+    inputs: dict[str, dict[str, Any]] = {
+        "SOURCE": {
+            "path": source.path,
+            "pictures": len(source.pictures),
+            "sha256": source.digest,
+        },
+        "mixing-set": {
+            "path": list(mixing.paths),
+            "pictures": len(mixing.pictures),
+            "sha256": mixing.digest,
+        },
+    }
+    return RunPlan("bake", options, versions, inputs)
+
+
+def _pending(plan: Plan) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    """Which copies of which shards have to be made."""
+    done: Counter[tuple[int, int]] = Counter()
+    skipped: defaultdict[int, set[int]] = defaultdict(set)
+    if plan.job.resume:
+        for row in committed_rows(plan.job.output):
+            if "error" in row:
+                skipped[row["shard"]].add(row["index"])
+            elif bake_formats.is_in_place(plan.job.output, row):
+                done[row["copy"], row["shard"]] += row.get("count", 1)
+    pending = []
+    loose = plan.job.format == "imagefolder"
+    for shard in range(plan.shards):
+        expected = len(plan.indices(shard)) - len(skipped[shard])
+        copies = tuple(
+            copy
+            for copy in range(plan.job.copies)
+            # a shard of which every sample was skipped is a row of 0 pictures, or no row at all
+            if done[copy, shard] < expected
+            or (expected == 0 and not loose and (copy, shard) not in done)
+        )
+        if copies:
+            pending.append((shard, copies))
+    return tuple(pending)
+
+
+def run(plan: Plan) -> Iterator[Step]:
+    """Bake what is pending and commit it shard by shard.
+
+    raises  PixMixError; what was committed before stays
+    """
+    job = plan.job
+    with Output(job.output, plan.run, resume=job.resume, overwrite=job.overwrite) as output:
+        if plan.pending:
+            output.open_for_writing()
+        if plan.pending and job.workers > 1:
+            Baker.compile(job.config)
+        yield from _bake_pending(plan, output)
+        records = bake_formats.merge(plan, output) if job.format == "npy" and plan.pending else ()
+        extra = {
+            "classes.json": (json.dumps(list(plan.source.classes), indent=1) + "\n").encode(),
+            "README.md": bake_formats.dataset_card(plan).encode(),
+        }
+        summary = output.finish(extra)
+        yield Step(0, tuple(records), summary)
+
+
+def _bake_pending(plan: Plan, output: Output) -> Iterator[Step]:
+    context = Context(
+        config=plan.job.config,
+        job=plan.job,
+        mixing=plan.mixing,
+        classes=plan.source.classes,
+        tmp=output.tmp,
+    )
+    workers = min(plan.job.workers, max(1, len(plan.pending)))
+    steps = run_tasks(Baker, (context,), _tasks(plan), workers, _describe_task)
+    for rows, items in steps:
+        output.commit(rows)
+        artefacts = () if plan.job.format == "npy" else tuple(r for r in rows if "error" not in r)
+        yield Step(items, artefacts)
+
+
+def _describe_task(task: Task) -> str:
+    return f"shard {task.shard} ({task.samples[0].ref.name} to {task.samples[-1].ref.name})"
+
+
+def _tasks(plan: Plan) -> Iterator[Task]:
+    targets = bake_formats.target_names(plan.source) if plan.job.format == "imagefolder" else None
+    for shard, copies in plan.pending:
+        samples = tuple(
+            Sample(
+                index=index,
+                ref=plan.source.pictures[index],
+                label=plan.source.labels[index],
+                target=targets[index] if targets is not None else "",
+            )
+            for index in plan.indices(shard).tolist()
+        )
+        yield Task(shard, copies, samples)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a worker needs besides its tasks."""
+
+    config: PixMixConfig
+    job: BakeJob
+    mixing: MixingSet
+    classes: tuple[str, ...]
+    tmp: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Baked:
+    """One finished picture, before it is written."""
+
+    sample: Sample
+    copy: int
+    draws: Draws
+    mixing: str | None  # name of the mixing picture, when a round used it
+    pixels: U8
+
+
+class Baker:
+    """One worker: bakes shards. Called with a Task, returns (rows, pictures done)."""
+
+    def __init__(self, context: Context) -> None:
+        """Set up scratch memory and an empty cache of mixing pictures."""
+        self._context = context
+        self._mixer = Mixer(context.config)
+        self._cache = MixingCache(context.mixing, context.config.mixing_size)
+
+    @staticmethod
+    def compile(config: PixMixConfig) -> None:
+        """Fill the kernel cache, so that workers started after it only load."""
+        from pixmix_cli.mixing.draws import Round
+
+        square = np.zeros((config.size, config.size, 3), np.uint8)
+        rounds = tuple(Round(None, operation, 1.0, 0.0) for operation in ("add", "multiply"))
+        Mixer(config)(Draws((0, 0, 1, 1), False, 0, (0.0, 0.0), None, rounds), square, square)
+
+    def __call__(self, task: Task) -> tuple[list[dict[str, Any]], int]:
+        """Bake one shard and leave its files in place, durable."""
+        writer = bake_formats.shard_writer(self._context.job, self._context.tmp, task)
+        rows: list[dict[str, Any]] = []
+        try:
+            for sample in task.samples:
+                try:
+                    picture = images.decode_rgb(sample.ref.read(), sample.ref.name)
+                except PixMixError as error:
+                    if self._context.job.on_error == "fail":
+                        raise PictureError(
+                            f"SOURCE {self._context.job.source}: {error.message}",
+                            "--on-error skip to leave such pictures out and list them",
+                        ) from None
+                    rows.append(
+                        {
+                            "error": error.message,
+                            "index": sample.index,
+                            "key": sample.ref.name,
+                            "shard": task.shard,
+                        }
+                    )
+                    continue
+                for copy in task.copies:
+                    baked = self.bake(sample, copy, picture)
+                    writer.add(baked, self._context.classes[sample.label])
+            rows.extend(writer.commit())
+        except BaseException:
+            writer.discard()
+            raise
+        rows.extend(self._cache.errors())
+        return rows, len(task.samples) * len(task.copies)
+
+    def bake(self, sample: Sample, copy: int, picture: U8) -> Baked:
+        """One copy of one decoded sample.
+
+        picture  (h, w, 3) uint8
+        """
+        config = self._context.config
+        rng = rng_for(self._context.job.seed, Stream.BAKE, copy, sample.ref.name)
+        draws = draw(config, rng, picture.shape[:2], len(self._context.mixing.pictures))
+        original = crop_original(config, draws, picture)
+        mixing = None
+        name = None
+        if draws.uses_mixing:
+            index, resized = self._cache.get(draws.mixing, self._context.job.on_error)
+            draws = replace(draws, mixing=index)
+            mixing = crop_mixing(config, draws, resized)
+            name = self._context.mixing.pictures[index].name
+        return Baked(sample, copy, draws, name, self._mixer(draws, original, mixing))
+
+
+class MixingCache:
+    """Mixing pictures, decoded and resized, the latest used kept in memory."""
+
+    def __init__(self, mixing: MixingSet, shorter_side: int) -> None:
+        """Start empty. shorter_side in pixels, as PixMixConfig.mixing_size."""
+        self._mixing = mixing
+        self._side = shorter_side
+        self._kept: dict[int, U8] = {}
+        self._bytes = 0
+        self._broken: dict[int, str] = {}
+
+    def get(self, index: int, on_error: str) -> tuple[int, U8]:
+        """Mixing picture `index`, or the next one that can be read, and its index.
+
+        raises  PictureError when it is broken and on_error is "fail", or when all are broken
+        """
+        count = len(self._mixing.pictures)
+        for candidate in ((index + step) % count for step in range(count)):
+            if candidate in self._broken:
+                continue
+            picture = self._kept.pop(candidate, None)
+            if picture is None:
+                ref = self._mixing.pictures[candidate]
+                try:
+                    decoded = images.decode_rgb(ref.read(), ref.name)
+                except PixMixError as error:
+                    if on_error == "fail":
+                        raise PictureError(
+                            f"mixing set: {error.message}",
+                            "--on-error skip to mix in the next picture instead and list it",
+                        ) from None
+                    self._broken[candidate] = error.message
+                    continue
+                picture = resize_shorter_side(decoded, self._side)
+                self._bytes += picture.nbytes
+            self._kept[candidate] = picture  # now the latest used: dictionaries keep order
+            while self._bytes > MIXING_CACHE_BYTES and len(self._kept) > 1:
+                oldest = next(iter(self._kept))
+                self._bytes -= self._kept.pop(oldest).nbytes
+            return candidate, picture
+        raise PictureError(
+            f"none of the {count} pictures of the mixing set can be read", "another --mixing-set"
+        )
+
+    def errors(self) -> list[dict[str, Any]]:
+        """A row for each mixing picture found broken so far."""
+        return [
+            {
+                "copy": -1,
+                "error": reason,
+                "index": index,
+                "key": self._mixing.pictures[index].name,
+                "shard": -1,
+            }
+            for index, reason in sorted(self._broken.items())
+        ]
+
+
+def describe(plan: Plan) -> dict[str, Any]:
+    """What a run of this plan would do, for --dry-run; bakes a few samples in memory to estimate.
+
+    returns  counts of items, and `estimated_bytes` for the pictures still to make
+    """
+    job = plan.job
+    baker = Baker(Context(job.config, job, plan.mixing, plan.source.classes, Path()))
+    sizes = []
+    for index in plan.order[:: max(1, len(plan.order) // 16)][:16].tolist():
+        sample = Sample(index, plan.source.pictures[index], plan.source.labels[index], "")
+        try:
+            picture = images.decode_rgb(sample.ref.read(), sample.ref.name)
+        except PixMixError:
+            continue
+        baked = baker.bake(sample, 0, picture)
+        sizes.append(bake_formats.estimated_size(job, baked))
+    each = sum(sizes) / len(sizes) if sizes else 0.0
+    return {
+        "path": str(job.output),
+        "samples": len(plan.order),
+        "classes": len(plan.source.classes),
+        "mixing_pictures": len(plan.mixing.pictures),
+        "copies": job.copies,
+        "pictures": plan.total,
+        "done_already": plan.total - plan.remaining,
+        "shards": plan.shards * job.copies,
+        "shard_size": plan.shard_size,
+        "estimated_bytes": round(each * plan.remaining),
+    }

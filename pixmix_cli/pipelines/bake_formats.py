@@ -1,0 +1,374 @@
+"""The layouts a baked set can have: WebDataset tars, ImageFolder, .npy arrays."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections import Counter
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from pixmix_cli.errors import StorageError
+from pixmix_cli.storage import images
+from pixmix_cli.storage.files import PartialFile, canonical_json, commit_all, partial_files
+from pixmix_cli.storage.imagefolder import Source
+from pixmix_cli.storage.output import META, Output
+from pixmix_cli.storage.tar import BLOCK, TarWriter
+
+if TYPE_CHECKING:
+    from pixmix_cli.pipelines.bake import Baked, BakeJob, Plan, Task
+
+Row = dict[str, Any]
+
+
+class ShardWriter(Protocol):
+    """Takes a shard's pictures and commits them together."""
+
+    def add(self, baked: Baked, class_name: str) -> None:
+        """One picture of one copy."""
+
+    def commit(self) -> list[Row]:
+        """Put everything in place and say what there is: the journal's rows."""
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+
+
+def shard_writer(job: BakeJob, tmp: Path, task: Task) -> ShardWriter:
+    """The writer for the job's format."""
+    makers = {"webdataset": TarShard, "imagefolder": FolderShard, "npy": NpyShard}
+    writer: ShardWriter = makers[job.format](job, tmp, task)
+    return writer
+
+
+def copy_folder(copy: int) -> str:
+    """Folder name of one copy: epoch e reads copy e mod N."""
+    return f"copy-{copy:03d}"
+
+
+def draws_record(baked: Baked, class_name: str) -> Row:
+    """What a sample's .json says: where it comes from and every decision that made it."""
+    draws = baked.draws.to_json()
+    if baked.mixing is None:
+        del draws["mixing"], draws["mixing_offset"]
+    else:
+        draws["mixing_picture"] = baked.mixing
+    return {
+        "class": class_name,
+        "copy": baked.copy,
+        "draws": draws,
+        "key": baked.sample.ref.name,
+        "label": baked.sample.label,
+    }
+
+
+class TarShard:
+    """One WebDataset tar a copy: `000000123.jpg`, `.cls` and `.json`, members of a sample adjacent.
+
+    The key is the sample's index in the source, so it has no dots, quotes or spaces, whatever the
+    file was called; the .json tells the original name.
+    """
+
+    def __init__(self, job: BakeJob, tmp: Path, task: Task) -> None:
+        """Open one partial tar a copy."""
+        self._job = job
+        self._task = task
+        self._files: dict[int, PartialFile] = {}
+        for copy in task.copies:
+            final = job.output / copy_folder(copy) / f"{task.shard:06d}.tar"
+            self._files[copy] = PartialFile(final, tmp)
+        self._count = 0
+
+    def add(self, baked: Baked, class_name: str) -> None:
+        """Append a sample to its copy's tar."""
+        job = self._job
+        key = f"{baked.sample.index:09d}"
+        tar = TarWriter(self._files[baked.copy])
+        data = images.encode(baked.pixels, job.image_format, job.quality)
+        tar.add(f"{key}.{images.FORMATS[job.image_format]}", data)
+        tar.add(f"{key}.cls", str(baked.sample.label).encode())
+        if job.with_json:
+            tar.add(f"{key}.json", canonical_json(draws_record(baked, class_name)).encode())
+        self._count += 1
+
+    def commit(self) -> list[Row]:
+        """End the tars and put them in place."""
+        for file in self._files.values():
+            TarWriter(file).finish()
+        commit_all(list(self._files.values()))
+        count = self._count // len(self._files)
+        return [
+            {
+                "bytes": file.bytes,
+                "copy": copy,
+                "count": count,
+                "path": f"{copy_folder(copy)}/{self._task.shard:06d}.tar",
+                "sha256": file.sha256,
+                "shard": self._task.shard,
+            }
+            for copy, file in self._files.items()
+        ]
+
+    def discard(self) -> None:
+        """Remove the partial tars."""
+        for file in self._files.values():
+            file.discard()
+
+
+def target_names(source: Source) -> list[str]:
+    """Output name of every sample without extension: `class/sub/name`, or the whole file name
+    where two of a folder differ in nothing but the extension.
+    """
+    stems = [str(PurePosixPath(ref.name).with_suffix("")) for ref in source.pictures]
+    seen = Counter(stems)
+    return [stem if seen[stem] == 1 else ref.name for stem, ref in zip(stems, source.pictures)]
+
+
+class FolderShard:
+    """ImageFolder: `copy-000/<class>/<name>.jpg`, each picture a file."""
+
+    def __init__(self, job: BakeJob, tmp: Path, task: Task) -> None:
+        """Nothing is open yet."""
+        self._job = job
+        self._tmp = tmp / f"shard-{task.shard}"
+        self._task = task
+        self._files: list[PartialFile] = []
+        self._rows: list[Row] = []
+        try:
+            self._tmp.mkdir(exist_ok=True)
+        except OSError as error:
+            raise StorageError.from_os_error(error, str(job.output)) from error
+
+    def add(self, baked: Baked, class_name: str) -> None:
+        """Write a picture under a temporary name."""
+        job = self._job
+        data = images.encode(baked.pixels, job.image_format, job.quality)
+        extension = images.FORMATS[job.image_format]
+        path = f"{copy_folder(baked.copy)}/{baked.sample.target}.{extension}"
+        folder = self._tmp / f"{baked.copy}-{baked.sample.index}"  # one each: names may repeat
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise StorageError.from_os_error(error, str(job.output / path)) from error
+        file = PartialFile(job.output / path, folder)
+        file.write(data)
+        file.close()
+        self._files.append(file)
+        self._rows.append(
+            {
+                "bytes": file.bytes,
+                "copy": baked.copy,
+                "index": baked.sample.index,
+                "key": baked.sample.ref.name,
+                "label": baked.sample.label,
+                "path": path,
+                "sha256": file.sha256,
+                "shard": self._task.shard,
+                "draws": draws_record(baked, class_name)["draws"],
+            }
+        )
+
+    def commit(self) -> list[Row]:
+        """Put the pictures in place."""
+        commit_all(self._files)
+        return self._rows
+
+    def discard(self) -> None:
+        """Remove the partial pictures."""
+        for file in self._files:
+            file.discard()
+
+
+class NpyShard:
+    """A slice of `copy-000/images.npy` and `labels.npy`, kept apart until all slices are there."""
+
+    def __init__(self, job: BakeJob, tmp: Path, task: Task) -> None:
+        """Open the partial slices."""
+        self._task = task
+        self._images: dict[int, PartialFile] = {}
+        self._labels: dict[int, PartialFile] = {}
+        self._counts = dict.fromkeys(task.copies, 0)
+        for copy in task.copies:
+            final = job.output / part_name(copy, task.shard)
+            self._images[copy] = PartialFile(final.with_suffix(".images"), tmp)
+            self._labels[copy] = PartialFile(final.with_suffix(".labels"), tmp)
+
+    def add(self, baked: Baked, class_name: str) -> None:
+        """Append a picture and its label."""
+        self._images[baked.copy].write(baked.pixels.tobytes())
+        self._labels[baked.copy].write(struct.pack("<q", baked.sample.label))
+        self._counts[baked.copy] += 1
+
+    def commit(self) -> list[Row]:
+        """Put the slices in place."""
+        commit_all([*self._images.values(), *self._labels.values()])
+        return [
+            {
+                "bytes": self._images[copy].bytes,
+                "copy": copy,
+                "count": self._counts[copy],
+                "labels_sha256": self._labels[copy].sha256,
+                "path": f"{copy_folder(copy)}/images.npy",
+                "sha256": self._images[copy].sha256,
+                "shard": self._task.shard,
+            }
+            for copy in self._task.copies
+        ]
+
+    def discard(self) -> None:
+        """Remove the partial slices."""
+        for file in (*self._images.values(), *self._labels.values()):
+            file.discard()
+
+
+def part_name(copy: int, shard: int) -> str:
+    """Where a slice of a copy's arrays waits, without extension."""
+    return f"{META}/parts/{copy_folder(copy)}/{shard:06d}"
+
+
+def is_in_place(output: Path, row: Row) -> bool:
+    """Whether the artefact that a row tells of is still there, whole."""
+    path = output / row["path"]
+    if path.suffix == ".npy" and not path.exists():
+        path = (output / part_name(row["copy"], row["shard"])).with_suffix(".images")
+    elif path.suffix == ".npy":
+        return path.stat().st_size >= row["bytes"]
+    try:
+        return path.stat().st_size == row["bytes"]
+    except OSError:
+        return False
+
+
+def merge(plan: Plan, output: Output) -> list[Row]:
+    """Join the slices of every copy into images.npy and labels.npy.
+
+    returns  a record for each array written
+    """
+    rows: dict[int, dict[int, Row]] = {}
+    for row in output.rows():
+        if "error" not in row:
+            rows.setdefault(row["copy"], {})[row["shard"]] = row
+    size = plan.job.config.size
+    records = []
+    for copy, slices in sorted(rows.items()):
+        folder = output.path / copy_folder(copy)
+        parts = [
+            (output.path / part_name(copy, shard)).with_suffix(".images")
+            for shard in sorted(slices)
+        ]
+        if not all(part.exists() for part in parts):
+            continue  # joined by an earlier run
+        count = sum(row["count"] for row in slices.values())
+        finals = [folder / "images.npy", folder / "labels.npy"]
+        with partial_files(finals, output.tmp) as (pictures, labels):
+            pictures.write(_npy_header((count, size, size, 3), np.dtype("u1")))
+            labels.write(_npy_header((count,), np.dtype("<i8")))
+            for part in parts:
+                _append(part, pictures)
+                _append(part.with_suffix(".labels"), labels)
+        for file in (pictures, labels):
+            path = f"{copy_folder(copy)}/{file.final.name}"
+            records.append(
+                {"bytes": file.bytes, "copy": copy, "path": path, "sha256": file.sha256}
+            )
+    return records
+
+
+def _append(part: Path, file: PartialFile) -> None:
+    with part.open("rb") as source:
+        while block := source.read(1 << 22):
+            file.write(block)
+
+
+def _npy_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
+    import io
+
+    header = io.BytesIO()
+    description = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, description)
+    return header.getvalue()
+
+
+def estimated_size(job: BakeJob, baked: Baked) -> int:
+    """Bytes that one sample takes in the job's format."""
+    if job.format == "npy":
+        return baked.pixels.nbytes + 8
+    data = len(images.encode(baked.pixels, job.image_format, job.quality))
+    if job.format == "imagefolder":
+        return data
+    record = len(canonical_json(draws_record(baked, ""))) if job.with_json else 0
+    members = [data, 1, record] if job.with_json else [data, 1]
+    return sum(BLOCK + -(-size // BLOCK) * BLOCK for size in members)
+
+
+def dataset_card(plan: Plan) -> str:
+    """README.md of a baked set: what it is, and the lines that train from it."""
+    job, config = plan.job, plan.job.config
+    recipe = (
+        f"preset {config.geometry}, size {config.size}, k {config.k}, beta {config.beta:g}, "
+        f"severity {config.severity:g}, {'all 13' if config.all_ops else '9'} augmentations"
+    )
+    head = ""
+    if job.format == "webdataset":
+        head = (
+            "---\nconfigs:\n- config_name: default\n  data_files:\n"
+            "  - split: train\n    path: copy-*/*.tar\n---\n\n"
+        )
+    return f"""{head}# PixMix-augmented dataset
+
+Made by `pixmix bake`: {len(plan.source.pictures)} pictures of {len(plan.source.classes)} classes,
+{job.copies} augmented {"copy" if job.copies == 1 else "copies"} of each ({recipe}, seed {job.seed}).
+Epoch e reads `copy-XXX` with XXX = e mod {job.copies}. `classes.json` lists the class names by
+label, `manifest.json` every setting, `manifest.jsonl` every file with its SHA-256.
+
+The pictures are cropped and augmented already: in training only convert and normalise them.
+
+```python
+{_TRAINING[job.format].format(extension=images.FORMATS[job.image_format])}```
+
+PixMix: Hendrycks et al., PixMix: Dreamlike Pictures Comprehensively Improve Safety Measures,
+CVPR 2022.
+"""
+
+
+_TRAINING = {
+    "webdataset": """\
+import glob, webdataset as wds
+shards = sorted(glob.glob("copy-000/*.tar"))
+dataset = wds.WebDataset(shards, shardshuffle=100).shuffle(1000).decode("pil")
+dataset = dataset.to_tuple("{extension}", "cls")
+""",
+    "imagefolder": """\
+from torchvision.datasets import ImageFolder
+dataset = ImageFolder("copy-000", transform)
+""",
+    "npy": """\
+import numpy as np
+images = np.load("copy-000/images.npy", mmap_mode="r")  # (n, h, w, 3) uint8
+labels = np.load("copy-000/labels.npy")  # (n,) int64
+""",
+}
+
+
+def npy_slices(rows: list[Row]) -> list[tuple[int, Row]]:
+    """(first picture, row) of the slices of one copy's arrays, in order."""
+    first = 0
+    placed = []
+    for row in sorted(rows, key=lambda row: row["shard"]):
+        placed.append((first, row))
+        first += row["count"]
+    return placed
+
+
+def sha256_of_array(array: np.ndarray) -> str:
+    """SHA-256 of an array's bytes in C order."""
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def read_record(data: bytes) -> Row:
+    """A sample's .json member."""
+    record: Row = json.loads(data)
+    return record

@@ -1,0 +1,20 @@
+"""What a pipeline yields while it works."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A piece of finished, committed work.
+
+    items    how many items (pictures) it moves the progress on
+    records  artefacts to tell the user of, each with "path"
+    summary  the whole output's totals, in the last step only
+    """
+
+    items: int
+    records: tuple[dict[str, Any], ...] = field(default=())
+    summary: dict[str, int] | None = None

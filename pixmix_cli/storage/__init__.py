@@ -1,0 +1,1 @@
+"""Files: pictures and datasets in, committed outputs and their manifests out."""

@@ -1,0 +1,157 @@
+"""Files written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pixmix_cli.errors import StorageError
+
+
+def canonical_json(value: Any) -> str:
+    """One line of JSON with sorted keys: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def sha256_hex(data: bytes) -> str:
+    """The SHA-256 of some bytes, as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class PartialFile:
+    """A file under a temporary name that becomes `final` on commit and nothing on failure.
+
+    The temporary name carries the process number, so that a worker that outlives its parent for a
+    moment never writes into a file of the run that comes after it.
+    """
+
+    def __init__(self, final: Path, tmp: Path) -> None:
+        """Open the temporary file.
+
+        final  the name it will have
+        tmp    folder for the temporary name, on the same file system
+        raises StorageError
+        """
+        self.final = final
+        self._partial = tmp / f"{os.getpid()}-{final.parent.name}-{final.name}"
+        self._hash = hashlib.sha256()
+        self.bytes = 0
+        try:
+            self._file: BinaryIO = self._partial.open("wb")
+        except OSError as error:
+            raise StorageError.from_os_error(error, str(final)) from error
+
+    def write(self, data: bytes) -> None:
+        """Append bytes. Raises StorageError, after removing the temporary file."""
+        try:
+            self._file.write(data)
+        except OSError as error:
+            self.discard()
+            raise StorageError.from_os_error(error, str(self.final)) from error
+        self._hash.update(data)
+        self.bytes += len(data)
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of what was written so far."""
+        return self._hash.hexdigest()
+
+    def close(self) -> None:
+        """Close it for now, under its temporary name: many can wait without a descriptor each."""
+        try:
+            self._file.close()
+        except OSError as error:
+            self.discard()
+            raise StorageError.from_os_error(error, str(self.final)) from error
+
+    def flush_to_disk(self) -> None:
+        """Make the bytes durable; the file keeps its temporary name."""
+        try:
+            if self._file.closed:
+                self._file = self._partial.open("rb")
+            else:
+                self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+        except OSError as error:
+            self.discard()
+            raise StorageError.from_os_error(error, str(self.final)) from error
+
+    def rename(self) -> None:
+        """Give the file its final name, which replaces a file of that name at once."""
+        try:
+            self.final.parent.mkdir(parents=True, exist_ok=True)
+            self._partial.replace(self.final)
+        except OSError as error:
+            self.discard()
+            raise StorageError.from_os_error(error, str(self.final)) from error
+
+    def commit(self) -> None:
+        """Durable bytes, then the final name, then the durable name."""
+        self.flush_to_disk()
+        self.rename()
+        sync_directory(self.final.parent)
+
+    def discard(self) -> None:
+        """Remove the temporary file; safe to call at any time."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+        with contextlib.suppress(OSError):
+            self._partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def partial_files(finals: Iterable[Path], tmp: Path) -> Iterator[list[PartialFile]]:
+    """Several files that are committed together at the end of the block, or not at all."""
+    files: list[PartialFile] = []
+    try:
+        for final in finals:
+            files.append(PartialFile(final, tmp))
+        yield files
+        commit_all(files)
+    except BaseException:
+        for file in files:
+            file.discard()
+        raise
+
+
+def commit_all(files: list[PartialFile]) -> None:
+    """Commit several files: all made durable first, so that the disk can gather the work."""
+    for file in files:
+        file.flush_to_disk()
+    for file in files:
+        file.rename()
+    for folder in {file.final.parent for file in files}:
+        sync_directory(folder)
+
+
+def write_whole(path: Path, data: bytes, tmp: Path | None = None) -> None:
+    """Write one file whole or not at all.
+
+    tmp     folder for the temporary name; the file's own folder when not given
+    raises  StorageError
+    """
+    with partial_files([path], tmp or path.parent) as (file,):
+        file.write(data)
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's bytes. Raises StorageError."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StorageError.from_os_error(error, str(path), "reading") from error

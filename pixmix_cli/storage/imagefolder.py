@@ -1,0 +1,78 @@
+"""Datasets in: torchvision's ImageFolder layout, one folder a class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pixmix_cli.errors import InputError
+from pixmix_cli.storage.images import EXTENSIONS, is_picture_name
+from pixmix_cli.storage.pictures import PictureRef, Warn, digest_of, walk
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A labelled dataset.
+
+    path      as the user gave it
+    classes   names, sorted; a label is an index into them, as torchvision numbers them
+    pictures  every picture, class by class, sorted by path inside each; `name` is the sample key
+    labels    one a picture
+    digest    SHA-256 over names and lengths
+    """
+
+    path: str
+    classes: tuple[str, ...]
+    pictures: tuple[PictureRef, ...]
+    labels: tuple[int, ...]
+    digest: str
+
+
+def open_imagefolder(path: Path, warn: Warn) -> Source:
+    """List an ImageFolder.
+
+    warn    called with one line for each thing passed over
+    raises  InputError: missing, not a folder, empty, or pictures without class folders
+    """
+    if not path.exists():
+        raise InputError(f"SOURCE {path} does not exist")
+    if not path.is_dir():
+        raise InputError(
+            f"SOURCE {path} is a file, not a folder", "a folder with one folder of pictures a class"
+        )
+    folders = sorted(
+        entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+    )
+    if not folders:
+        if any(is_picture_name(entry.name) for entry in path.iterdir()):
+            raise InputError(
+                f"SOURCE {path} holds pictures but no class folders",
+                f"move them into one folder a class, as {path}/cat/1.jpg",
+            )
+        raise InputError(
+            f"SOURCE {path} is empty", f"a folder with one folder a class, as {path}/cat/1.jpg"
+        )
+    pictures: list[PictureRef] = []
+    labels: list[int] = []
+    for label, name in enumerate(folders):
+        before = len(pictures)
+        for relative, files in walk(path / name, warn):
+            for entry in files:
+                if is_picture_name(entry.name):
+                    key = f"{name}/{relative}{entry.name}"
+                    pictures.append(PictureRef(key, entry.path, 0, _size(entry)))
+                    labels.append(label)
+        if len(pictures) == before:
+            warn(f"class folder {path / name} holds no pictures; the class keeps label {label}")
+    if not pictures:
+        raise InputError(f"SOURCE {path} holds no pictures ({' '.join(EXTENSIONS)})")
+    return Source(str(path), tuple(folders), tuple(pictures), tuple(labels), digest_of(pictures))
+
+
+def _size(entry: object) -> int:
+    try:
+        return int(entry.stat().st_size)  # type: ignore[attr-defined]
+    except OSError:  # a dangling link: kept, so that it is reported as a picture that cannot be read
+        return 0
+
+

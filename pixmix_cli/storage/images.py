@@ -1,0 +1,145 @@
+"""Pictures: bytes to arrays and back, by Pillow.
+
+Policy, the same as torchvision's ImageFolder loader: the first frame, converted to RGB, alpha
+dropped, EXIF rotation not applied. Beyond it, 16-bit grey pictures are scaled to 8 bits (Pillow's
+own conversion clips them at 255).
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin, UnidentifiedImageError, features
+from PIL import __version__ as pillow_version
+
+from pixmix_cli.errors import PictureError
+
+U8 = NDArray[np.uint8]
+
+# torchvision's list, so that a folder means the same here and in training
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+FORMATS = {"jpeg": "jpg", "png": "png", "webp": "webp"}  # --image-format: file extension
+JPEG_COMMENT_LIMIT = 65_533  # bytes: a JPEG segment's length field has 16 bits
+_CODEC_FEATURE = {"jpeg": "jpg", "png": "zlib", "webp": "webp"}
+_IMAGE_DESCRIPTION = 0x010E  # EXIF tag that carries the recipe in WebP
+
+
+def is_picture_name(name: str) -> bool:
+    """Whether a file name ends like a picture."""
+    return name.lower().endswith(EXTENSIONS)
+
+
+def decode_rgb(data: bytes, name: str) -> U8:
+    """Decode a picture.
+
+    data     the file's bytes
+    name     for the error message
+    returns  (h, w, 3) uint8 RGB
+    raises   PictureError: empty, not a picture, truncated, a decompression bomb, float pixels
+    """
+    if not data:
+        raise PictureError(f"{name}: the file is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data)) as picture:
+                return _to_rgb(picture, name)
+    except UnidentifiedImageError:
+        raise PictureError(f"{name}: not a picture that Pillow {pillow_version} can read") from None
+    except Image.DecompressionBombError:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        raise PictureError(
+            f"{name}: decompression bomb, its header promises more than {limit} million pixels"
+        ) from None
+    except PictureError:
+        raise
+    except MemoryError:
+        raise PictureError(f"{name}: too large for the memory there is") from None
+    except Exception as error:  # Pillow's decoders raise nearly anything on hostile bytes
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise PictureError(f"{name}: {reason}") from None
+
+
+def _to_rgb(picture: Image.Image, name: str) -> U8:
+    if picture.mode.startswith("I"):  # 16-bit grey; "I" is how some Pillow versions open it
+        grey = np.asarray(picture).astype(np.int64)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise PictureError(f"{name}: grey values beyond 16 bits have no known range")
+        grey8 = ((grey * 255 + 32767) // 65535).astype(np.uint8)
+        return np.repeat(grey8[:, :, None], 3, axis=2)
+    if picture.mode == "F":
+        raise PictureError(f"{name}: floating-point pixels have no known range")
+    return np.array(picture.convert("RGB"))
+
+
+def encode(pixels: U8, image_format: str, quality: int = 95, recipe: str | None = None) -> bytes:
+    """Encode a picture.
+
+    pixels        (h, w, 3) uint8 RGB
+    image_format  "jpeg" (4:4:4), "png" or "webp" (lossless); the last two keep every pixel
+    quality       1-100, JPEG only
+    recipe        ASCII text carried inside the file: JPEG comment, PNG text "pixmix", WebP EXIF
+                  ImageDescription
+    returns       the file's bytes; the same for the same arguments, Pillow and codec version
+    """
+    out = io.BytesIO()
+    picture = Image.fromarray(pixels)
+    extra: dict[str, Any] = {}
+    if image_format == "jpeg":
+        if recipe is not None:
+            comment = recipe.encode("ascii")
+            if len(comment) > JPEG_COMMENT_LIMIT:
+                raise ValueError(f"a recipe of {len(comment)} bytes does not fit a JPEG comment")
+            extra["comment"] = comment
+        picture.save(out, "JPEG", quality=quality, subsampling=0, **extra)
+    elif image_format == "png":
+        if recipe is not None:
+            extra["pnginfo"] = PngImagePlugin.PngInfo()
+            extra["pnginfo"].add_text("pixmix", recipe)
+        picture.save(out, "PNG", compress_level=1, **extra)
+    elif image_format == "webp":
+        if recipe is not None:
+            extra["exif"] = Image.Exif()
+            extra["exif"][_IMAGE_DESCRIPTION] = recipe
+        picture.save(out, "WEBP", lossless=True, method=0, quality=0, **extra)
+    else:
+        raise ValueError(f"unknown image format {image_format}")
+    return out.getvalue()
+
+
+def read_recipe(data: bytes, name: str) -> str | None:
+    """The recipe text that `encode` put into a file, or None.
+
+    raises  PictureError when the bytes are no picture
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data)) as picture:
+                if "comment" in picture.info:
+                    comment = picture.info["comment"]
+                    return comment.decode("ascii") if isinstance(comment, bytes) else str(comment)
+                if "pixmix" in picture.info:
+                    return str(picture.info["pixmix"])
+                description = picture.getexif().get(_IMAGE_DESCRIPTION)
+                return None if description is None else str(description)
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise PictureError(f"{name}: {reason}") from None
+
+
+def codec(image_format: str) -> dict[str, str]:
+    """Which code turns pixels into bytes, for the settings: another version may differ in bytes."""
+    if image_format == "jpeg" and features.check("libjpeg_turbo"):
+        return {"pillow": pillow_version, "libjpeg-turbo": str(features.version("libjpeg_turbo"))}
+    name = _CODEC_FEATURE[image_format]
+    return {"pillow": pillow_version, name: str(features.version(name))}
+
+
+def codec_available(image_format: str) -> bool:
+    """Whether this Pillow can write the format (WebP is optional in a Pillow build)."""
+    return bool(features.check(_CODEC_FEATURE[image_format]))

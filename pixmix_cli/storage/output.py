@@ -1,0 +1,465 @@
+"""One output folder: its lock, its journal of finished work, its manifest.
+
+Layout while a run is under way                After it
+    OUT/.pixmix/lock           held (flock)        OUT/manifest.json    settings, inputs, totals
+    OUT/.pixmix/plan.json      settings, inputs    OUT/manifest.jsonl   one row an artefact, sorted
+    OUT/.pixmix/journal.jsonl  rows, as finished   OUT/errors.jsonl     one row a skipped item
+    OUT/.pixmix/tmp/           partial files       (OUT/.pixmix is gone)
+
+An artefact (a picture, a shard) is written under tmp, made durable, renamed, and only then gets its
+row in the journal: what has no row is made again. The journal is one append-only file a run, not
+one small file a shard: fewer inodes, and no folder inside OUT that ImageFolder would take for a
+class once the run is over. A torn last line (power loss, kill -9) is dropped.
+
+Neither time, host, worker count nor order of completion gets into the manifest, so two runs'
+folders are equal. manifest.json comes last: a folder without it is unfinished.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import fcntl
+import json
+import os
+import platform
+import re
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from pixmix_cli import __version__
+from pixmix_cli.errors import (
+    InputError,
+    OutputBusyError,
+    OutputExistsError,
+    ResumeMismatchError,
+    StorageError,
+)
+from pixmix_cli.storage.files import (
+    PartialFile,
+    canonical_json,
+    partial_files,
+    sha256_hex,
+    sync_directory,
+    write_whole,
+)
+
+Row = dict[str, Any]
+
+META = ".pixmix"
+MANIFEST = "manifest.json"
+ROWS = "manifest.jsonl"
+ERRORS = "errors.jsonl"
+SYNC_SECONDS = 0.5  # how much finished work a power loss may cost; kill -9 costs none of it
+
+# Names that a run may leave in its folder; --overwrite removes these and nothing else.
+_OWN_FILES = re.compile(r"manifest\.jsonl?|errors\.jsonl|classes\.json|README\.md|\d{6,}\.tar")
+_OWN_FOLDERS = re.compile(r"\.pixmix|\d{3,}|copy-\d{3,}")
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What decides the bytes of an output.
+
+    command   "generate-fractals", "render-featvis" or "bake"
+    options   option name (without dashes) -> value, for every option that changes a byte
+    versions  what else changes a byte: codec, Pillow, our own algorithms' versions
+    inputs    name -> {"path", "pictures", "sha256"}; the path is told, not compared
+    """
+
+    command: str
+    options: dict[str, Any]
+    versions: dict[str, str]
+    inputs: dict[str, dict[str, Any]]
+
+    def settings_sha256(self) -> str:
+        """Hash of all that must be equal for a resume."""
+        digests = {name: value["sha256"] for name, value in self.inputs.items()}
+        return sha256_hex(
+            canonical_json([self.command, self.options, self.versions, digests]).encode()
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as manifest.json and plan.json hold it."""
+        return {
+            "tool": "pixmix",
+            "command": self.command,
+            "options": self.options,
+            "versions": self.versions,
+            "inputs": self.inputs,
+            "settings_sha256": self.settings_sha256(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class OutputState:
+    """What is in an output folder before a run: "absent", "unfinished" or "finished"."""
+
+    status: str
+    plan: dict[str, Any] | None
+
+
+def look(path: Path) -> OutputState:
+    """The state of an output folder; changes nothing.
+
+    raises  InputError when it is a file, or holds files that pixmix did not write
+    """
+    if not path.exists():
+        return OutputState("absent", None)
+    if not path.is_dir():
+        raise InputError(f"output {path} is a file, not a folder", "another --output")
+    for status, name in (("finished", MANIFEST), ("unfinished", f"{META}/plan.json")):
+        file = path / name
+        if file.is_file():
+            try:
+                plan = json.loads(file.read_bytes())
+            except (ValueError, OSError) as error:
+                raise InputError(f"{file} cannot be read: {error}", "another --output") from None
+            if not isinstance(plan, dict) or plan.get("tool") != "pixmix":
+                raise InputError(f"{file} was not written by pixmix", "another --output")
+            return OutputState(status, plan)
+    if any(entry.name != META for entry in path.iterdir()):
+        raise InputError(
+            f"output {path} is not empty and was not made by pixmix",
+            "an --output that does not exist yet",
+        )
+    return OutputState("absent", None)
+
+
+def committed_rows(path: Path) -> Iterator[Row]:
+    """Every row of finished work in an output, whether its run ended or not."""
+    for name in (ROWS, ERRORS, f"{META}/journal.jsonl"):
+        for line in _whole_lines(path / name):
+            yield json.loads(line)
+
+
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield line
+
+
+class Output:
+    """A folder being written by this run alone. Use as a context manager."""
+
+    def __init__(self, path: Path, plan: RunPlan, *, resume: bool, overwrite: bool) -> None:
+        """Lock the folder and check that the run may go ahead.
+
+        raises  OutputExistsError, OutputBusyError, ResumeMismatchError, InputError, StorageError
+        """
+        self.path = path
+        self.plan = plan
+        self._meta = path / META
+        self.tmp = self._meta / "tmp"
+        self._journal: int | None = None
+        self._synced = time.monotonic()
+        check_allowed(path, plan, resume=resume, overwrite=overwrite)
+        made = not path.exists()
+        try:
+            self._meta.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError.from_os_error(error, str(path)) from error
+        self._lock = _acquire(self._meta / "lock", path)
+        try:
+            # again, now that nobody else can change it
+            state = check_allowed(path, plan, resume=resume, overwrite=overwrite)
+            self._finished_before = state.status == "finished" and not overwrite
+            if overwrite:
+                _remove_own_files(path)
+            if not self._finished_before:
+                self._start()
+        except BaseException:
+            self._release(remove_folder=made)
+            raise
+
+    def _start(self) -> None:
+        """Make the folder say that a run is under way."""
+        try:
+            shutil.rmtree(self.tmp, ignore_errors=True)
+            self.tmp.mkdir(parents=True)
+            text = json.dumps(self.plan.to_json(), indent=2) + "\n"
+            write_whole(self._meta / "plan.json", text.encode(), self.tmp)
+            (self.path / MANIFEST).unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError.from_os_error(error, str(self.path)) from error
+
+    def open_for_writing(self) -> None:
+        """Say that there is work to do: a finished output becomes an unfinished one."""
+        if self._finished_before:
+            self._start()
+            self._finished_before = False
+
+    def rows(self) -> Iterator[Row]:
+        """Rows of earlier runs' finished work."""
+        return committed_rows(self.path)
+
+    def commit(self, rows: Iterable[Row]) -> None:
+        """Record finished work. The artefacts must be in place and durable already.
+
+        rows    dictionaries with "path" (an artefact) or "error" (a skipped item)
+        raises  StorageError
+        """
+        text = b"".join(canonical_json(row).encode() + b"\n" for row in rows)
+        try:
+            if self._journal is None:
+                self._journal = _open_journal(self._meta / "journal.jsonl")
+            view = memoryview(text)
+            while view:
+                view = view[os.write(self._journal, view) :]
+            if time.monotonic() - self._synced > SYNC_SECONDS:
+                os.fsync(self._journal)
+                self._synced = time.monotonic()
+        except OSError as error:
+            raise StorageError.from_os_error(error, str(self.path)) from error
+
+    def finish(
+        self, extra_files: dict[str, bytes] | None = None, made_with: dict[str, str] | None = None
+    ) -> dict[str, int]:
+        """Turn the journal into the manifest and mark the output finished.
+
+        extra_files  name -> content, written beside it
+        made_with    library -> version, told in the manifest but not compared
+        returns      the totals that the manifest tells: pictures, bytes, skipped and the like
+        """
+        if self._finished_before:
+            summary: dict[str, int] = json.loads((self.path / MANIFEST).read_bytes())["summary"]
+            return summary
+        try:
+            if self._journal is not None:
+                os.fsync(self._journal)
+            summary = self._write_rows()
+            for name, data in (extra_files or {}).items():
+                write_whole(self.path / name, data, self.tmp)
+            versions = {**_made_with(), **(made_with or {})}
+            manifest = {**self.plan.to_json(), "summary": summary, "made_with": versions}
+            text = json.dumps(manifest, indent=2) + "\n"
+            write_whole(self.path / MANIFEST, text.encode(), self.tmp)
+        except OSError as error:
+            raise StorageError.from_os_error(error, str(self.path)) from error
+        self._close_journal()
+        shutil.rmtree(self._meta, ignore_errors=True)
+        return summary
+
+    def _write_rows(self) -> dict[str, int]:
+        sources = [self.path / ROWS, self.path / ERRORS, self._meta / "journal.jsonl"]
+        totals = {"pictures": 0, "bytes": 0, "skipped": 0}
+        with contextlib.ExitStack() as stack:
+            files = [
+                stack.enter_context(source.open("rb")) if source.exists() else None
+                for source in sources
+            ]
+            outputs = stack.enter_context(
+                partial_files([self.path / ROWS, self.path / ERRORS], self.tmp)
+            )
+            for source, offset, length in _sorted_lines(sources):
+                file = files[source]
+                assert file is not None
+                file.seek(offset)
+                line = file.read(length)
+                row = json.loads(line)
+                outputs["error" in row].write(line)
+                _add_to_totals(totals, row)
+        if totals["skipped"] == 0:
+            (self.path / ERRORS).unlink()
+        return totals
+
+    def partial(self, name: str) -> PartialFile:
+        """A file inside the output that appears only when committed."""
+        return PartialFile(self.path / name, self.tmp)
+
+    def __enter__(self) -> Output:
+        """The output itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave only whole files behind, and let the next run in."""
+        self._close_journal()
+        if self._meta.exists():
+            shutil.rmtree(self.tmp, ignore_errors=True)
+        self._release(remove_folder=False)
+
+    def _close_journal(self) -> None:
+        if self._journal is not None:
+            with contextlib.suppress(OSError):
+                os.fsync(self._journal)
+            os.close(self._journal)
+            self._journal = None
+
+    def _release(self, *, remove_folder: bool) -> None:
+        # A folder that says nothing (no plan in it) is only this run's lock: take it away again.
+        if not (self._meta / "plan.json").exists():
+            shutil.rmtree(self._meta, ignore_errors=True)
+        os.close(self._lock)
+        if remove_folder:
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
+
+
+def check_allowed(path: Path, plan: RunPlan, *, resume: bool, overwrite: bool) -> OutputState:
+    """The state of an output, provided that a run with this plan may write there.
+
+    raises  OutputExistsError, ResumeMismatchError, InputError
+    """
+    state = look(path)
+    if state.status == "absent" or overwrite:
+        return state
+    if not resume:
+        what = "is there already" if state.status == "finished" else "holds an unfinished run"
+        raise OutputExistsError(
+            f"output {path} {what}", "--resume to go on, --overwrite to begin anew, another --output"
+        )
+    assert state.plan is not None
+    difference = describe_difference(state.plan, plan)
+    if difference:
+        raise ResumeMismatchError(
+            f"{path} {difference}", "the same settings, another --output, or --overwrite"
+        )
+    return state
+
+
+def describe_difference(old: dict[str, Any], new: RunPlan) -> str | None:
+    """What keeps a run from going on with an older one's work, in words, or None.
+
+    old  plan.json or manifest.json of the older run
+    """
+    if old.get("settings_sha256") == new.settings_sha256():
+        return None
+    if old.get("command") != new.command:
+        return f"was made by pixmix {old.get('command')}, this run is pixmix {new.command}"
+    changes = []
+    for group, dashes in (("options", "--"), ("versions", "")):
+        then, now = old.get(group, {}), getattr(new, group)
+        for name in sorted({*then, *now}):
+            if then.get(name) != now.get(name):
+                before, after = _shown(then.get(name)), _shown(now.get(name))
+                changes.append(f"{dashes}{name} {before}, this run has {dashes}{name} {after}")
+    for name in sorted({*old.get("inputs", {}), *new.inputs}):
+        then, now = old.get("inputs", {}).get(name, {}), new.inputs.get(name, {})
+        if then.get("sha256") != now.get("sha256"):
+            changes.append(
+                f"other pictures in {name}: {then.get('pictures', 'no')} then, "
+                f"{now.get('pictures', 'no')} now, or their names or sizes changed"
+            )
+    return "was made with " + "; ".join(changes or ["settings that cannot be compared"])
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(str(v) for v in value) or "(none)"
+    return "(none)" if value is None else str(value)
+
+
+def _acquire(lock: Path, output: Path) -> int:
+    """Hold the lock file; the kernel lets go of it when this process ends, however it ends."""
+    while True:
+        try:
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except FileNotFoundError:  # the run before us has just removed the folder
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            continue
+        except OSError as error:
+            raise StorageError.from_os_error(error, str(output)) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+            os.close(descriptor)
+            raise OutputBusyError(
+                f"output {output} is being written by another pixmix run (process {holder})",
+                "wait for it, or another --output",
+            ) from None
+        except OSError as error:
+            os.close(descriptor)
+            raise StorageError.from_os_error(error, str(lock), "locking") from error
+        try:
+            same = os.fstat(descriptor).st_ino == lock.stat().st_ino
+        except FileNotFoundError:
+            same = False
+        if same:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            return descriptor
+        os.close(descriptor)  # that file was removed between our open and our lock: once more
+
+
+def _remove_own_files(path: Path) -> None:
+    for entry in sorted(path.iterdir()):
+        if entry.name == META:
+            for inner in entry.iterdir():
+                if inner.name != "lock":
+                    shutil.rmtree(inner) if inner.is_dir() else inner.unlink()
+        elif entry.is_dir() and not entry.is_symlink() and _OWN_FOLDERS.fullmatch(entry.name):
+            shutil.rmtree(entry)
+        elif entry.is_file() and _OWN_FILES.fullmatch(entry.name):
+            entry.unlink()
+
+
+def _open_journal(path: Path) -> int:
+    """Open for appending, cutting off a torn last line."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    end = os.fstat(descriptor).st_size
+    while end and os.pread(descriptor, 1, end - 1) != b"\n":
+        end -= 1
+    os.ftruncate(descriptor, end)
+    sync_directory(path.parent)
+    return descriptor
+
+
+def _add_to_totals(totals: dict[str, int], row: Row) -> None:
+    if "error" in row:
+        totals["skipped"] += 1
+    elif "member" not in row:  # a member's bytes are counted with its tar
+        totals["pictures"] += row.get("count", 1)
+        totals["bytes"] += row["bytes"]
+    if "rejected" in row:
+        totals["rejected"] = totals.get("rejected", 0) + row["rejected"]
+
+
+def _sorted_lines(sources: list[Path]) -> Iterator[tuple[int, int, int]]:
+    """(source, offset, length) of every row in order, each key once (the last one wins).
+
+    Only numbers are held, 56 bytes a row, so that ten million rows fit where their text would not.
+    """
+    columns = array.array("q")
+    for number, source in enumerate(sources):
+        offset = 0
+        for line in _whole_lines(source):
+            row = json.loads(line)
+            key = (row.get("copy", 0), row.get("shard", 0), row.get("index", -1))
+            kind = 2 * ("error" in row) + ("member" in row)
+            columns.extend((*key, kind, number, offset, len(line)))
+            offset += len(line)
+    table = np.frombuffer(columns, np.int64).reshape(-1, 7)
+    order = np.lexsort((np.arange(len(table)), table[:, 3], table[:, 2], table[:, 1], table[:, 0]))
+    table = table[order]
+    for position, row_numbers in enumerate(table):
+        last = position + 1 == len(table)
+        if last or (table[position + 1, :4] != row_numbers[:4]).any():
+            number, offset, length = row_numbers[4:].tolist()
+            yield number, offset, length
+
+
+def _made_with() -> dict[str, str]:
+    import numba
+    import PIL
+
+    return {
+        "pixmix": __version__,
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+        "pillow": PIL.__version__,
+    }

@@ -1,0 +1,138 @@
+"""What the user sees: records on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+
+class ClosedPipe(BaseException):
+    """Whoever read our stdout has gone away (`| head -1`): stop quietly, exit code 141."""
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived: clean up and stop, exit code 143."""
+
+
+class Meter(Protocol):
+    """Where a pipeline's progress goes."""
+
+    def update(self, n: int) -> object:
+        """Say that n more items are done."""
+
+
+class Terminal:
+    """The one place that writes to stdout and stderr.
+
+    quiet     0 everything, 1 no progress bar, 2 errors only
+    progress  "auto" (a bar when stderr is a terminal), "bar", "json" (a line of JSON a second on
+              stderr) or "none"
+    as_json   stdout gets one JSON record an artefact instead of one path
+    """
+
+    def __init__(
+        self, quiet: int = 0, verbose: int = 0, progress: str = "auto", as_json: bool = False
+    ) -> None:
+        """Settle how much is said; nothing is written yet."""
+        self.quiet = quiet
+        self.verbose = verbose
+        self.as_json = as_json
+        if progress == "auto":
+            progress = "bar" if sys.stderr.isatty() else "none"
+        self._progress = "none" if quiet else progress
+
+    def emit(self, record: dict[str, Any], root: Path | None = None) -> None:
+        """One artefact on stdout: its path (below root), or the whole record as JSON.
+
+        raises  ClosedPipe when nobody reads any more
+        """
+        if self.as_json:
+            self.line(json.dumps(record, sort_keys=True))
+        else:
+            path = record["path"]
+            self.line(path if root is None else os.path.join(root, path))  # noqa: PTH118
+
+    def line(self, text: str) -> None:
+        """One line on stdout. Raises ClosedPipe when nobody reads any more."""
+        try:
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            abandon_stdout()
+            raise ClosedPipe from None
+
+    def info(self, text: str) -> None:
+        """A message, unless -qq."""
+        if self.quiet < 2:
+            say(text)
+
+    def detail(self, text: str) -> None:
+        """A message that only -v shows."""
+        if self.verbose and self.quiet < 2:
+            say(text)
+
+    def warn(self, text: str) -> None:
+        """A warning, unless -qq."""
+        if self.quiet < 2:
+            say(f"pixmix: warning: {text}")
+
+    @contextlib.contextmanager
+    def meter(self, total: int, unit: str, done: int = 0) -> Iterator[Meter]:
+        """Progress over `total` items, of which `done` were there before."""
+        if self._progress == "bar":
+            from tqdm import tqdm
+
+            with tqdm(
+                total=total, initial=done, unit=unit, file=sys.stderr, dynamic_ncols=True
+            ) as bar:
+                yield bar
+        elif self._progress == "json":
+            meter = _JsonMeter(total, done)
+            yield meter
+            meter.report()
+        else:
+            yield _NoMeter()
+
+
+class _NoMeter:
+    def update(self, n: int) -> None:
+        """Say nothing."""
+
+
+class _JsonMeter:
+    def __init__(self, total: int, done: int) -> None:
+        self._total, self._done, self._before = total, done, done
+        self._start = self._last = time.monotonic()
+
+    def update(self, n: int) -> None:
+        self._done += n
+        if time.monotonic() - self._last >= 1:
+            self.report()
+
+    def report(self) -> None:
+        self._last = time.monotonic()
+        rate = (self._done - self._before) / max(self._last - self._start, 1e-9)
+        left = (self._total - self._done) / rate if rate else None
+        record = {"done": self._done, "total": self._total, "rate": round(rate, 3)}
+        say(json.dumps({**record, "eta_s": None if left is None else round(left, 1)}))
+
+
+def say(text: str) -> None:
+    """One line on stderr; a closed stderr is no reason to fail."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+def abandon_stdout() -> None:
+    """Point stdout at nothing, so that the interpreter's last flush has nobody to disappoint."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
