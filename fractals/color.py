@@ -27,7 +27,7 @@ __all__ = [
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
-GROUND_SIZE = 64
+GROUND_SIZE = 128
 GROUND_SHAPES = ("flat", "linear", "radial", "bands", "rings")
 _ENCODE_STEPS = 512
 
@@ -128,8 +128,8 @@ def draw_palette(rng: np.random.Generator, hue: float) -> list[list[float]]:
     points = []
     for k in range(count):
         dark = (k % 2 == 0) == dark_first
-        lightness = uniform(rng, 0.3, 0.55) if dark else uniform(rng, 0.66, 0.92)
-        points.append(oklch_point(lightness, uniform(rng, 0.75, 1.0), hues[k]))
+        lightness = uniform(rng, 0.34, 0.55) if dark else uniform(rng, 0.66, 0.86)
+        points.append(oklch_point(lightness, uniform(rng, 0.85, 1.0), hues[k]))
     return points
 
 
@@ -157,7 +157,7 @@ def draw_ground(rng: np.random.Generator, hue: float) -> dict[str, Any]:
     returns  {"shape", "colors", "angle" in turns, "center": [x, y] in [0, 1], "repeats"}
     """
     shape = weighted(
-        rng, [("flat", 0.12), ("linear", 0.34), ("radial", 0.3), ("bands", 0.12), ("rings", 0.12)]
+        rng, [("flat", 0.1), ("linear", 0.4), ("radial", 0.38), ("bands", 0.06), ("rings", 0.06)]
     )
     base = hue + pick(rng, (0.5, 0.33, -0.33, 0.42, 0.1))
     if shape == "flat":
@@ -176,14 +176,14 @@ def draw_ground(rng: np.random.Generator, hue: float) -> dict[str, Any]:
         "colors": colors,
         "angle": uniform(rng, 0.0, 1.0),
         "center": [uniform(rng, 0.1, 0.9), uniform(rng, 0.1, 0.9)],
-        "repeats": uniform(rng, 1.5, 4.0),
+        "repeats": uniform(rng, 0.8, 1.8),
     }
 
 
 def ground_picture(ground: dict[str, Any]) -> F32:
     """The ground at its own small size; it is enlarged to the picture's.
 
-    returns  (64, 64, 3) float32 sRGB in [0, 1]
+    returns  (128, 128, 3) float32 sRGB in [0, 1]
     """
     axis = (np.arange(GROUND_SIZE) + 0.5) / GROUND_SIZE
     x = axis[None, :] - ground["center"][0]

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from fractals import color, flame, ifs, kernels, quality
 from fractals.config import FractalConfig, check_points, check_size
 from fractals.draws import chance, pick, seed_number, uniform, weighted
-from fractals.elementary import PI, cosine, sine
+from fractals.elementary import PI, cosine, logarithm, sine
 from fractals.errors import FractalError
+from fractals.recipe import RECIPE_VERSION, check_recipe
 
 __all__ = ["RECIPE_VERSION", "Fractal", "generate_fractal", "render_recipe", "warm_up"]
 
@@ -25,14 +26,13 @@ U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
-RECIPE_VERSION = 1
-
 # Pictures smaller than this are rendered at a multiple of their side and box-filtered: a 32 px
 # picture is then the large one shrunk, not a handful of coarse cells.
 MIN_RENDER_SIZE = 128
 TONE_GRID = 128  # exposure is measured on this grid, so that it does not depend on the size
 STRETCH_GRID = 64  # and the range of each channel on this one
 PALETTE_ENTRIES = 2048
+VEIL_POINTS = 1 << 18
 TRACE_POINTS = 8192
 TRACE_GRID = 32
 MAX_GENOMES = 200  # genomes tried for one layer before the least bad is taken
@@ -52,12 +52,13 @@ class Fractal:
 
 
 def _frame_matrix(frame: dict[str, Any], size: int) -> F64:
-    # map coordinates to pixels: centre to the middle, width to the side, turned by angle
+    # map coordinates to cells of a histogram: centre to the middle, width to the side, turned by
+    # angle, and one cell more for the border
     angle = 2.0 * PI * frame["angle"]
     scale = size / frame["width"]
     c, s = cosine(angle) * scale, sine(angle) * scale
     x, y = frame["center"]
-    half = 0.5 * size
+    half = 0.5 * size + 1.0
     return np.array([c, s, half - c * x - s * y, -s, c, half + s * x - c * y])
 
 
@@ -74,10 +75,10 @@ def _trace(layer: dict[str, Any]) -> F32:
             np.zeros(6, np.float32),
             seed,
             TRACE_POINTS,
-            1,
+            2,
             work,
             cells,
-            np.zeros(2, np.uint64),
+            np.zeros(4, np.uint64),
             trace,
         )
     return trace
@@ -121,10 +122,10 @@ def _framed(rng: np.random.Generator, layer: dict[str, Any]) -> quality.TraceChe
         if symmetric and layer["final"] is None:
             frame["center"] = [0.0, 0.0]  # show the symmetry whole
             frame["width"] = max(frame["width"], 1e-4)
-        histogram = np.zeros(TRACE_GRID * TRACE_GRID + 1, np.uint64)
+        histogram = np.zeros((TRACE_GRID + 2) * (TRACE_GRID + 2), np.uint64)
         matrix = _frame_matrix(frame, TRACE_GRID).astype(np.float32)
-        kernels.bin_trace(trace, matrix, TRACE_GRID, histogram)
-        check = quality.check_trace(histogram)
+        kernels.bin_trace(trace, matrix, TRACE_GRID + 2, histogram)
+        check = quality.check_trace(histogram, TRACE_GRID + 2)
         if best is None or (best.dud, -best.entropy) > (check.dud, -check.entropy):
             best = check
             layer["frame"] = frame
@@ -167,19 +168,47 @@ def _draw_recipe(rng: np.random.Generator, config: FractalConfig) -> tuple[dict[
         layer["tone"] = {
             "solidity": uniform(rng, 1.2, 3.0),
             "shade": uniform(rng, 0.0, 0.35),
-            "highlight": uniform(rng, 0.0, 1.2),
+            "highlight": uniform(rng, 0.0, 0.6),
             "opacity": 1.0 if k == 0 else uniform(rng, 0.75, 1.0),
             "glow": uniform(rng, 0.3, 1.0) if k == 0 and chance(rng, 0.6) else 0.0,
         }
         layers.append(layer)
     recipe = {
         "version": RECIPE_VERSION,
+        "kind": kind,
         "size": config.size,
         "points_per_pixel": config.points_per_pixel,
         "ground": color.draw_ground(rng, hue),
+        "veil": _draw_veil(rng, layers[0], hue) if chance(rng, 0.6) else None,
         "layers": layers,
     }
     return recipe, rejected
+
+
+def _draw_veil(rng: np.random.Generator, layer: dict[str, Any], hue: float) -> dict[str, Any]:
+    # a close, soft look at the main layer's own attractor, behind it: structure where the frame
+    # would be empty
+    frame = layer["frame"]
+    reach = 0.3 * frame["width"]
+    return {
+        **{key: layer[key] for key in ("kind", "maps", "final", "symmetry")},
+        "sampling_seed": seed_number(rng),
+        "frame": {
+            "center": [round(v + uniform(rng, -reach, reach), 6) for v in frame["center"]],
+            "width": max(round(frame["width"] * uniform(rng, 0.25, 0.6), 6), 1e-4),
+            "angle": uniform(rng, 0.0, 1.0),
+        },
+        "palette": color.draw_palette(rng, hue + pick(rng, (0.5, 0.33, -0.33, 0.2))),
+        "equalize": uniform(rng, 0.7, 1.0),
+        "blend": "over",
+        "tone": {
+            "solidity": uniform(rng, 1.0, 1.8),
+            "shade": uniform(rng, 0.0, 0.2),
+            "highlight": 0.0,
+            "opacity": uniform(rng, 0.5, 0.9),
+            "glow": 0.0,
+        },
+    }
 
 
 def generate_fractal(config: FractalConfig, rng: np.random.Generator) -> Fractal:
@@ -210,8 +239,9 @@ def generate_fractal(config: FractalConfig, rng: np.random.Generator) -> Fractal
 
 
 def _histogram_layer(layer: dict[str, Any], side: int, points: int, counts: F32, sums: F32) -> None:
-    # adds the layer's points to counts and sums, both flat, in passes that fit a packed cell
-    histogram = np.zeros(side * side + 1, np.uint64)
+    # adds the layer's points to counts and sums, in passes that fit a packed cell
+    width = side + 2
+    histogram = np.zeros(width * width, np.uint64)
     matrix = _frame_matrix(layer["frame"], side)
     seed = layer["sampling_seed"]
     if layer["kind"] == "affine":
@@ -230,10 +260,10 @@ def _histogram_layer(layer: dict[str, Any], side: int, points: int, counts: F32,
         now = min(points - done, kernels.MAX_POINTS_A_PASS - 4096)
         pass_seed = np.uint64((seed + passes * 0x9E3779B9) % (1 << 63))
         if layer["kind"] == "affine":
-            kernels.iterate_affine(maps, colors, table, pass_seed, now, side, histogram)
+            kernels.iterate_affine(maps, colors, table, pass_seed, now, width, histogram)
         else:
             kernels.iterate_flame(
-                *packed, frame, pass_seed, now, side, work, cells, histogram, nothing
+                *packed, frame, pass_seed, now, width, work, cells, histogram, nothing
             )
         kernels.unpack(histogram, counts, sums)
         done += now
@@ -262,7 +292,11 @@ def _layer_palette(layer: dict[str, Any], coarse: F64, coarse_sums: F64, low: fl
     top = PALETTE_ENTRIES - 1
     bins = np.bincount((position * top + 0.5).astype(np.int64), minlength=PALETTE_ENTRIES)
     ranks = np.cumsum(bins) - bins // 2
-    share = layer["equalize"]
+    # coordinates that hardly differ are left together: spread out they would show noise
+    low_end, high_end = (
+        int(v) for v in np.searchsorted(ranks, [0.05 * ranks[-1], 0.95 * ranks[-1]])
+    )
+    share = layer["equalize"] * min(1.0, (high_end - low_end) / (0.3 * top))
     even = np.arange(PALETTE_ENTRIES) / top
     spread = share * (ranks / max(int(bins.sum()), 1)) + (1.0 - share) * even
     table: F32 = base[np.minimum((spread * top + 0.5).astype(np.int64), top)]
@@ -273,17 +307,11 @@ def _tone(layer: dict[str, Any], low: float, white: float, cells: float) -> F32:
     # for counts of fine cells, of which `cells` make a coarse one
     tone = layer["tone"]
     inverse = cells / low
-    reach = float(_log2(1.0 + white / low))
+    reach = logarithm(1.0 + white / low) / logarithm(2.0)
     return np.array(
         [inverse, 1.0 / reach, tone["solidity"], tone["shade"], tone["highlight"], tone["opacity"]],
         np.float32,
     )
-
-
-def _log2(x: float) -> float:
-    from fractals.elementary import logarithm
-
-    return logarithm(x) / 0.6931471805599453
 
 
 def _glow(
@@ -291,18 +319,35 @@ def _glow(
 ) -> None:
     # the layer's own light spread wide over the ground: fills the gaps with its colours
     side = color.GROUND_SIZE
-    step = TONE_GRID // side
-    n = coarse.reshape(side, step, side, step).sum(axis=(1, 3)).astype(np.float32)
-    s = sums.reshape(side, step, side, step).sum(axis=(1, 3)).astype(np.float32)
-    for _ in range(6):
-        n2, s2 = np.empty_like(n), np.empty_like(s)
-        kernels.smooth_sparse(n, s, np.float32(3e38), n2, s2)
-        n, s = n2, s2
-    tone = _tone(layer, low, white, 1.0 / (step * step))
+    n, s = _blurred(coarse.astype(np.float32), sums.astype(np.float32), 16)
+    tone = _tone(layer, low, white, 1.0)
     tone[2:] = 1.3, 0.2, 0.0, layer["tone"]["glow"]
     kernels.compose(
         n, s, tone, table, False, np.empty(side, np.float32), np.empty(side, np.int32), ground
     )
+
+
+def _blurred(n: F32, s: F32, passes: int) -> tuple[F32, F32]:
+    n2, s2 = np.empty_like(n), np.empty_like(s)
+    for _ in range(passes):
+        kernels.smooth_sparse(n, s, np.float32(3e38), n2, s2)
+        n, s, n2, s2 = n2, s2, n, s
+    return n, s
+
+
+def _lay_veil(layer: dict[str, Any], ground: F32) -> None:
+    # over the ground, at the ground's own size and with its own number of points, so that it is
+    # the same behind a picture of any size
+    side = color.GROUND_SIZE
+    counts, sums = np.zeros((side, side), np.float32), np.zeros((side, side), np.float32)
+    _histogram_layer(layer, side, VEIL_POINTS, counts, sums)
+    n, s = _blurred(counts, sums, 2)
+    coarse, coarse_sums = n.astype(np.float64), s.astype(np.float64)
+    low, white = _exposure(coarse)
+    table = _layer_palette(layer, coarse, coarse_sums, low)
+    tone = _tone(layer, low, white, 1.0)
+    row = np.empty(side, np.float32), np.empty(side, np.int32)
+    kernels.compose(n, s, tone, table, False, *row, ground)
 
 
 def _render(recipe: dict[str, Any], size: int, points_per_pixel: float) -> U8:
@@ -319,9 +364,11 @@ def _render(recipe: dict[str, Any], size: int, points_per_pixel: float) -> U8:
     coarse = np.empty((TONE_GRID, TONE_GRID))
     coarse_sums = np.empty((TONE_GRID, TONE_GRID))
     ground = color.ground_picture(recipe["ground"])
+    if recipe["veil"] is not None:
+        _lay_veil(recipe["veil"], ground)
     for index, layer in enumerate(layers):
         counts[:], sums[:] = 0.0, 0.0
-        _histogram_layer(layer, side, points, counts.reshape(-1), sums.reshape(-1))
+        _histogram_layer(layer, side, points, counts, sums)
         kernels.shrink_sums(counts, coarse)
         kernels.shrink_sums(sums, coarse_sums)
         low, white = _exposure(coarse)
@@ -330,11 +377,13 @@ def _render(recipe: dict[str, Any], size: int, points_per_pixel: float) -> U8:
             if layer["tone"]["glow"] > 0.0:
                 _glow(ground, layer, coarse, coarse_sums, low, white, table)
             kernels.upsample(ground, picture)
-        kernels.smooth_sparse(counts, sums, np.float32(6.0), counts2, sums2)
+        # twice: where points are scarce the second pass reaches five cells
+        kernels.smooth_sparse(counts, sums, np.float32(24.0), counts2, sums2)
+        kernels.smooth_sparse(counts2, sums2, np.float32(8.0), counts, sums)
         cells = (side / TONE_GRID) * (side / TONE_GRID)
         tone = _tone(layer, low, white, cells)
         screen = layer["blend"] == "screen"
-        kernels.compose(counts2, sums2, tone, table, screen, row_tone, row_color, picture)
+        kernels.compose(counts, sums, tone, table, screen, row_tone, row_color, picture)
     low_level, gain = _stretch(picture)
     if factor > 1:
         small = np.empty((size, size, 3), np.float32)
@@ -369,6 +418,7 @@ def render_recipe(
     raises            FractalError for a recipe of a newer version, with fields missing or out of
                       range, or for a size or number of points beyond the limits
     """
+    check_recipe(recipe)
     side = check_size(recipe["size"] if size is None else size)
     points = check_points(
         recipe["points_per_pixel"] if points_per_pixel is None else points_per_pixel, side
@@ -379,6 +429,5 @@ def render_recipe(
 def warm_up() -> None:
     """Compiles every kernel, or loads it from numba's cache, by making two small pictures."""
     for kind in ("affine", "flame"):
-        generate_fractal(
-            FractalConfig(kind, size=32, points_per_pixel=1.0), np.random.default_rng(0)
-        )
+        config = FractalConfig(kind, size=32, points_per_pixel=1.0)
+        generate_fractal(config, np.random.default_rng(0))

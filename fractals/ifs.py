@@ -17,6 +17,7 @@ from fractals.elementary import PI, cosine, sine
 
 __all__ = [
     "MAX_MAPS",
+    "MAX_SYMMETRIES",
     "TABLE_SIZE",
     "choice_table",
     "conjugate",
@@ -28,7 +29,8 @@ __all__ = [
 
 F64 = NDArray[np.float64]
 
-MAX_MAPS = 32  # a map's number times its symmetries must fit a byte
+MAX_MAPS = 64  # of a recipe; and maps times symmetries must fit a byte
+MAX_SYMMETRIES = 12
 TABLE_SIZE = 4096
 # A map with a larger singular value is hardly contractive: its orbit leaves the frame first.
 MAX_SINGULAR_VALUE = 0.96

@@ -58,6 +58,7 @@ SPLITMIX_1 = U64(0xBF58476D1CE4E5B9)
 SPLITMIX_2 = U64(0x94D049BB133111EB)
 
 # A histogram cell: how many points above bit 40, the sum of their 16-bit colours below.
+# Histograms have a border of one cell, where points outside the frame are put.
 COUNT_SHIFT = U64(40)
 COUNT_ONE = U64(1 << 40)
 COLOR_MASK = U64((1 << 40) - 1)
@@ -190,33 +191,36 @@ def affine_orbit(maps, colors, table, seed, trace):
 
 
 @jit
-def _cell(x, y, side, size, trash):
-    # a NaN fails every comparison and lands in the trash cell too
-    if x >= 0.0 and x < side and y >= 0.0 and y < side:
-        return np.int64(y) * size + np.int64(x)
-    return trash
+def _cell(x, y, last, width):
+    # held into the border, by minimum and maximum, without a branch: half the points of a close
+    # frame are outside, in no order to be predicted, and branches doubled the time of a point;
+    # a NaN becomes 0
+    x = x if x > 0.0 else 0.0
+    x = x if x < last else last
+    y = y if y > 0.0 else 0.0
+    y = y if y < last else last
+    return np.int64(np.int32(y)) * width + np.int64(np.int32(x))
 
 
 @jit
-def iterate_affine(maps, colors, table, seed, points, size, histogram):
+def iterate_affine(maps, colors, table, seed, points, width, histogram):
     """The chaos game of an affine IFS, added up in a histogram.
 
     Four orbits run side by side: one alone is a chain of dependent multiply-adds, 2.2 ns a point
     whatever else the processor could do meanwhile. One random word picks a map for each.
 
-    maps       (n, 6) float64 in pixel coordinates of the histogram, contractive
+    maps       (n, 6) float64 in cells of the histogram, border included, contractive
     colors     (n,) uint32, 0..65535; a point's colour moves half way to its map's
     table      (4096,) uint8
     seed       uint64
     points     how many, <= MAX_POINTS_A_PASS; rounded up to a multiple of 4
-    size       side of the histogram
-    histogram  (size * size + 1,) uint64, added to: count << 40 | sum of colours; the last cell
-               takes what falls outside
+    width      side of the histogram with its border, size + 2
+    histogram  (width * width,) uint64, added to: count << 40 | sum of colours; the border, one
+               cell wide, takes what falls outside
     source     Barnsley (1988), the random iteration algorithm
     """
-    trash = np.int64(size) * np.int64(size)
-    side = np.float64(size)
-    middle = side * 0.5
+    last = np.float64(width) - 0.5
+    middle = last * 0.5
     x0 = x1 = x2 = x3 = middle
     y0 = y1 = y2 = y3 = middle
     c0 = c1 = c2 = c3 = U64(32768)
@@ -251,10 +255,10 @@ def iterate_affine(maps, colors, table, seed, points, size, histogram):
         c2 = (c2 + U64(colors[k2])) >> U64(1)
         c3 = (c3 + U64(colors[k3])) >> U64(1)
         if i >= 0:
-            histogram[_cell(x0, y0, side, size, trash)] += COUNT_ONE + c0
-            histogram[_cell(x1, y1, side, size, trash)] += COUNT_ONE + c1
-            histogram[_cell(x2, y2, side, size, trash)] += COUNT_ONE + c2
-            histogram[_cell(x3, y3, side, size, trash)] += COUNT_ONE + c3
+            histogram[_cell(x0, y0, last, width)] += COUNT_ONE + c0
+            histogram[_cell(x1, y1, last, width)] += COUNT_ONE + c1
+            histogram[_cell(x2, y2, last, width)] += COUNT_ONE + c2
+            histogram[_cell(x3, y3, last, width)] += COUNT_ONE + c3
 
 
 # ---------------------------------------------------------------- fractal flames
@@ -552,19 +556,20 @@ def _seed_again(x, y, c, seed):
 
 
 @jit
-def _plot(x, y, c, frame, size, cells, histogram):
+def _plot(x, y, c, frame, width, cells, histogram):
     # cells first, in a loop that vectorises; then the scattered additions
-    side = F(size)
-    trash = np.int32(size * size)
+    last = F(width) - HALF
+    w = np.int32(width)
     m0, m1, m2, m3, m4, m5 = frame[0], frame[1], frame[2], frame[3], frame[4], frame[5]
     for i in range(x.shape[0]):
         xi = m0 * x[i] + m1 * y[i] + m2
         yi = m3 * x[i] + m4 * y[i] + m5
-        inside = xi >= ZERO and xi < side and yi >= ZERO and yi < side and c[i] >= ZERO
-        xi = xi if inside else ZERO
-        yi = yi if inside else ZERO
-        cell = np.int32(np.int32(yi) * np.int32(size) + np.int32(xi))
-        cells[i] = cell if inside else trash
+        xi = xi if xi > ZERO else ZERO
+        xi = xi if xi < last else last
+        yi = yi if yi > ZERO else ZERO
+        yi = yi if yi < last else last
+        cell = np.int32(np.int32(yi) * w + np.int32(xi))
+        cells[i] = cell if c[i] >= ZERO else np.int32(0)
     for i in range(x.shape[0]):
         color = c[i] if c[i] >= ZERO else ZERO
         histogram[cells[i]] += COUNT_ONE + U64(np.int64(color * F(65535.0)))
@@ -572,7 +577,7 @@ def _plot(x, y, c, frame, size, cells, histogram):
 
 @jit
 def iterate_flame(
-    maps, numbers, arguments, bounds, frame, seed, points, size, work, cells, histogram, trace
+    maps, numbers, arguments, bounds, frame, seed, points, width, work, cells, histogram, trace
 ):
     """The chaos game of a fractal flame, many points at a time, added up in a histogram.
 
@@ -587,14 +592,14 @@ def iterate_flame(
                no final transform
     arguments  (n + 1, 3, 5) float32: weight and four parameters of each variation
     bounds     (n + 1,) float64: cumulative probabilities from 0 to 1
-    frame      (6,) float32: affine map to pixels of the histogram
+    frame      (6,) float32: affine map to cells of the histogram, border included
     seed       uint64
     points     how many, <= MAX_POINTS_A_PASS; rounded up to a multiple of the run
-    size       side of the histogram
+    width      side of the histogram with its border, size + 2
     work       (10, m) float32 scratch, m a power of two: how many points move together
     cells      (m,) int32 scratch
-    histogram  (size * size + 1,) uint64, added to: count << 40 | sum of 16-bit colours; the last
-               cell takes what falls outside
+    histogram  (width * width,) uint64, added to: count << 40 | sum of 16-bit colours; the border,
+               one cell wide, takes what falls outside
     trace      (t, 3) float32, written with the first t points plotted: x, y, colour (negative
                for a point just seeded)
     source     Draves & Reckase (2003), section 2 to 4
@@ -654,7 +659,7 @@ def iterate_flame(
                 v[i] = row[3] * x[i] + row[4] * y[i] + row[5]
             _apply_map(row, numbers[n], arguments[n], u, v, fx, fy, U32(lane_seed + U32(n * 4)))
             sx, sy = fx, fy
-        _plot(sx, sy, c, frame, size, cells, histogram)
+        _plot(sx, sy, c, frame, width, cells, histogram)
         if traced < trace.shape[0]:
             for i in range(m):
                 if traced < trace.shape[0]:
@@ -665,24 +670,26 @@ def iterate_flame(
 
 
 @jit
-def bin_trace(trace, frame, size, histogram):
+def bin_trace(trace, frame, width, histogram):
     """Adds traced points to a histogram, as the iterations do.
 
-    trace      (t, 3) float32: x, y, colour; points of negative colour are left out
-    frame      (6,) float32: affine map to pixels
-    histogram  (size * size + 1,) uint64, added to
+    trace      (t, 3) float32: x, y, colour; points of negative colour count as outside
+    frame      (6,) float32: affine map to cells, border included
+    width      side of the histogram with its border
+    histogram  (width * width,) uint64, added to
     """
-    side = F(size)
-    trash = size * size
+    last = F(width) - HALF
     for i in range(trace.shape[0]):
         xi = frame[0] * trace[i, 0] + frame[1] * trace[i, 1] + frame[2]
         yi = frame[3] * trace[i, 0] + frame[4] * trace[i, 1] + frame[5]
+        xi = xi if xi > ZERO else ZERO
+        xi = xi if xi < last else last
+        yi = yi if yi > ZERO else ZERO
+        yi = yi if yi < last else last
         color = trace[i, 2]
-        cell = trash
-        if xi >= ZERO and xi < side and yi >= ZERO and yi < side and color >= ZERO:
-            cell = np.int64(yi) * size + np.int64(xi)
-        else:
-            color = ZERO
+        cell = np.int64(yi) * width + np.int64(xi)
+        cell = cell if color >= ZERO else 0
+        color = color if color >= ZERO else ZERO
         histogram[cell] += COUNT_ONE + U64(np.int64(color * F(65535.0)))
 
 
@@ -691,16 +698,21 @@ def bin_trace(trace, frame, size, histogram):
 
 @jit
 def unpack(histogram, counts, sums):
-    """Adds a histogram to float arrays of counts and colour sums, and clears it.
+    """Adds the inside of a histogram to float arrays of counts and colour sums, and clears it.
 
-    histogram  (n + 1,) uint64, set to 0
-    counts     (n,) float32, added to
-    sums       (n,) float32, added to: colours in [0, 1]
+    histogram  ((h + 2) * (h + 2),) uint64, set to 0
+    counts     (h, h) float32, added to
+    sums       (h, h) float32, added to: colours in [0, 1]
     """
-    for i in range(counts.shape[0]):
-        cell = histogram[i]
-        counts[i] += F(np.int64(cell >> COUNT_SHIFT))
-        sums[i] += F(np.int64(cell & COLOR_MASK)) * F(1.0 / 65535.0)
+    h = counts.shape[0]
+    width = h + 2
+    for i in range(h):
+        row = histogram[(i + 1) * width + 1 : (i + 2) * width - 1]
+        n, s = counts[i], sums[i]
+        for j in range(h):
+            cell = row[j]
+            n[j] += F(np.int64(cell >> COUNT_SHIFT))
+            s[j] += F(np.int64(cell & COLOR_MASK)) * F(1.0 / 65535.0)
     for i in range(histogram.shape[0]):
         histogram[i] = U64(0)
 
@@ -890,32 +902,48 @@ def to_bytes(picture, low, gain, out):
 
 
 @jit
-def entropy_and_peak(histogram, result):
-    """How a picture's points spread over its cells.
+def measure_spread(histogram, width, result):
+    """How an orbit's points spread over the cells of its frame.
 
-    histogram  (n + 1,) uint64 as the iterations leave it; the last cell is outside
-    result     (4,) float64, set: share of cells hit, entropy in bits, share of the fullest cell,
-               share of points inside the frame
+    histogram  (width * width,) uint64 as the iterations leave it, with its border
+    result     (5,) float64, set: share of cells hit, entropy in bits, share of the fullest cell,
+               share of points inside the frame, structure
+    structure  mean squared difference of horizontal and vertical neighbours, less what Poisson
+               noise alone would give, over the mean square: near 0 for a smooth blob or even
+               dust, 1 and more for filaments and edges
     """
-    n = histogram.shape[0] - 1
+    total = 0
+    for i in range(histogram.shape[0]):
+        total += np.int64(histogram[i] >> COUNT_SHIFT)
     inside = 0
     fullest = 0
     hit = 0
-    for i in range(n):
-        count = np.int64(histogram[i] >> COUNT_SHIFT)
-        inside += count
-        fullest = count if count > fullest else fullest
-        hit += 1 if count > 0 else 0
-    outside = np.int64(histogram[n] >> COUNT_SHIFT)
+    for i in range(1, width - 1):
+        for j in range(1, width - 1):
+            count = np.int64(histogram[i * width + j] >> COUNT_SHIFT)
+            inside += count
+            fullest = count if count > fullest else fullest
+            hit += 1 if count > 0 else 0
     entropy = 0.0
-    if inside > 0:
-        for i in range(n):
-            count = np.int64(histogram[i] >> COUNT_SHIFT)
+    for i in range(1, width - 1):
+        for j in range(1, width - 1):
+            count = np.int64(histogram[i * width + j] >> COUNT_SHIFT)
             if count > 0:
                 p = F(count) / F(inside)
                 entropy -= np.float64(p * log2_32(p))
-    result[0] = np.float64(hit) / np.float64(n)
+    differences = 0
+    squares = 0
+    for i in range(1, width - 2):
+        for j in range(1, width - 2):
+            k = i * width + j
+            here = np.int64(histogram[k] >> COUNT_SHIFT)
+            right = np.int64(histogram[k + 1] >> COUNT_SHIFT)
+            below = np.int64(histogram[k + width] >> COUNT_SHIFT)
+            differences += (here - right) * (here - right) - (here + right)
+            differences += (here - below) * (here - below) - (here + below)
+            squares += here * here + (right * right + below * below)
+    result[4] = np.float64(differences) / np.float64(squares) if squares > 0 else 0.0
+    result[0] = np.float64(hit) / np.float64((width - 2) * (width - 2))
     result[1] = entropy
     result[2] = np.float64(fullest) / np.float64(inside) if inside > 0 else 1.0
-    total = inside + outside
     result[3] = np.float64(inside) / np.float64(total) if total > 0 else 0.0

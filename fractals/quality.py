@@ -152,17 +152,24 @@ class TraceCheck:
     entropy: float  # of the points over the cells, bits; 10 at most
     peak: float  # share of points in the fullest cell
     inside: float  # share of points in the frame
+    structure: float  # difference of neighbours beyond noise; 0 for a blob
 
     @property
     def dud(self) -> bool:
-        """Empty, a few dots, or mostly outside its frame."""
-        return self.fill < 0.4 or self.entropy < 6.8 or self.peak > 0.1 or self.inside < 0.3
+        """Empty, a few dots, a smooth blob, or mostly outside its frame."""
+        return (
+            self.fill < 0.4
+            or self.entropy < 6.8
+            or self.peak > 0.1
+            or self.inside < 0.3
+            or self.structure < 0.08
+        )
 
 
-def check_trace(histogram: NDArray[np.uint64]) -> TraceCheck:
-    """Fill, entropy, peak and share inside of a histogram as the kernels leave it."""
-    result = np.empty(4)
-    kernels.entropy_and_peak(histogram, result)
+def check_trace(histogram: NDArray[np.uint64], width: int) -> TraceCheck:
+    """Fill, entropy, peak and share inside of a histogram, (width * width,), border included."""
+    result = np.empty(5)
+    kernels.measure_spread(histogram, width, result)
     return TraceCheck(*(float(v) for v in result))
 
 
