@@ -9,6 +9,9 @@ from featvis.errors import FeatVisError
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 PARAMETRIZATIONS = ("fourier", "maco", "pixel")
+EDGES = ("auto", "wrap", "mirror")
+WRAP_JITTER = 0.5  # of the side: every place is as likely in the middle as any other
+MIRROR_JITTER = 24 / 224
 MAX_SIZE = 4096  # pixels; a spectrum of 4096^2 already takes 200 MB a picture
 
 
@@ -20,6 +23,11 @@ class FeatVisConfig:
     classes of squeezenet1_1 most recognisable to two networks that never saw them, among the
     variants measured for this project: strong zoom and rotation matter far more than the
     optimiser, and more steps raise the objective rather than the picture.
+
+    edges decides what lies beyond a picture's edge, and so what jitter None means. Channels of a
+    map want textures: wrapped around and shifted by up to half a side, every place is seen
+    alike, and no frame forms where the network pads with zeros. Classes want one thing in the
+    middle: mirrored, shifted by up to 24 pixels in 224.
     """
 
     size: int = 224  # side of the finished picture in pixels
@@ -33,7 +41,8 @@ class FeatVisConfig:
     zoom_min: float = 0.8  # magnification of a view, drawn log-uniformly; < 1 sees the surround
     zoom_max: float = 1.8
     rotation: float = 20.0  # a view is turned by up to this many degrees either way
-    jitter: float = 24 / 224  # a view is shifted by up to this share of the side, each axis
+    edges: str = "auto"  # wrap: pictures tile; mirror; auto: wrap for layers that are maps
+    jitter: float | None = None  # shift of a view, up to this share of the side; None: see below
     revive_steps: int = 16  # first steps in which dead ReLUs pass a gradient
     max_restarts: int = 2  # how often a grey picture is redone from another start
 
@@ -50,7 +59,9 @@ class FeatVisConfig:
         _real("zoom_min", self.zoom_min, 0.1, 10.0)
         _real("zoom_max", self.zoom_max, self.zoom_min, 10.0)
         _real("rotation", self.rotation, 0.0, 180.0)
-        _real("jitter", self.jitter, 0.0, 1.0)
+        _choice("edges", self.edges, EDGES)
+        if self.jitter is not None:
+            _real("jitter", self.jitter, 0.0, 1.0)
         _whole("revive_steps", self.revive_steps, 0, 100_000)
         _whole("max_restarts", self.max_restarts, 0, 100)
 

@@ -181,7 +181,7 @@ def load_network(
         model = _load_into(name, read_checkpoint(path), path)
     fixed = native_size(model)
     model.eval().requires_grad_(False)
-    model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(device).to(memory_format=torch.channels_last)
     return Network(
         model=model,
         name=name,
@@ -305,8 +305,6 @@ def _refused(path: Path, text: str) -> CheckpointError:
         what = "is a TorchScript archive, which is a program"
     elif found is not None:
         what = f"holds pickled objects ({found[1]}) that could run code"
-    elif "weights_only" in text and "Unsupported" in text:
-        what = "holds pickled objects that could run code"
     else:
         return CheckpointError(
             f"{path} is damaged, cut short, or no checkpoint ({_one_line(text)}).",
@@ -475,7 +473,7 @@ def _is_path(weights: str) -> bool:
     return (
         any(s in weights for s in separators)
         or bool(Path(weights).suffix)
-        or Path(weights).is_file()
+        or Path(weights).exists()
     )
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from featvis.config import FeatVisConfig
+from featvis.config import MIRROR_JITTER, WRAP_JITTER, FeatVisConfig
 from featvis.errors import ChannelRangeError, FeatVisError
 from featvis.forward import Tap, tapped
 from featvis.layers import Layer, list_layers, meta_copy, select_layers
@@ -29,6 +29,8 @@ from featvis.transforms import draw_views, view
 # A picture is grey when both its contrast and its colour stay near the start noise's.
 GREY_CONTRAST = 12.0  # standard deviation of brightness in levels of 255
 GREY_COLOR = 6.0  # mean difference between the largest and smallest of R, G, B, in levels
+
+ADAM_EPSILON = 1e-12  # deep layers' mean activations have gradients near Adam's usual 1e-8
 
 # Behind a ReLU the objective is a leaky one, of slope 1 while reviving and this afterwards:
 # enough to lead a channel out of the dead, too little to reward making it less negative.
@@ -183,7 +185,11 @@ def _optimise(
     model = network.in_bfloat16() if low else network.model
     work = working_side(config.size, side)
     pictures = make_parametrization(config, work, rngs, device)
-    maps = torch.from_numpy(draw_views(config, rngs).astype(np.float32)).to(device)
+    wrap = config.edges == "wrap" or (config.edges == "auto" and len(layer.shape) > 1)
+    jitter = config.jitter
+    if jitter is None:
+        jitter = WRAP_JITTER if wrap else MIRROR_JITTER
+    maps = torch.from_numpy(draw_views(config, jitter, rngs).astype(np.float32)).to(device)
     mean = torch.tensor(network.mean, device=device).view(1, 3, 1, 1)
     std = torch.tensor(network.std, device=device).view(1, 3, 1, 1)
     adam = torch.optim.Adam(
@@ -193,7 +199,7 @@ def _optimise(
     first = last = torch.empty(0)
     with torch.enable_grad(), tapped(model, layer) as tap:
         for step in range(config.steps):
-            views = (view(pictures.decode(), maps[step], side) - mean) / std
+            views = (view(pictures.decode(), maps[step], side, wrap=wrap) - mean) / std
             scores = _scores(tap, goals, layer, views, low, step < config.revive_steps)
             (gradient,) = torch.autograd.grad(-scores.sum(), [pictures.parameter])
             pictures.parameter.grad = gradient
@@ -205,9 +211,6 @@ def _optimise(
         levels = (finished * 255 + 0.5).clamp(0, 255).to(torch.uint8)
     pixels = np.ascontiguousarray(levels.permute(0, 2, 3, 1).cpu().numpy())
     return pixels, first[:count].cpu().numpy(), last[:count].cpu().numpy()
-
-
-ADAM_EPSILON = 1e-12  # deep layers' mean activations have gradients near Adam's usual 1e-8
 
 
 def working_side(size: int, network_side: int) -> int:
