@@ -166,3 +166,43 @@ def check_existing(resume: bool, overwrite: bool) -> None:
     """Refuse two contrary wishes."""
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite exclude each other")
+
+
+mixing_set_options = compose(
+    option("-o", "--output", type=click.Path(path_type=Path, allow_dash=True), metavar="PATH",
+           section="Output", help="Folder to write; - streams a tar to stdout."),
+    option("--format", type=click.Choice(["folder", "webdataset"]), default="folder",
+           section="Output", help="Loose files, 1,000 a folder, or tar shards."),
+    image_format_option,
+    quality_option,
+    option("--shard-size", type=click.IntRange(1), default=1000, section="Output",
+           help="webdataset: pictures a shard."),
+    seed_option,
+)
+
+
+def mixing_set_job(
+    output: Path | None, workers: int | None, resume: bool, overwrite: bool, **storage: Any
+) -> Any:
+    """A MixingSetJob from the shared options."""
+    from pixmix_cli.pipelines.engine import default_workers
+    from pixmix_cli.pipelines.mixing_set import MixingSetJob
+
+    check_existing(resume, overwrite)
+    if output is None:
+        raise click.UsageError("Missing option '-o' / '--output'.")
+    if str(output) == "-":
+        if resume or overwrite:
+            raise click.UsageError("--resume and --overwrite need a folder, not -o -")
+        if sys.stdout.isatty():
+            raise InputError(
+                "-o - would write a tar to this terminal", "a pipe or > file.tar, or -o FOLDER"
+            )
+        output = None
+    return MixingSetJob(
+        output=output,
+        workers=workers or default_workers(),
+        resume=resume,
+        overwrite=overwrite,
+        **storage,
+    )

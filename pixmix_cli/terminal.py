@@ -100,6 +100,19 @@ class Terminal:
             yield _NoMeter()
 
 
+class StdoutSink:
+    """stdout as a stream of bytes, for `-o -`."""
+
+    def write(self, data: bytes) -> None:
+        """All of the bytes. Raises ClosedPipe when nobody reads any more."""
+        try:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            abandon_stdout()
+            raise ClosedPipe from None
+
+
 class _NoMeter:
     def update(self, n: int) -> None:
         """Say nothing."""

@@ -6,11 +6,14 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pixmix_cli.errors import InputError
 from pixmix_cli.pipelines.steps import Step
-from pixmix_cli.terminal import Terminal
+from pixmix_cli.terminal import StdoutSink, Terminal
+
+if TYPE_CHECKING:
+    from pixmix_cli.pipelines.mixing_set import Plan
 
 EXIT_SKIPPED = 3
 
@@ -24,8 +27,23 @@ def check_config() -> Iterator[None]:
         raise InputError(str(error), getattr(error, "hint", None)) from None
 
 
+def make_set(
+    terminal: Terminal, plan: Plan, dry_run: bool, describe: Callable[[], dict[str, Any]]
+) -> int:
+    """Run, stream or only show the plan of a mixing set; returns the exit code."""
+    from pixmix_cli.pipelines import mixing_set
+
+    if dry_run:
+        return show_plan(terminal, describe)
+    if plan.job.output is None:
+        steps = mixing_set.stream(plan, StdoutSink())
+    else:
+        steps = mixing_set.run(plan)
+    return follow(terminal, plan.job.output, steps, plan.total, plan.remaining)
+
+
 def follow(
-    terminal: Terminal, output: Path, steps: Iterable[Step], total: int, remaining: int
+    terminal: Terminal, output: Path | None, steps: Iterable[Step], total: int, remaining: int
 ) -> int:
     """Show a pipeline's steps as they come and return the exit code.
 
@@ -46,9 +64,11 @@ def follow(
         terminal.info(f"nothing to do: {output} is complete ({total} pictures)")
     else:
         rate = remaining / max(seconds, 1e-9)
-        terminal.info(f"{remaining} pictures in {output} ({seconds:.1f} s, {rate:.1f}/s)")
+        where = "stdout" if output is None else output
+        terminal.info(f"{remaining} pictures to {where} ({seconds:.1f} s, {rate:.1f}/s)")
     if skipped:
-        terminal.warn(f"{skipped} skipped; {output / 'errors.jsonl'} lists them and says why")
+        where = "" if output is None else f"; {output / 'errors.jsonl'} lists them and says why"
+        terminal.warn(f"{skipped} skipped{where}")
         return EXIT_SKIPPED
     return 0
 

@@ -1,0 +1,57 @@
+"""pixmix preview: a contact sheet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pixmix_cli import options
+from pixmix_cli.options import option
+
+EXAMPLES = """
+pixmix preview mixing/fractals -o fractals.png
+pixmix preview baked -o baked.png --count 12
+"""
+
+
+@click.command("preview", cls=options.Command, examples=EXAMPLES)
+@click.argument("path", type=click.Path(path_type=Path))
+@option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="SHEET.png",
+        help="Picture to write: .png, .jpg or .webp.")
+@option("--count", type=click.IntRange(1, 10_000), default=None, show_default="60, baked 10",
+        help="Pictures; of a baked set samples, each with its original.")
+@option("--columns", type=click.IntRange(1, 1000), default=10, help="Pictures a row.")
+@option("--cell", type=click.IntRange(8, 2048), default=128, help="Side of a cell, pixels.")
+@option("--overwrite", is_flag=True, help="Replace the sheet.")
+@options.terminal_options
+def command(
+    path: Path, output: Path, count: int | None, columns: int, cell: int, overwrite: bool,
+    quiet: int, verbose: int, progress: str, as_json: bool,
+) -> int:
+    """Draw a contact sheet of PATH: a folder, a .tar, a mixing set or a baked set.
+
+    The pictures are consecutive ones, not picked; of a baked set each row shows an original and
+    its copies.
+    """
+    from pixmix_cli.errors import InputError, OutputExistsError
+    from pixmix_cli.pipelines import preview
+    from pixmix_cli.storage import images
+    from pixmix_cli.storage.files import write_whole
+
+    terminal = options.make_terminal(quiet, verbose, progress, as_json)
+    formats = {f".{extension}": name for name, extension in images.FORMATS.items()}
+    image_format = formats.get(output.suffix.lower())
+    if image_format is None:
+        raise InputError(f"cannot tell a picture format from {output}", "a name that ends in .png")
+    if not path.exists():
+        raise InputError(f"{path} does not exist")
+    if output.exists() and not overwrite:
+        raise OutputExistsError(f"{output} is there already", "--overwrite, or another name")
+    baked = path.is_dir() and (preview.look_or_none(path) or {}).get("command") == "bake"
+    shown = count or (10 if baked else 60)
+    sheet = preview.sheet_of(path, shown, columns, cell, terminal.warn)
+    data = images.encode(sheet, image_format)
+    write_whole(output, data)
+    terminal.emit({"path": str(output), "width": sheet.shape[1], "height": sheet.shape[0]})
+    return 0

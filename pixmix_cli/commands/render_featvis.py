@@ -1,0 +1,95 @@
+"""pixmix render-featvis: the feature-visualization half of a mixing set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pixmix_cli import options
+from pixmix_cli.commands.common import check_config, make_set
+from pixmix_cli.options import option
+from pixmix_cli.terminal import Terminal
+
+EXAMPLES = """
+pixmix render-featvis --model resnet50 --layers 'layer3*' -o mixing/featvis
+pixmix render-featvis --model resnet18 --weights tuned.pth -n 500 -o mixing/featvis
+pixmix render-featvis --model convnext_tiny --list-layers
+"""
+
+_TARGETS, _OPTIMISER = "Targets", "Optimiser"
+
+
+@click.command("render-featvis", cls=options.Command, examples=EXAMPLES)
+@option("--model", required=True, section=_TARGETS, metavar="NAME",
+        help="A torchvision classification network.")
+@option("--weights", default="DEFAULT", section=_TARGETS, metavar="DEFAULT|NAME|FILE|random",
+        help="torchvision's weights (downloaded once), or a .pt, .pth or .safetensors file.")
+@option("--layers", multiple=True, default=("auto",), section=_TARGETS, metavar="GLOB",
+        help="Layer names: globs or re:REGEX, several times; auto: a spread of good layers.")
+@option("--channels", section=_TARGETS, metavar="LIST", show_default="all",
+        help="Channels of each layer: 3 or 0-15 or 1,5,9-12.")
+@option("-n", "--count", type=click.IntRange(1), section=_TARGETS,
+        show_default="every channel once",
+        help="Number of pictures, spread over the layers; with --resume a larger one grows the set.")
+@option("--list-layers", is_flag=True, section=_TARGETS,
+        help="Print the network's layers and stop; downloads nothing.")
+@option("--size", type=int, default=224, section=_OPTIMISER, help="Side of the pictures, pixels.")
+@option("--steps", type=int, default=64, section=_OPTIMISER, help="Optimisation steps a picture.")
+@option("--batch-size", type=int, default=8, section=_OPTIMISER,
+        help="Pictures optimised at once; on a GPU try 256.")
+@option("--network-size", type=int, section=_OPTIMISER, show_default="the smaller of --size and "
+        "the weights' own", help="Side at which the network sees them, pixels.")
+@option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto",
+        section=_OPTIMISER, help="auto: bfloat16 on CUDA, else float32.")
+@option("--parametrization", type=click.Choice(["fourier", "maco", "pixel"]), default="fourier",
+        section=_OPTIMISER, help="What is optimised.")
+@option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto",
+        section=_OPTIMISER, help="auto: the GPU when there is one.")
+@options.mixing_set_options
+@options.workers_option
+@options.existing_options
+@options.dry_run_option
+@options.terminal_options
+def command(
+    model: str, weights: str, layers: tuple[str, ...], channels: str | None, count: int | None,
+    list_layers: bool, device: str, dry_run: bool,
+    quiet: int, verbose: int, progress: str, as_json: bool, **rest: Any,
+) -> int:
+    """Render feature visualizations: pictures that excite one channel of a network each."""
+    from featvis.config import FeatVisConfig
+    from pixmix_cli.pipelines import featvis_set
+
+    terminal = options.make_terminal(quiet, verbose, progress, as_json)
+    names = ("size", "steps", "batch_size", "network_size", "precision", "parametrization")
+    settings = {name: rest.pop(name) for name in names}
+    if list_layers:
+        choice = featvis_set.NetworkChoice(model, weights, "cpu", rest["seed"])
+        with check_config():
+            return _print_layers(terminal, choice)
+    job = options.mixing_set_job(**rest)
+    with check_config():
+        from featvis import resolve_device
+
+        config = FeatVisConfig(**settings)
+        choice = featvis_set.NetworkChoice(model, weights, resolve_device(device), job.seed)
+        wishes = featvis_set.Wishes(layers, channels, count)
+        plan = featvis_set.plan(choice, wishes, config, job)
+        return make_set(terminal, plan, dry_run, lambda: featvis_set.describe(plan))
+
+
+def _print_layers(terminal: Terminal, choice: Any) -> int:
+    from pixmix_cli.pipelines import featvis_set
+
+    local = Path(choice.weights).suffix in (".pt", ".pth", ".safetensors")
+    for row in featvis_set.layer_rows(choice, local):
+        if terminal.as_json:
+            terminal.emit(row)
+        else:
+            shape = "x".join(str(side) for side in row["shape"])
+            terminal.line(
+                f"{row['layer']:<44} {row['kind']:<24} {row['channels']:>6} {shape:>16} "
+                f"{row['cost']:>8.1%}"
+            )
+    return 0

@@ -1,0 +1,365 @@
+"""Making a mixing set: pictures 0..n-1 from a maker, stored as a folder, tar shards or a stream.
+
+The maker (fractals, feature visualizations) turns a task into pixels and a recipe; this module
+encodes, stores, journals and resumes. In a folder a picture is committed by itself; a tar shard is
+committed whole, put together by this process in the order of the pictures.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixmix_cli.errors import InputError
+from pixmix_cli.pipelines.engine import run_tasks
+from pixmix_cli.pipelines.steps import Step
+from pixmix_cli.storage import images
+from pixmix_cli.storage.files import PartialFile, canonical_json, commit_all, sha256_hex
+from pixmix_cli.storage.output import Output, Row, RunPlan, check_allowed, committed_rows
+from pixmix_cli.storage.tar import Sink, TarWriter
+
+A_FOLDER = 1000  # pictures a folder: `ls` and network file systems stay quick
+
+
+@dataclass(frozen=True, slots=True)
+class MixingSetJob:
+    """What the user asked for, whatever the pictures are of. output None: a tar stream."""
+
+    output: Path | None
+    format: str = "folder"  # "folder" | "webdataset"
+    image_format: str = "jpeg"
+    quality: int = 95
+    shard_size: int = 1000  # webdataset: pictures a tar
+    seed: int = 0
+    workers: int = 1
+    resume: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Pictures to make together; `payload` is for the maker."""
+
+    indices: tuple[int, ...]
+    payload: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One picture from a maker: pixels and recipe, or the reason why there is none.
+
+    facts  what its manifest row tells besides path, size and hash
+    """
+
+    index: int
+    pixels: NDArray[np.uint8] | None
+    recipe: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None
+
+
+Maker = Callable[[Task], list[Made]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that is settled before the first pixel.
+
+    tasks  cuts the pictures still to make into tasks
+    """
+
+    job: MixingSetJob
+    run: RunPlan
+    total: int
+    pending: NDArray[np.int64]  # indices still to make, rising
+    make_maker: Callable[..., Maker]
+    maker_context: tuple[Any, ...]
+    tasks: Callable[[NDArray[np.int64]], Iterable[Task]]
+    compile: Callable[[], None] | None = None  # fills caches before the workers start
+    made_with: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def remaining(self) -> int:
+        """Pictures this run has to make."""
+        return len(self.pending)
+
+
+def storage_options(job: MixingSetJob) -> tuple[dict[str, Any], dict[str, str]]:
+    """The options and versions of the storing half that decide bytes, for the RunPlan.
+
+    raises  InputError when this Pillow cannot write the format
+    """
+    if not images.codec_available(job.image_format):
+        raise InputError(f"this Pillow cannot write {job.image_format}", "--image-format png")
+    options: dict[str, Any] = {
+        "seed": job.seed,
+        "format": job.format,
+        "image-format": job.image_format,
+    }
+    if job.image_format == "jpeg":
+        options["quality"] = job.quality
+    if job.format == "webdataset":
+        options["shard-size"] = job.shard_size
+    return options, images.codec(job.image_format)
+
+
+def pending_pictures(job: MixingSetJob, run: RunPlan, total: int) -> NDArray[np.int64]:
+    """Check the output and list the pictures that are not in it yet.
+
+    raises  OutputExistsError, ResumeMismatchError, InputError
+    """
+    wanted = np.ones(total, bool)
+    if job.output is None:
+        return np.flatnonzero(wanted)
+    check_allowed(job.output, run, resume=job.resume, overwrite=job.overwrite)
+    if not job.resume:
+        return np.flatnonzero(wanted)
+    for row in committed_rows(job.output):
+        index = row["index"]
+        if index >= total:
+            continue
+        if job.format == "folder":
+            wanted[index] = "error" not in row and not _in_place(job.output, row)
+        elif "stop" in row and row["stop"] == min(index + job.shard_size, total):
+            wanted[index : row["stop"]] = not _in_place(job.output, row)
+    return np.flatnonzero(wanted)
+
+
+def _in_place(output: Path, row: Row) -> bool:
+    try:
+        size: int = (output / row["path"]).stat().st_size
+    except OSError:
+        return False
+    return size == row["bytes"]
+
+
+def run(plan: Plan) -> Iterator[Step]:
+    """Make what is pending and commit it.
+
+    raises  PixMixError; what was committed before stays
+    """
+    job = plan.job
+    assert job.output is not None
+    with Output(job.output, plan.run, resume=job.resume, overwrite=job.overwrite) as output:
+        if plan.remaining:
+            output.open_for_writing()
+            finished = _finished(plan, output.tmp)
+            store = _store_folder if job.format == "folder" else _store_tars
+            yield from store(plan, output, finished)
+        summary = output.finish(made_with=plan.made_with)
+        yield Step(0, (), summary)
+
+
+def stream(plan: Plan, sink: Sink) -> Iterator[Step]:
+    """Write every picture as a tar member to `sink`, in order, as they are finished."""
+    tar = TarWriter(sink)
+    skipped = 0
+    for item in _in_order(plan, _finished(plan, None)):
+        if item.data is None:
+            skipped += 1
+        else:
+            tar.add(_member_name(item.row["index"], plan.job.image_format), item.data)
+        yield Step(1)
+    tar.finish()
+    yield Step(0, (), {"pictures": plan.total - skipped, "skipped": skipped})
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """One picture from a worker: its row, and its bytes unless the worker stored them."""
+
+    row: Row
+    data: bytes | None
+
+
+def _finished(plan: Plan, tmp: Path | None) -> Iterator[list[Finished]]:
+    job = plan.job
+    if plan.compile is not None and job.workers > 1:
+        plan.compile()
+    folder = job.output if job.format == "folder" else None
+    context = (plan.make_maker, plan.maker_context, job, folder, tmp)
+    tasks = plan.tasks(plan.pending)
+    yield from run_tasks(PictureWorker, context, tasks, job.workers, _describe_task)
+
+
+def _describe_task(task: Task) -> str:
+    return f"pictures {task.indices[0]} to {task.indices[-1]}"
+
+
+class PictureWorker:
+    """One worker: makes and encodes pictures, and in a folder stores them too."""
+
+    def __init__(
+        self,
+        make_maker: Callable[..., Maker],
+        maker_context: tuple[Any, ...],
+        job: MixingSetJob,
+        folder: Path | None,
+        tmp: Path | None,
+    ) -> None:
+        """Make the maker. folder None: hand the bytes back."""
+        self._maker = make_maker(*maker_context)
+        self._job = job
+        self._folder = folder
+        self._tmp = tmp
+
+    def __call__(self, task: Task) -> list[Finished]:
+        """One task's pictures, durable already where they are stored here."""
+        files: list[PartialFile] = []
+        finished = []
+        try:
+            for made in self._maker(task):
+                if made.pixels is None:
+                    row = {"error": made.error, "index": made.index, **made.facts}
+                    finished.append(Finished(row, None))
+                    continue
+                job = self._job
+                recipe = canonical_json(made.recipe)
+                data = images.encode(made.pixels, job.image_format, job.quality, recipe)
+                row = {
+                    "bytes": len(data),
+                    "index": made.index,
+                    "sha256": sha256_hex(data),
+                    **made.facts,
+                }
+                if self._folder is None:
+                    finished.append(Finished(row, data))
+                    continue
+                assert self._tmp is not None
+                row["path"] = picture_path(made.index, job.image_format)
+                files.append(PartialFile(self._folder / row["path"], self._tmp))
+                files[-1].write(data)
+                files[-1].close()
+                finished.append(Finished(row, None))
+            commit_all(files)
+        except BaseException:
+            for file in files:
+                file.discard()
+            raise
+        return finished
+
+
+def picture_path(index: int, image_format: str) -> str:
+    """`012/012345.jpg`: where picture `index` lies in a folder set."""
+    return f"{index // A_FOLDER:03d}/{_member_name(index, image_format)}"
+
+
+def _member_name(index: int, image_format: str) -> str:
+    return f"{index:06d}.{images.FORMATS[image_format]}"
+
+
+def _store_folder(
+    plan: Plan, output: Output, finished: Iterator[list[Finished]]
+) -> Iterator[Step]:
+    for items in finished:
+        rows = [item.row for item in items]
+        output.commit(rows)
+        yield Step(len(rows), tuple(row for row in rows if "error" not in row))
+
+
+def _store_tars(plan: Plan, output: Output, finished: Iterator[list[Finished]]) -> Iterator[Step]:
+    job = plan.job
+    current: _OpenTar | None = None
+    try:
+        for item in _in_order(plan, finished):
+            shard = item.row["index"] // job.shard_size
+            if current is not None and current.shard != shard:
+                yield current.commit(output)
+                current = None
+            if current is None:
+                first = shard * job.shard_size
+                stop = min(first + job.shard_size, plan.total)
+                current = _OpenTar(output, shard, first, stop)
+            current.add(item, job.image_format)
+        if current is not None:
+            yield current.commit(output)
+            current = None
+    finally:
+        if current is not None:
+            current.discard()
+
+
+class _OpenTar:
+    """A tar shard being put together."""
+
+    def __init__(self, output: Output, shard: int, first: int, stop: int) -> None:
+        self.shard = shard
+        self._name = f"{shard:06d}.tar"
+        self._file = output.partial(self._name)
+        self._range = (first, stop)
+        self._rows: list[Row] = []
+        self._count = 0
+
+    def add(self, item: Finished, image_format: str) -> None:
+        row = dict(item.row)
+        if item.data is not None:
+            row["path"], row["member"] = self._name, _member_name(row["index"], image_format)
+            TarWriter(self._file).add(row["member"], item.data)
+            self._count += 1
+        self._rows.append(row)
+
+    def commit(self, output: Output) -> Step:
+        TarWriter(self._file).finish()
+        self._file.commit()
+        first, stop = self._range
+        shard_row = {
+            "bytes": self._file.bytes,
+            "count": self._count,
+            "index": first,
+            "path": self._name,
+            "sha256": self._file.sha256,
+            "stop": stop,
+        }
+        output.commit([shard_row, *self._rows])
+        return Step(stop - first, (shard_row,))
+
+    def discard(self) -> None:
+        self._file.discard()
+
+
+def _in_order(plan: Plan, finished: Iterator[list[Finished]]) -> Iterator[Finished]:
+    """Pictures in the order of their index, whatever order the tasks put them in."""
+    waiting: dict[int, Finished] = {}
+    order = iter(plan.pending.tolist())
+    expected = next(order, None)
+    for items in finished:
+        for item in items:
+            waiting[item.row["index"]] = item
+        while expected in waiting:
+            yield waiting.pop(expected)
+            expected = next(order, None)
+
+
+def describe(plan: Plan, bytes_each: float | None) -> dict[str, Any]:
+    """What a run of this plan would do, for --dry-run.
+
+    bytes_each  expected bytes a picture, or None where nothing was measured
+    """
+    job = plan.job
+    record: dict[str, Any] = {
+        "path": "-" if job.output is None else str(job.output),
+        "pictures": plan.total,
+        "done_already": plan.total - plan.remaining,
+    }
+    if job.format == "webdataset":
+        record["shards"] = -(-plan.total // job.shard_size)
+        record["shard_size"] = job.shard_size
+    if bytes_each is not None:
+        record["estimated_bytes"] = round(bytes_each * plan.remaining)
+    return record
+
+
+def recipe_of(data: bytes, name: str) -> dict[str, Any] | None:
+    """The recipe inside a picture's bytes, or None when it carries none of ours."""
+    text = images.read_recipe(data, name)
+    try:
+        recipe = json.loads(text) if text else None
+    except ValueError:
+        return None
+    return recipe if isinstance(recipe, dict) else None

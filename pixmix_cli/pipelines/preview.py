@@ -1,0 +1,200 @@
+"""preview: a contact sheet. Consecutive pictures, never picked ones."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pixmix_cli.errors import InputError, PixMixError
+from pixmix_cli.pipelines import bake_formats
+from pixmix_cli.storage import images, tar
+from pixmix_cli.storage.imagefolder import open_imagefolder
+from pixmix_cli.storage.output import Row, committed_rows, look
+from pixmix_cli.storage.pictures import PictureRef, find_pictures
+
+U8 = NDArray[np.uint8]
+
+GAP = 4  # pixels between cells
+PAPER = 255  # grey level of the sheet
+MISSING = 200  # grey level of a cell whose picture cannot be had
+MAX_COPIES = 8  # columns of copies beside an original
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """What a sheet shows: `per_row` cells a row; None is a cell without a picture."""
+
+    cells: tuple[U8 | None, ...]
+    per_row: int
+    originals: bool  # the first column is set apart
+
+
+def sheet_of(path: Path, count: int, columns: int, cell: int, warn: Callable[[str], None]) -> U8:
+    """The contact sheet of a set.
+
+    count    pictures of a mixing set, or samples (rows) of a baked set
+    columns  pictures a row of a mixing set; a baked set has the original and its copies in a row
+    cell     side of a cell, pixels
+    returns  (h, w, 3) uint8
+    raises   InputError when there is nothing to show
+    """
+    if path.is_dir():
+        state = look_or_none(path)
+        if state is not None and state.get("command") == "bake":
+            return draw(_baked_sheet(path, state, count, warn), cell)
+    found = find_pictures(path, warn)
+    if not found:
+        raise InputError(f"{path} holds no pictures")
+    cells = tuple(_decode(ref, warn) for ref in found[:count])
+    return draw(Sheet(cells, min(columns, len(cells)), False), cell)
+
+
+def look_or_none(path: Path) -> dict[str, Any] | None:
+    """The plan or manifest of a set made by pixmix; None for anyone else's folder."""
+    try:
+        return look(path).plan
+    except InputError:
+        return None
+
+
+def _decode(ref: PictureRef, warn: Callable[[str], None]) -> U8 | None:
+    try:
+        return images.decode_rgb(ref.read(), ref.name)
+    except PixMixError as error:
+        warn(error.message)
+        return None
+
+
+def _baked_sheet(
+    path: Path, manifest: dict[str, Any], count: int, warn: Callable[[str], None]
+) -> Sheet:
+    readers = {"webdataset": _tar_samples, "imagefolder": _folder_samples, "npy": _npy_samples}
+    samples = list(readers[manifest["options"]["format"]](path, manifest, count))
+    if not samples:
+        raise InputError(f"{path} holds no finished pictures yet")
+    source = Path(manifest["inputs"]["SOURCE"]["path"])
+    if not source.exists():
+        warn(f"{source} is not there any more: the sheet shows no originals")
+    per_row = 1 + max(len(copies) for _, copies in samples)
+    cells: list[U8 | None] = []
+    for key, copies in samples:
+        original = source / key
+        shown = (
+            _decode(PictureRef(key, str(original), 0, 0), warn) if original.is_file() else None
+        )
+        cells.extend([shown, *copies, *[None] * (per_row - 1 - len(copies))])
+    return Sheet(tuple(cells), per_row, True)
+
+
+Samples = Iterator[tuple[str, list["U8 | None"]]]  # (source key, its copies)
+
+
+def _artefacts(path: Path) -> list[Row]:
+    return [row for row in committed_rows(path) if "error" not in row]
+
+
+def _source_keys(manifest: dict[str, Any]) -> list[str]:
+    source = Path(manifest["inputs"]["SOURCE"]["path"])
+    if not source.is_dir():
+        return []
+    return [ref.name for ref in open_imagefolder(source, lambda text: None).pictures]
+
+
+def _tar_samples(path: Path, manifest: dict[str, Any], count: int) -> Samples:
+    shards: dict[int, list[Row]] = {}
+    for row in _artefacts(path):
+        shards.setdefault(row["shard"], []).append(row)
+    left = count
+    for shard in sorted(shards):
+        rows = sorted(shards[shard], key=lambda row: row["copy"])[:MAX_COPIES]
+        samples: dict[str, list[U8 | None]] = {}
+        names: dict[str, str] = {}
+        for row in rows:
+            for key, parts in _read_samples(path / row["path"], left):
+                data = next(d for e, d in parts.items() if e in images.FORMATS.values())
+                samples.setdefault(key, []).append(images.decode_rgb(data, key))
+                if "json" in parts:
+                    names[key] = json.loads(parts["json"])["key"]
+        if samples and not names:
+            keys = _source_keys(manifest)
+            names = {key: keys[int(key)] for key in samples if int(key) < len(keys)}
+        for key, copies in samples.items():
+            yield names.get(key, ""), copies
+        left -= len(samples)
+        if left <= 0:
+            return
+
+
+def _read_samples(path: Path, count: int) -> Iterator[tuple[str, dict[str, bytes]]]:
+    samples: dict[str, dict[str, bytes]] = {}
+    with path.open("rb") as file:
+        for member in tar.members(path):
+            key, _, extension = member.name.partition(".")
+            if key not in samples and len(samples) == count:
+                break
+            file.seek(member.offset)
+            samples.setdefault(key, {})[extension] = file.read(member.length)
+    yield from samples.items()
+
+
+def _folder_samples(path: Path, manifest: dict[str, Any], count: int) -> Samples:
+    by_index: dict[int, list[Row]] = {}
+    for row in _artefacts(path):
+        by_index.setdefault(row["index"], []).append(row)
+    step = max(1, len(by_index) // count)
+    for index in sorted(by_index)[::step][:count]:
+        rows = sorted(by_index[index], key=lambda row: row["copy"])[:MAX_COPIES]
+        copies = [images.decode_rgb((path / row["path"]).read_bytes(), row["path"]) for row in rows]
+        yield rows[0]["key"], list(copies)
+
+
+def _npy_samples(path: Path, manifest: dict[str, Any], count: int) -> Samples:
+    arrays = [
+        np.load(file, mmap_mode="r", allow_pickle=False)
+        for file in sorted(path.glob("copy-*/images.npy"))[:MAX_COPIES]
+    ]
+    if not arrays:
+        return
+    skipped = {row["key"] for row in committed_rows(path) if "error" in row}
+    keys = [key for key in _source_keys(manifest) if key not in skipped]
+    step = max(1, len(arrays[0]) // count)
+    for position in list(range(0, len(arrays[0]), step))[:count]:
+        key = keys[position] if position < len(keys) else ""
+        yield key, [np.array(array[position]) for array in arrays]
+
+
+def draw(sheet: Sheet, cell: int) -> U8:
+    """Lay the cells out on paper, each shrunk (or enlarged) to fit its square."""
+    rows = math.ceil(len(sheet.cells) / sheet.per_row)
+    apart = 3 * GAP if sheet.originals else 0
+    height = rows * (cell + GAP) + GAP
+    width = sheet.per_row * (cell + GAP) + GAP + apart
+    paper = np.full((height, width, 3), PAPER, np.uint8)
+    for number, picture in enumerate(sheet.cells):
+        row, column = divmod(number, sheet.per_row)
+        top = GAP + row * (cell + GAP)
+        left = GAP + column * (cell + GAP) + (apart if column else 0)
+        tile = np.full((cell, cell, 3), MISSING, np.uint8) if picture is None else fit(picture, cell)
+        y, x = top + (cell - tile.shape[0]) // 2, left + (cell - tile.shape[1]) // 2
+        paper[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
+    return paper
+
+
+def fit(picture: U8, cell: int) -> U8:
+    """The picture with its longer side at `cell`; small ones are enlarged in whole pixels."""
+    height, width = picture.shape[:2]
+    longer = max(height, width)
+    shape = (max(1, round(width * cell / longer)), max(1, round(height * cell / longer)))
+    if longer * 2 <= cell:
+        method = Image.Resampling.NEAREST
+    else:
+        method = Image.Resampling.LANCZOS
+    return np.asarray(Image.fromarray(picture).resize(shape, method))

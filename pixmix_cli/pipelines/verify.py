@@ -1,0 +1,234 @@
+"""verify: does an output still hold what its manifest says, and does all of it decode?"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pixmix_cli.errors import InputError, PixMixError
+from pixmix_cli.pipelines import bake_formats
+from pixmix_cli.pipelines.engine import run_tasks
+from pixmix_cli.storage import images, tar
+from pixmix_cli.storage.files import read_bytes, sha256_hex
+from pixmix_cli.storage.output import MANIFEST, ROWS, Row, committed_rows, look
+from pixmix_cli.storage.pictures import walk
+
+PICTURES_A_TASK = 64
+HASH_BLOCK = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What one task found: pictures looked at, and problems as {"path", "problem"}."""
+
+    pictures: int
+    problems: tuple[Row, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What there is to check."""
+
+    path: Path
+    manifest: dict[str, Any]
+    tasks: tuple[tuple[Row, ...], ...]
+    total: int
+    problems: tuple[Row, ...]  # found by comparing names alone
+
+
+def plan(path: Path) -> Plan:
+    """Read the manifest and compare it with the names there are.
+
+    raises  InputError when the folder is missing or was not made by pixmix
+    """
+    if not path.is_dir():
+        raise InputError(f"{path} is not a folder made by pixmix")
+    state = look(path)
+    if state.status == "absent" or state.plan is None:
+        raise InputError(
+            f"{path} has no {MANIFEST}: it was not made by pixmix", "a folder that pixmix made"
+        )
+    problems: list[Row] = []
+    if state.status == "unfinished":
+        problems.append(_problem(".", "the run that makes it is not finished; --resume goes on"))
+    try:
+        rows = [row for row in committed_rows(path) if "error" not in row]
+    except ValueError as error:
+        raise InputError(f"{path / ROWS} cannot be read: {error}", "make the set again") from None
+    artefacts = [row for row in rows if "member" not in row]
+    members: dict[str, list[Row]] = {}
+    for row in rows:
+        if "member" in row:
+            members.setdefault(row["path"], []).append(row)
+    problems.extend(_strangers(path, {row["path"] for row in rows}))
+    summary = state.plan.get("summary")
+    total = sum(row.get("count", 1) for row in artefacts)
+    if summary is not None and summary["pictures"] != total:
+        text = f"{ROWS} tells of {total} pictures, {MANIFEST} of {summary['pictures']}"
+        problems.append(_problem(ROWS, text))
+    return Plan(path, state.plan, tuple(_tasks(artefacts, members)), total, tuple(problems))
+
+
+def _tasks(artefacts: list[Row], members: dict[str, list[Row]]) -> Iterator[tuple[Row, ...]]:
+    loose = [row for row in artefacts if "count" not in row]
+    for begin in range(0, len(loose), PICTURES_A_TASK):
+        yield tuple(loose[begin : begin + PICTURES_A_TASK])
+    arrays: dict[str, list[Row]] = {}
+    for row in artefacts:
+        if row["path"].endswith(".tar"):
+            yield (row, *members.get(row["path"], ()))
+        elif row["path"].endswith(".npy"):
+            arrays.setdefault(row["path"], []).append(row)
+    for rows in arrays.values():
+        yield tuple(rows)
+
+
+def _strangers(path: Path, known: set[str]) -> Iterator[Row]:
+    """Pictures, tars and arrays that the manifest does not tell of."""
+    arrays = {name.replace("images.npy", "labels.npy") for name in known}
+    for relative, files in walk(path, lambda text: None):
+        for entry in files:
+            name = relative + entry.name
+            artefact = images.is_picture_name(name) or name.endswith((".tar", ".npy"))
+            if artefact and name not in known and name not in arrays:
+                yield _problem(name, f"is not in {ROWS}")
+
+
+def run(plan: Plan, workers: int) -> Iterator[Checked]:
+    """Check everything; the problems found while planning come first."""
+    yield Checked(0, plan.problems)
+    context = (plan.path, plan.manifest)
+    yield from run_tasks(Checker, context, plan.tasks, workers, lambda task: str(task[0]["path"]))
+
+
+class Checker:
+    """One worker: checks artefacts against their rows."""
+
+    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+        """Read what the pictures and labels must be like."""
+        self._path = path
+        self._size = manifest["options"]["size"]
+        self._baked = manifest["command"] == "bake"
+        self._json = bool(manifest["options"].get("draws-json"))
+        self._classes = 0
+        if self._baked and (path / "classes.json").exists():
+            self._classes = len(json.loads((path / "classes.json").read_bytes()))
+
+    def __call__(self, rows: tuple[Row, ...]) -> Checked:
+        """Check some loose pictures, or one tar, or the slices of one array."""
+        first = rows[0]["path"]
+        if first.endswith(".tar"):
+            count = rows[0]["count"]
+            checks: list[tuple[str, Callable[[], Iterator[str]]]] = [
+                (first, lambda: self._tar(rows[0], rows[1:]))
+            ]
+        elif first.endswith(".npy"):
+            count = sum(row["count"] for row in rows)
+            checks = [(first, lambda: self._array(rows))]
+        else:
+            count = len(rows)
+            checks = [(row["path"], lambda row=row: self._picture(row)) for row in rows]
+        problems = []
+        for name, check in checks:
+            try:
+                problems.extend(_problem(name, text) for text in check())
+            except PixMixError as error:
+                problems.append(_problem(name, error.message))
+            except (OSError, ValueError, KeyError) as error:
+                problems.append(_problem(name, f"{type(error).__name__}: {error}"))
+        return Checked(count, tuple(problems))
+
+    def _picture(self, row: Row) -> Iterator[str]:
+        path = self._path / row["path"]
+        if not path.exists():
+            yield "is missing"
+            return
+        data = read_bytes(path)
+        if sha256_hex(data) != row["sha256"]:
+            yield f"is not what was written ({len(data)} bytes, {row['bytes']} expected)"
+        yield from self._decodes(data, row["path"])
+        if self._baked and not 0 <= row["label"] < self._classes:
+            yield f"label {row['label']} is not in classes.json"
+
+    def _decodes(self, data: bytes, name: str) -> Iterator[str]:
+        try:
+            shape = images.decode_rgb(data, name).shape
+        except PixMixError as error:
+            yield f"does not decode: {error.message}"
+            return
+        if shape != (self._size, self._size, 3):
+            yield f"{name} is {shape[1]} x {shape[0]} pixels, not {self._size} x {self._size}"
+
+    def _tar(self, row: Row, member_rows: tuple[Row, ...]) -> Iterator[str]:
+        path = self._path / row["path"]
+        if not path.exists():
+            yield "is missing"
+            return
+        if _sha256_of_file(path) != row["sha256"]:
+            yield f"is not what was written ({path.stat().st_size} bytes, {row['bytes']} expected)"
+        hashes = {member["member"]: member["sha256"] for member in member_rows}
+        samples: dict[str, dict[str, bytes]] = {}
+        with path.open("rb") as file:
+            for member in tar.members(path):
+                file.seek(member.offset)
+                data = file.read(member.length)
+                key, _, extension = member.name.partition(".")
+                samples.setdefault(key, {})[extension] = data
+                if hashes and sha256_hex(data) != hashes.get(member.name):
+                    yield f"member {member.name} is not what was written"
+        if len(samples) != row["count"]:
+            yield f"holds {len(samples)} pictures, {row['count']} expected"
+        for key, parts in samples.items():
+            yield from self._sample(key, parts)
+
+    def _sample(self, key: str, parts: dict[str, bytes]) -> Iterator[str]:
+        found = [extension for extension in parts if extension in images.FORMATS.values()]
+        if len(found) != 1:
+            yield f"sample {key} has {len(found)} pictures"
+        for extension in found:
+            yield from self._decodes(parts[extension], f"{key}.{extension}")
+        if not self._baked:
+            return
+        label = parts.get("cls", b"none").decode("ascii", "replace")
+        if not label.isdigit() or int(label) >= self._classes:
+            yield f"sample {key}: label {label} is not in classes.json"
+        elif self._json and bake_formats.read_record(parts["json"])["label"] != int(label):
+            yield f"sample {key}: .cls and .json disagree on the label"
+
+    def _array(self, rows: tuple[Row, ...]) -> Iterator[str]:
+        path = self._path / rows[0]["path"]
+        if not path.exists():
+            yield "is missing"
+            return
+        pictures = np.load(path, mmap_mode="r", allow_pickle=False)
+        labels = np.load(path.with_name("labels.npy"), allow_pickle=False)
+        count = sum(row["count"] for row in rows)
+        if pictures.shape != (count, self._size, self._size, 3) or labels.shape != (count,):
+            yield f"has shapes {pictures.shape} and {labels.shape}, {count} pictures expected"
+            return
+        for first, row in bake_formats.npy_slices(list(rows)):
+            part = slice(first, first + row["count"])
+            if bake_formats.sha256_of_array(pictures[part]) != row["sha256"]:
+                yield f"pictures {part.start} to {part.stop - 1} are not what was written"
+            if bake_formats.sha256_of_array(labels[part]) != row["labels_sha256"]:
+                yield f"labels {part.start} to {part.stop - 1} are not what was written"
+
+
+def _sha256_of_file(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(HASH_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _problem(path: str, text: str) -> Row:
+    return {"path": path, "problem": text}
+
+
