@@ -25,7 +25,6 @@ from typing import Any
 
 import torch
 import torchvision.models
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -265,11 +264,13 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
     Only tensors and plain containers are read; nothing in the file is executed.
 
-    raises   CheckpointError if the file is missing, damaged, or holds anything else
+    raises   CheckpointError if the file is missing or damaged, or holds anything else
     """
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise CheckpointError(f"{path} {what}.", hint="--weights FILE, DEFAULT or random")
+    try:
+        with path.open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise _unreadable(path, error) from error
     try:
         if path.suffix == ".safetensors":
             loaded: Any = load_file(path)
@@ -279,10 +280,9 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
                 loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _refused(path, str(error)) from error
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error
-    # torch's readers and zip, and anything a damaged file does to them.
-    except (SafetensorError, Exception) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever a damaged file does to the readers of torch and zip
         if "TorchScript" in str(error):
             raise _refused(path, "TorchScript") from error
         raise CheckpointError(
@@ -298,9 +298,16 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     return state
 
 
+def _unreadable(path: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(
+        f"{path} cannot be read: {error.strerror or error}.",
+        hint="--weights FILE, DEFAULT or random",
+    )
+
+
 def _refused(path: Path, text: str) -> CheckpointError:
     """The error for a pickle that holds more than tensors, or that is not even a pickle."""
-    found = re.search(r"(?:GLOBAL|global:?|class)\s+`?([\w.]+\.[\w.]+)", text)
+    found = re.search(r"(?:GLOBAL |<class ')([\w.]+)", text)
     if "TorchScript" in text:
         what = "is a TorchScript archive, which is a program"
     elif found is not None:
@@ -512,10 +519,7 @@ def _sha256(path: Path) -> str:
             while block := file.read(1 << 20):
                 digest.update(block)
     except OSError as error:
-        raise CheckpointError(
-            f"{path} cannot be read: {error.strerror or error}.",
-            hint="--weights FILE, DEFAULT or random",
-        ) from error
+        raise _unreadable(path, error) from error
     return digest.hexdigest()
 
 
