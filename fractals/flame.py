@@ -173,7 +173,7 @@ def draw_flame(rng: np.random.Generator) -> dict[str, Any]:
     # a house variation shared by some maps gives the whole one character
     house = weighted(rng, _SHARES) if chance(rng, 0.35) else None
     colors = shuffled(rng, [(k + 0.5) / count for k in range(count)])
-    maps = []
+    maps: list[dict[str, Any]] = []
     for k in range(count):
         maps.append(
             {

@@ -9,18 +9,32 @@ Literals are float32 constants on purpose: numba would widen a bare one to float
 speed of every vectorised loop.
 """
 
+# numba, not mypy, knows the width of every scalar here
+# mypy: disable-error-code="assignment"
+
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 jit = njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
 
 F = np.float32
 U32 = np.uint32
 U64 = np.uint64
+
+F32s = NDArray[np.float32]
+F64s = NDArray[np.float64]
+I32s = NDArray[np.int32]
+U8s = NDArray[np.uint8]
+U32s = NDArray[np.uint32]
+U64s = NDArray[np.uint64]
+# Scalars: numba infers their width from what is passed, and the docstrings say which is meant.
+Scalar = Any
 
 # ---------------------------------------------------------------- constants
 
@@ -68,7 +82,7 @@ MAX_POINTS_A_PASS = (1 << 24) - 1  # more could overflow either half of a cell
 
 
 @jit
-def sin32(x):
+def sin32(x: Scalar) -> Scalar:
     """sin x in float32, error below 1e-6 for |x| < 1e3; bounded, if arbitrary, beyond 1e7."""
     k = (x * INV_PI + ROUND) - ROUND
     r = (x - k * PI_HIGH) - k * PI_LOW
@@ -82,13 +96,13 @@ def sin32(x):
 
 
 @jit
-def cos32(x):
+def cos32(x: Scalar) -> Scalar:
     """cos x in float32, as sin32."""
     return sin32(x + HALF_PI)
 
 
 @jit
-def atan2_32(y, x):
+def atan2_32(y: Scalar, x: Scalar) -> Scalar:
     """The angle of (x, y) in float32, in [-pi, pi], error below 1e-5; 0 at the origin."""
     ax = x if x > ZERO else -x
     ay = y if y > ZERO else -y
@@ -103,7 +117,7 @@ def atan2_32(y, x):
 
 
 @jit
-def exp2_32(x):
+def exp2_32(x: Scalar) -> Scalar:
     """2 to the x in float32, relative error below 1e-6; x is held to [-100, 100], NaN to -100."""
     x = x if x > F(-100.0) else F(-100.0)
     x = x if x < F(100.0) else F(100.0)
@@ -115,7 +129,7 @@ def exp2_32(x):
 
 
 @jit
-def log2_32(x):
+def log2_32(x: Scalar) -> Scalar:
     """log2 of x > 0 in float32, absolute error below 1e-6; anything below 1e-30 counts as that."""
     held = F(x if x > F(1e-30) else F(1e-30))
     bits = held.view(np.int32)
@@ -127,14 +141,14 @@ def log2_32(x):
 
 
 @jit
-def floor32(x):
+def floor32(x: Scalar) -> Scalar:
     """Largest whole number <= x in float32, |x| < 2**22."""
     k = (x + ROUND) - ROUND
     return k - ONE if k > x else k
 
 
 @jit
-def hash32(i, seed):
+def hash32(i: Scalar, seed: Scalar) -> Scalar:
     """A well mixed uint32 of the lane number i and a seed: stateless, so that it vectorises."""
     h = U32(U32(i) * HASH_STEP + seed)
     h = U32(h ^ (h >> U32(16)))
@@ -145,13 +159,13 @@ def hash32(i, seed):
 
 
 @jit
-def unit32(h):
+def unit32(h: Scalar) -> Scalar:
     """uint32 to float32 in [0, 1): the upper 24 bits, which float32 holds exactly."""
     return F(np.int32(h >> U32(8))) * TO_UNIT
 
 
 @jit
-def splitmix(state):
+def splitmix(state: Scalar) -> Scalar:
     """The output of splitmix64 (Steele, Lea & Flood 2014) for a state already stepped."""
     z = state
     z = (z ^ (z >> U64(30))) * SPLITMIX_1
@@ -163,7 +177,7 @@ def splitmix(state):
 
 
 @jit
-def affine_orbit(maps, colors, table, seed, trace):
+def affine_orbit(maps: F64s, colors: U32s, table: U8s, seed: Scalar, trace: F32s) -> None:
     """One orbit of an affine IFS, point by point: for framing, and as a plain twin of the next.
 
     maps    (n, 6) float64: x' = m0 x + m1 y + m2, y' = m3 x + m4 y + m5
@@ -191,7 +205,7 @@ def affine_orbit(maps, colors, table, seed, trace):
 
 
 @jit
-def _cell(x, y, last, width):
+def _cell(x: Scalar, y: Scalar, last: Scalar, width: int) -> Scalar:
     # held into the border, by minimum and maximum, without a branch: half the points of a close
     # frame are outside, in no order to be predicted, and branches doubled the time of a point;
     # a NaN becomes 0
@@ -203,7 +217,9 @@ def _cell(x, y, last, width):
 
 
 @jit
-def iterate_affine(maps, colors, table, seed, points, width, histogram):
+def iterate_affine(
+    maps: F64s, colors: U32s, table: U8s, seed: Scalar, points: int, width: int, histogram: U64s
+) -> None:
     """The chaos game of an affine IFS, added up in a histogram.
 
     Four orbits run side by side: one alone is a chain of dependent multiply-adds, 2.2 ns a point
@@ -265,7 +281,19 @@ def iterate_affine(maps, colors, table, seed, points, width, histogram):
 
 
 @jit
-def apply_variation(number, u, v, px, py, weight, p0, p1, p2, p3, seed):
+def apply_variation(
+    number: int,
+    u: F32s,
+    v: F32s,
+    px: F32s,
+    py: F32s,
+    weight: Scalar,
+    p0: Scalar,
+    p1: Scalar,
+    p2: Scalar,
+    p3: Scalar,
+    seed: Scalar,
+) -> None:
     """Adds weight * variation(u, v) to (px, py), for a run of points.
 
     number      which variation, the position in fractals.flame.VARIATIONS
@@ -301,39 +329,39 @@ def apply_variation(number, u, v, px, py, weight, p0, p1, p2, p3, seed):
     elif number == 4:  # horseshoe
         for i in range(n):
             x, y = u[i], v[i]
-            s = weight / (math.sqrt(x * x + y * y) + TINY)
+            s = weight / (np.sqrt(x * x + y * y) + TINY)
             px[i] += s * (x - y) * (x + y)
             py[i] += s * TWO * x * y
     elif number == 5:  # polar
         for i in range(n):
             x, y = u[i], v[i]
             px[i] += weight * atan2_32(x, y) * INV_PI
-            py[i] += weight * (math.sqrt(x * x + y * y) - ONE)
+            py[i] += weight * (np.sqrt(x * x + y * y) - ONE)
     elif number == 6:  # handkerchief
         for i in range(n):
             x, y = u[i], v[i]
-            r = math.sqrt(x * x + y * y)
+            r = np.sqrt(x * x + y * y)
             t = atan2_32(x, y)
             px[i] += weight * r * sin32(t + r)
             py[i] += weight * r * cos32(t - r)
     elif number == 7:  # heart
         for i in range(n):
             x, y = u[i], v[i]
-            r = math.sqrt(x * x + y * y)
+            r = np.sqrt(x * x + y * y)
             t = atan2_32(x, y) * r
             px[i] += weight * r * sin32(t)
             py[i] -= weight * r * cos32(t)
     elif number == 8:  # disc
         for i in range(n):
             x, y = u[i], v[i]
-            r = PI32 * math.sqrt(x * x + y * y)
+            r = PI32 * np.sqrt(x * x + y * y)
             t = weight * atan2_32(x, y) * INV_PI
             px[i] += t * sin32(r)
             py[i] += t * cos32(r)
     elif number == 9:  # spiral
         for i in range(n):
             x, y = u[i], v[i]
-            r = math.sqrt(x * x + y * y) + TINY
+            r = np.sqrt(x * x + y * y) + TINY
             s = weight / r
             px[i] += s * (y / r + sin32(r))
             py[i] += s * (x / r - cos32(r))
@@ -345,14 +373,14 @@ def apply_variation(number, u, v, px, py, weight, p0, p1, p2, p3, seed):
     elif number == 11:  # diamond
         for i in range(n):
             x, y = u[i], v[i]
-            r = math.sqrt(x * x + y * y)
+            r = np.sqrt(x * x + y * y)
             s = weight / (r + TINY)
             px[i] += s * x * cos32(r)
             py[i] += s * y * sin32(r)
     elif number == 12:  # ex
         for i in range(n):
             x, y = u[i], v[i]
-            r = math.sqrt(x * x + y * y)
+            r = np.sqrt(x * x + y * y)
             t = atan2_32(x, y)
             a = sin32(t + r)
             b = cos32(t - r)
@@ -363,7 +391,7 @@ def apply_variation(number, u, v, px, py, weight, p0, p1, p2, p3, seed):
     elif number == 13:  # julia: the root's sign is drawn at random
         for i in range(n):
             x, y = u[i], v[i]
-            s = weight * math.sqrt(math.sqrt(x * x + y * y))
+            s = weight * np.sqrt(np.sqrt(x * x + y * y))
             s = s if hash32(i, seed) & U32(1) == U32(0) else -s
             t = HALF * atan2_32(x, y)
             px[i] += s * cos32(t)
@@ -381,7 +409,7 @@ def apply_variation(number, u, v, px, py, weight, p0, p1, p2, p3, seed):
     elif number == 16:  # fisheye
         for i in range(n):
             x, y = u[i], v[i]
-            s = weight * TWO / (math.sqrt(x * x + y * y) + ONE)
+            s = weight * TWO / (np.sqrt(x * x + y * y) + ONE)
             px[i] += s * y
             py[i] += s * x
     elif number == 17:  # popcorn: p0 = c, p1 = f of the affine part
@@ -400,7 +428,7 @@ def apply_variation(number, u, v, px, py, weight, p0, p1, p2, p3, seed):
     elif number == 19:  # power
         for i in range(n):
             x, y = u[i], v[i]
-            r = math.sqrt(x * x + y * y) + TINY
+            r = np.sqrt(x * x + y * y) + TINY
             st, ct = x / r, y / r
             s = weight * exp2_32(st * log2_32(r))
             px[i] += s * ct
@@ -415,7 +443,7 @@ def apply_variation(number, u, v, px, py, weight, p0, p1, p2, p3, seed):
     elif number == 21:  # rings: p0 = c^2 of the affine part
         for i in range(n):
             x, y = u[i], v[i]
-            r = math.sqrt(x * x + y * y) + TINY
+            r = np.sqrt(x * x + y * y) + TINY
             q = r + p0
             period = TWO * p0
             q = q - period * floor32(q / period)
@@ -425,7 +453,7 @@ def apply_variation(number, u, v, px, py, weight, p0, p1, p2, p3, seed):
     elif number == 22:  # fan: p0 = pi c^2, p1 = f of the affine part
         for i in range(n):
             x, y = u[i], v[i]
-            r = weight * math.sqrt(x * x + y * y)
+            r = weight * np.sqrt(x * x + y * y)
             t = atan2_32(x, y)
             q = (t + p1) / p0
             q = q - floor32(q)
@@ -446,7 +474,7 @@ def apply_variation(number, u, v, px, py, weight, p0, p1, p2, p3, seed):
     elif number == 25:  # eyefish
         for i in range(n):
             x, y = u[i], v[i]
-            s = weight * TWO / (math.sqrt(x * x + y * y) + ONE)
+            s = weight * TWO / (np.sqrt(x * x + y * y) + ONE)
             px[i] += s * x
             py[i] += s * y
     elif number == 26:  # bubble
@@ -509,7 +537,9 @@ def apply_variation(number, u, v, px, py, weight, p0, p1, p2, p3, seed):
 
 
 @jit
-def _apply_map(row, numbers, arguments, u, v, px, py, seed):
+def _apply_map(
+    row: F32s, numbers: I32s, arguments: F32s, u: F32s, v: F32s, px: F32s, py: F32s, seed: Scalar
+) -> None:
     # the map's variations summed into (px, py), then its post transform, in place
     n = u.shape[0]
     for i in range(n):
@@ -529,7 +559,18 @@ def _apply_map(row, numbers, arguments, u, v, px, py, seed):
 
 
 @jit
-def _gather_affine(row, x, y, c, first, a, b, u, v, colors):
+def _gather_affine(
+    row: F32s,
+    x: F32s,
+    y: F32s,
+    c: F32s,
+    first: int,
+    a: Scalar,
+    b: Scalar,
+    u: F32s,
+    v: F32s,
+    colors: F32s,
+) -> None:
     # reads points through the permutation i -> (a i + b) mod m, then the map's affine part;
     # the colour moves by the map's speed towards the map's colour
     mask = np.int64(x.shape[0] - 1)
@@ -540,11 +581,13 @@ def _gather_affine(row, x, y, c, first, a, b, u, v, colors):
         xi, yi, ci = x[j], y[j], c[j]
         u[i] = m0 * xi + m1 * yi + m2
         v[i] = m3 * xi + m4 * yi + m5
-        colors[i] = ci + speed * (target - ci)
+        color = ci + speed * (target - ci)
+        # a point seeded again comes back with its map's colour, not with what is left of the mark
+        colors[i] = target if (ci < ZERO) & (color > -HALF) else color
 
 
 @jit
-def _seed_again(x, y, c, seed):
+def _seed_again(x: F32s, y: F32s, c: F32s, seed: Scalar) -> None:
     # points that left, or are not numbers, start anew in [-1, 1]^2 and are not plotted at first
     for i in range(x.shape[0]):
         xi, yi = x[i], y[i]
@@ -556,7 +599,7 @@ def _seed_again(x, y, c, seed):
 
 
 @jit
-def _plot(x, y, c, frame, width, cells, histogram):
+def _plot(x: F32s, y: F32s, c: F32s, frame: F32s, width: int, cells: I32s, histogram: U64s) -> None:
     # cells first, in a loop that vectorises; then the scattered additions
     last = F(width) - HALF
     w = np.int32(width)
@@ -577,8 +620,19 @@ def _plot(x, y, c, frame, width, cells, histogram):
 
 @jit
 def iterate_flame(
-    maps, numbers, arguments, bounds, frame, seed, points, width, work, cells, histogram, trace
-):
+    maps: F32s,
+    numbers: I32s,
+    arguments: F32s,
+    bounds: F64s,
+    frame: F32s,
+    seed: Scalar,
+    points: int,
+    width: int,
+    work: F32s,
+    cells: I32s,
+    histogram: U64s,
+    trace: F32s,
+) -> None:
     """The chaos game of a fractal flame, many points at a time, added up in a histogram.
 
     Each iteration gives every map one contiguous run of the points, as long as its probability
@@ -670,7 +724,7 @@ def iterate_flame(
 
 
 @jit
-def bin_trace(trace, frame, width, histogram):
+def bin_trace(trace: F32s, frame: F32s, width: int, histogram: U64s) -> None:
     """Adds traced points to a histogram, as the iterations do.
 
     trace      (t, 3) float32: x, y, colour; points of negative colour count as outside
@@ -697,7 +751,7 @@ def bin_trace(trace, frame, width, histogram):
 
 
 @jit
-def unpack(histogram, counts, sums):
+def unpack(histogram: U64s, counts: F32s, sums: F32s) -> None:
     """Adds the inside of a histogram to float arrays of counts and colour sums, and clears it.
 
     histogram  ((h + 2) * (h + 2),) uint64, set to 0
@@ -718,7 +772,7 @@ def unpack(histogram, counts, sums):
 
 
 @jit
-def shrink_sums(values, coarse):
+def shrink_sums(values: F32s, coarse: F64s) -> None:
     """Sums of a square array over a coarser square grid.
 
     values  (h, h) float32
@@ -741,7 +795,9 @@ def shrink_sums(values, coarse):
 
 
 @jit
-def smooth_sparse(counts, sums, enough, new_counts, new_sums):
+def smooth_sparse(
+    counts: F32s, sums: F32s, enough: Scalar, new_counts: F32s, new_sums: F32s
+) -> None:
     """Spreads cells that caught few points over their 3x3 neighbours; dense ones stay sharp.
 
     counts, sums          (h, w) float32
@@ -776,7 +832,7 @@ def smooth_sparse(counts, sums, enough, new_counts, new_sums):
 
 
 @jit
-def upsample(small, out):
+def upsample(small: F32s, out: F32s) -> None:
     """Bilinear enlargement of the ground.
 
     small  (g, g, 3) float32
@@ -804,7 +860,16 @@ def upsample(small, out):
 
 
 @jit
-def compose(counts, sums, tone, palette, screen, row_tone, row_color, out):
+def compose(
+    counts: F32s,
+    sums: F32s,
+    tone: F32s,
+    palette: F32s,
+    screen: bool,
+    row_tone: F32s,
+    row_color: I32s,
+    out: F32s,
+) -> None:
     """Lays one layer over the picture.
 
     A cell's tone is log(1 + count / c0) over log(1 + white / c0), softly held below 1; the layer
@@ -855,7 +920,7 @@ def compose(counts, sums, tone, palette, screen, row_tone, row_color, out):
 
 
 @jit
-def shrink_picture(picture, small):
+def shrink_picture(picture: F32s, small: F32s) -> None:
     """Box means of a picture over a coarser grid.
 
     picture  (h, h, 3) float32
@@ -884,7 +949,7 @@ def shrink_picture(picture, small):
 
 
 @jit
-def to_bytes(picture, low, gain, out):
+def to_bytes(picture: F32s, low: F32s, gain: F32s, out: U8s) -> None:
     """Stretches each channel and rounds to bytes.
 
     picture    (h, h, 3) float32
@@ -902,7 +967,7 @@ def to_bytes(picture, low, gain, out):
 
 
 @jit
-def measure_spread(histogram, width, result):
+def measure_spread(histogram: U64s, width: int, result: F64s) -> None:
     """How an orbit's points spread over the cells of its frame.
 
     histogram  (width * width,) uint64 as the iterations leave it, with its border
