@@ -200,12 +200,13 @@ def _optimise(
     with torch.enable_grad(), tapped(model, layer) as tap:
         for step in range(config.steps):
             views = (view(pictures.decode(), maps[step], side, wrap=wrap) - mean) / std
-            scores = _scores(tap, goals, layer, views, low, step < config.revive_steps)
-            (gradient,) = torch.autograd.grad(-scores.sum(), [pictures.parameter])
-            pictures.parameter.grad = gradient
+            output, wanted = _activations(tap, layer, views, low, step < config.revive_steps)
+            loss = -goals.score(wanted).sum()
+            (pictures.parameter.grad,) = torch.autograd.grad(loss, [pictures.parameter])
             adam.step()
-            last = scores.detach()
-            first = last if step == 0 else first
+            if step in (0, config.steps - 1):
+                last = goals.score(output.detach())
+                first = last if step == 0 else first
     with torch.no_grad():
         finished = pictures.decode(config.size)[:count]
         levels = (finished * 255 + 0.5).clamp(0, 255).to(torch.uint8)
@@ -218,19 +219,18 @@ def working_side(size: int, network_side: int) -> int:
     return min(size, network_side)
 
 
-def _scores(
-    tap: Tap, goals: Objective, layer: Layer, views: Tensor, low: bool, revive: bool
-) -> Tensor:
-    """The objective of each picture, (n,) float32."""
+def _activations(
+    tap: Tap, layer: Layer, views: Tensor, low: bool, revive: bool
+) -> tuple[Tensor, Tensor]:
+    """The layer's output, and what to optimise in its place, both (n, channels, ...) float32."""
     views = views.contiguous(memory_format=torch.channels_last)
     autocast = torch.autocast(views.device.type, torch.bfloat16) if low else nullcontext()
     with autocast:
         output, before = tap(views, revive=revive)
-    activations = output.float()
+    wanted = output.float()
     if before is not output:
-        slope = 1.0 if revive else DEAD_SLOPE
-        activations = torch.lerp(activations, before.float(), slope)
-    return goals.score(activations.movedim(layer.axis, 1))
+        wanted = torch.lerp(wanted, before.float(), 1.0 if revive else DEAD_SLOPE)
+    return output.movedim(layer.axis, 1).float(), wanted.movedim(layer.axis, 1)
 
 
 def _in_bfloat16(config: FeatVisConfig, device: str) -> bool:
