@@ -49,17 +49,26 @@ def copy_folder(copy: int) -> str:
     return f"copy-{copy:03d}"
 
 
-def draws_record(baked: Baked, class_name: str) -> Row:
-    """What a sample's .json says: where it comes from and every decision that made it."""
+def draws_of(baked: Baked) -> Row:
+    """Every decision that made a picture, with the mixing picture's name where one was used."""
     draws = baked.draws.to_json()
     if baked.mixing is None:
         del draws["mixing"], draws["mixing_offset"]
     else:
         draws["mixing_picture"] = baked.mixing
+    return draws
+
+
+def sample_record(baked: Baked, class_name: str) -> Row:
+    """What a sample's .json says: where it comes from and every decision that made it.
+
+    `draws` is JSON inside a string: `datasets` gives every column one Arrow type, guessed from the
+    first five samples, and fails on nested lists that are sometimes empty.
+    """
     return {
         "class": class_name,
         "copy": baked.copy,
-        "draws": draws,
+        "draws": canonical_json(draws_of(baked)),
         "key": baked.sample.ref.name,
         "label": baked.sample.label,
     }
@@ -91,7 +100,7 @@ class TarShard:
         tar.add(f"{key}.{images.FORMATS[job.image_format]}", data)
         tar.add(f"{key}.cls", str(baked.sample.label).encode())
         if job.with_json:
-            tar.add(f"{key}.json", canonical_json(draws_record(baked, class_name)).encode())
+            tar.add(f"{key}.json", canonical_json(sample_record(baked, class_name)).encode())
         self._count += 1
 
     def commit(self) -> list[Row]:
@@ -167,7 +176,7 @@ class FolderShard:
                 "path": path,
                 "sha256": file.sha256,
                 "shard": self._task.shard,
-                "draws": draws_record(baked, class_name)["draws"],
+                "draws": draws_of(baked),
             }
         )
 
@@ -299,7 +308,7 @@ def estimated_size(job: BakeJob, baked: Baked) -> int:
     data = len(images.encode(baked.pixels, job.image_format, job.quality))
     if job.format == "imagefolder":
         return data
-    record = len(canonical_json(draws_record(baked, ""))) if job.with_json else 0
+    record = len(canonical_json(sample_record(baked, ""))) if job.with_json else 0
     members = [data, 1, record] if job.with_json else [data, 1]
     return sum(BLOCK + -(-size // BLOCK) * BLOCK for size in members)
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from fractals.config import FractalConfig
 
 ALGORITHM = "1"  # raise it when the same seed would give other pictures
-TASK_PIXELS = 4 * 512 * 512  # pixels a task: about a third of a second at any size
-TASK_PICTURES = 64  # and no more pictures than this: small ones cost their search
+TASK_PIXELS = 4 * 512 * 512  # pixels a task: about a third of a second
+TASK_PICTURES = 8  # and no more pictures than this: small ones cost their search
 
 
 @dataclass(frozen=True, slots=True)

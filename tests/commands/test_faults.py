@@ -1,0 +1,275 @@
+"""Interruptions of every kind: whole files only, and resume gives the bytes of a quiet run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Run, command_line, environment, one_line_error, tree
+
+COUNT = 96
+FRACTALS = ["generate-fractals", "-n", COUNT, "--size", 128, "-j", 2]
+
+
+def start(arguments: list[object], **options: object) -> subprocess.Popen[bytes]:
+    """Begin a command in a process group of its own, as a shell does."""
+    return subprocess.Popen(
+        command_line(arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=environment(), start_new_session=True, **options,  # type: ignore[call-overload]
+    )  # fmt: skip
+
+
+def wait_for_rows(process: subprocess.Popen[bytes], out: Path, rows: int) -> None:
+    journal = out / ".pixmix" / "journal.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if journal.exists() and journal.read_bytes().count(b"\n") >= rows:
+            return
+        assert process.poll() is None, process.communicate()[1].decode()
+        time.sleep(0.005)
+    raise AssertionError("no work was committed in two minutes")
+
+
+def close(process: subprocess.Popen[bytes]) -> str:
+    _, stderr = process.communicate(timeout=60)
+    return stderr.decode()
+
+
+def members_of_group(group: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            text = (entry / "stat").read_text()
+        except OSError:
+            continue
+        state, _, member = text.rpartition(")")[2].split()[:3]
+        if int(member) == group and state != "Z":
+            found.append(int(entry.name))
+    return found
+
+
+@pytest.fixture(scope="module")
+def quiet_fractals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("quiet") / "o"
+    arguments = [*FRACTALS[:-2], "-j", 1, "-o", out]
+    subprocess.run(command_line(arguments), check=True, capture_output=True, env=environment())
+    return out
+
+
+@pytest.mark.parametrize("rows", [1, 30, 60])
+def test_fractals_killed_with_kill_9_and_resumed_equal_an_uninterrupted_run(
+    pixmix: Run, tmp_path: Path, quiet_fractals: Path, rows: int
+) -> None:
+    out = tmp_path / "o"
+    process = start([*FRACTALS, "-o", out])
+    wait_for_rows(process, out, rows)
+    process.kill()
+    close(process)
+    assert not (out / "manifest.json").exists()
+    done = pixmix(*FRACTALS, "-o", out, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) <= COUNT - rows
+    assert tree(out) == tree(quiet_fractals)
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc to see processes")
+def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
+    out = tmp_path / "o"
+    process = start([*FRACTALS, "-o", out])
+    wait_for_rows(process, out, 1)
+    assert len(members_of_group(process.pid)) > 2
+    process.kill()
+    close(process)
+    deadline = time.monotonic() + 5
+    while members_of_group(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert members_of_group(process.pid) == []
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc to see processes")
+def test_a_killed_worker_is_replaced_and_no_byte_changes(
+    tmp_path: Path, quiet_fractals: Path
+) -> None:
+    out = tmp_path / "o"
+    process = start([*FRACTALS, "-o", out])
+    wait_for_rows(process, out, 1)
+    workers = [pid for pid in members_of_group(process.pid) if _is_worker(pid)]
+    os.kill(max(workers), signal.SIGKILL)
+    stderr = close(process)
+    assert process.returncode == 0, stderr
+    assert tree(out) == tree(quiet_fractals)
+
+
+def _is_worker(pid: int) -> bool:
+    """Whether a process computes for us: the forkserver's children, not the parent or trackers."""
+    parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    try:
+        return b"forkserver" in Path(f"/proc/{parent}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("signal_number", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_and_sigterm_stop_within_2_s_and_leave_whole_files(
+    pixmix: Run, tmp_path: Path, quiet_fractals: Path,
+    signal_number: signal.Signals, code: int, word: str, workers: int,
+) -> None:  # fmt: skip
+    out = tmp_path / "o"
+    arguments = [*FRACTALS[:-1], workers, "-o", out]
+    process = start(arguments)
+    wait_for_rows(process, out, 5)
+    begin = time.monotonic()
+    if signal_number == signal.SIGINT:
+        os.killpg(process.pid, signal_number)  # what a terminal does
+    else:
+        process.send_signal(signal_number)
+    stderr = close(process)
+    assert time.monotonic() - begin < 2
+    assert process.returncode == code
+    assert word in one_line_error(stderr)
+    assert "--resume" in stderr
+    assert not (out / ".pixmix" / "tmp").exists()
+    whole = tree(quiet_fractals)
+    for name, digest in tree(out).items():
+        if not name.startswith(".pixmix"):
+            assert whole[name] == digest
+    assert pixmix(*arguments, "--resume").returncode == 0
+    assert tree(out) == whole
+
+
+def test_head_1_ends_the_run_quietly_with_141(tmp_path: Path, quiet_fractals: Path) -> None:
+    out = tmp_path / "o"
+    command = " ".join(f"'{a}'" for a in command_line([*FRACTALS, "-o", out]))
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | head -1; exit ${{PIPESTATUS[0]}}"], capture_output=True,
+        env=environment(), check=False,
+    )  # fmt: skip
+    assert done.returncode == 141
+    assert done.stderr == b""
+    assert done.stdout.decode().strip() == str(out / "000" / "000000.jpg")
+
+
+def test_a_tar_stream_into_head_ends_quietly_too(tmp_path: Path) -> None:
+    command = " ".join(f"'{a}'" for a in command_line([*FRACTALS, "-o", "-"]))
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | head -c 2000 | wc -c; exit ${{PIPESTATUS[0]}}"],
+        capture_output=True, env=environment(), check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (141, b"2000", b"")
+
+
+def test_help_into_a_closed_pipe_is_no_error() -> None:
+    command = " ".join(f"'{a}'" for a in command_line(["bake", "--help"]))
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | true; exit ${{PIPESTATUS[0]}}"], capture_output=True,
+        env=environment(), check=False,
+    )  # fmt: skip
+    assert done.returncode in (0, 141)
+    assert done.stderr == b""
+
+
+BAKE = ["--size", 64, "--copies", 3, "--shard-size", 4, "-j", 2]
+
+
+@pytest.mark.parametrize("layout", ["webdataset", "imagefolder", "npy"])
+def test_bake_killed_with_kill_9_and_resumed_equals_an_uninterrupted_run(
+    pixmix: Run, tmp_path: Path, photos: Path, mixing: Path, layout: str
+) -> None:
+    arguments = ["bake", photos, "--mixing-set", mixing, *BAKE, "--format", layout]
+    quiet = pixmix(*arguments, "-o", tmp_path / "quiet")
+    assert quiet.returncode == 0, quiet.stderr
+    out = tmp_path / "o"
+    process = start([*arguments, "-o", out])
+    wait_for_rows(process, out, 3)
+    process.kill()
+    close(process)
+    done = pixmix(*arguments, "-o", out, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert tree(out) == tree(tmp_path / "quiet")
+
+
+def test_a_second_run_on_the_same_output_refuses_and_the_first_goes_on(
+    pixmix: Run, tmp_path: Path, quiet_fractals: Path
+) -> None:
+    out = tmp_path / "o"
+    process = start([*FRACTALS, "-o", out])
+    wait_for_rows(process, out, 1)
+    process.send_signal(signal.SIGSTOP)  # it keeps its lock
+    for more in (["--resume"], ["--overwrite"]):
+        second = pixmix(*FRACTALS, "-o", out, *more)
+        assert second.returncode == 2
+        assert f"process {process.pid}" in one_line_error(second.stderr)
+    process.send_signal(signal.SIGCONT)
+    stderr = close(process)
+    assert process.returncode == 0, stderr
+    assert tree(out) == tree(quiet_fractals)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MB; needs the right to mount."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("cannot mount a small file system here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk_is_one_clear_error_and_resume_finishes(
+    pixmix: Run, small_disk: Path, quiet_fractals: Path, workers: int
+) -> None:
+    out = small_disk / "o"
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"x" * 600_000)
+    arguments = [*FRACTALS[:-1], workers, "-o", out]
+    failed = pixmix(*arguments)
+    assert failed.returncode == 1
+    error = one_line_error(failed.stderr)
+    assert "no space left" in error
+    assert "--resume" in error
+    whole = tree(quiet_fractals)
+    for name, digest in tree(out).items():
+        if not name.startswith(".pixmix"):
+            assert whole[name] == digest
+    ballast.unlink()
+    subprocess.run(["mount", "-o", "remount,size=16m", str(small_disk)], check=True)
+    done = pixmix(*arguments, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert tree(out) == whole
+
+
+def test_bake_on_a_full_disk_leaves_no_partial_tar(
+    pixmix: Run, small_disk: Path, photos: Path, mixing: Path
+) -> None:
+    out = small_disk / "o"
+    arguments = ["bake", photos, "--mixing-set", mixing, *BAKE, "--image-format", "png", "-o", out]
+    failed = pixmix(*arguments, "--copies", 12)
+    assert failed.returncode == 1
+    assert "no space left" in one_line_error(failed.stderr)
+    subprocess.run(["mount", "-o", "remount,size=32m", str(small_disk)], check=True)
+    assert pixmix(*arguments, "--copies", 12, "--resume").returncode == 0
+    assert pixmix("verify", out).returncode == 0
+
+
+def test_an_output_without_write_permission_is_one_clear_error(
+    pixmix: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("I am a file")
+    done = pixmix("generate-fractals", "-n", 1, "--size", 8, "-o", tmp_path / "file" / "o")
+    assert done.returncode in (1, 2)
+    assert str(tmp_path / "file") in one_line_error(done.stderr)

@@ -1,0 +1,132 @@
+"""verify finds what is wrong; preview shows what is there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import Cli, one_line_error
+
+
+@pytest.fixture(params=["webdataset", "imagefolder", "npy", "folder", "tars"])
+def made(
+    request: pytest.FixtureRequest, cli: Cli, photos: Path, mixing: Path, tmp_path: Path
+) -> Path:
+    """A small output of each kind."""
+    out = tmp_path / "o"
+    if request.param in ("folder", "tars"):
+        layout = "folder" if request.param == "folder" else "webdataset"
+        code, _, err = cli(
+            "generate-fractals", "-n", 4, "--size", 32, "-o", out, "--format", layout,
+            "--shard-size", 3, "-j", 1,
+        )  # fmt: skip
+    else:
+        code, _, err = cli(
+            "bake", photos, "--mixing-set", mixing, "-o", out, "--size", 32, "--copies", 2,
+            "--format", request.param, "-j", 1,
+        )  # fmt: skip
+    assert code == 0, err
+    return out
+
+
+def first_artefact(out: Path) -> Path:
+    row = json.loads((out / "manifest.jsonl").read_text().splitlines()[0])
+    return out / row["path"]
+
+
+def test_an_untouched_output_is_whole(cli: Cli, made: Path) -> None:
+    code, out, err = cli("verify", made, "-j", 2)
+    assert (code, out) == (0, "")
+    assert "all as written" in err
+
+
+@pytest.mark.parametrize("place", [0.3, 0.9])
+def test_one_flipped_bit_is_found(cli: Cli, made: Path, place: float) -> None:
+    victim = first_artefact(made)
+    data = bytearray(victim.read_bytes())
+    data[int(len(data) * place)] ^= 4
+    victim.write_bytes(data)
+    code, out, _ = cli("verify", made, "-j", 1)
+    assert code == 1
+    assert str(victim) in out
+    assert "not what was written" in out
+
+
+def test_a_truncated_and_a_missing_artefact_are_found(cli: Cli, made: Path) -> None:
+    victim = first_artefact(made)
+    victim.write_bytes(victim.read_bytes()[:-700])
+    assert cli("verify", made, "-j", 1)[0] == 1
+    victim.unlink()
+    code, out, _ = cli("verify", made, "-j", 1, "--json")
+    assert code == 1
+    problems = [json.loads(line) for line in out.splitlines()]
+    assert {"path": str(victim.relative_to(made)), "problem": "is missing"} in problems
+
+
+def test_a_stranger_among_the_artefacts_is_found(cli: Cli, made: Path) -> None:
+    stranger = first_artefact(made).parent / "stranger.png"
+    Image.new("RGB", (8, 8)).save(stranger)
+    code, out, _ = cli("verify", made, "-j", 1)
+    assert code == 1
+    assert out.strip() == f"{stranger}: is not in manifest.jsonl"
+
+
+def test_an_unfinished_output_is_told(cli: Cli, made: Path) -> None:
+    (made / ".pixmix").mkdir()
+    (made / "manifest.json").rename(made / ".pixmix" / "plan.json")
+    code, out, _ = cli("verify", made, "-j", 1)
+    assert code == 1
+    assert "not finished" in out
+
+
+def test_a_folder_of_someone_elses_cannot_be_verified(cli: Cli, photos: Path) -> None:
+    code, _, err = cli("verify", photos)
+    assert code == 2
+    assert "not made by pixmix" in one_line_error(err)
+    assert cli("verify", photos / "nowhere")[0] == 2
+
+
+def test_preview_draws_every_kind_of_output(cli: Cli, made: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.png"
+    code, out, err = cli("preview", made, "-o", sheet, "--cell", 40, "--count", 4)
+    assert (code, out.strip()) == (0, str(sheet)), err
+    pixels = np.array(Image.open(sheet))
+    baked = json.loads((made / "manifest.json").read_text())["command"] == "bake"
+    rows, columns = (4, 3) if baked else (1, 4)
+    assert pixels.shape == (rows * 44 + 4, columns * 44 + 4 + (12 if baked else 0), 3)
+    assert (pixels != 200).any(2).all() or not baked  # no cell is the grey of a missing picture
+    assert pixels.std() > 20
+    code, _, err = cli("preview", made, "-o", sheet)
+    assert code == 2
+    assert "--overwrite" in one_line_error(err)
+
+
+def test_preview_puts_the_original_beside_its_copies(
+    cli: Cli, photos: Path, mixing: Path, tmp_path: Path
+) -> None:
+    out, sheet = tmp_path / "o", tmp_path / "sheet.png"
+    code, _, _ = cli(
+        "bake", photos, "--mixing-set", mixing, "-o", out, "--preset", "cifar", "--k", 0,
+        "--size", 32, "--format", "npy", "-j", 1,
+    )  # fmt: skip
+    assert code == 0
+    assert cli("preview", out, "-o", sheet, "--cell", 32, "--count", 24)[0] == 0
+    pixels = np.array(Image.open(sheet)).astype(float)
+    first = pixels[14:26, 6:34].mean()  # 90 x 40 pixels lie in 32 x 14 of the first cell
+    expected = np.array(Image.open(photos / "cat" / "c 0.jpg").convert("RGB")).mean()
+    assert abs(first - expected) < 10
+
+
+def test_preview_of_any_folder_and_of_nothing(cli: Cli, photos: Path, tmp_path: Path) -> None:
+    assert cli("preview", photos, "-o", tmp_path / "a.webp", "--count", 5)[0] == 0
+    code, _, err = cli("preview", photos, "-o", tmp_path / "a.gif")
+    assert code == 2
+    assert "a name that ends in .png" in one_line_error(err)
+    (tmp_path / "empty").mkdir()
+    code, _, err = cli("preview", tmp_path / "empty", "-o", tmp_path / "b.png")
+    assert code == 2
+    assert "holds no pictures" in one_line_error(err)

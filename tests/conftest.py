@@ -1,0 +1,127 @@
+"""Shared fixtures: small datasets made here, and the command line as a subprocess."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def picture(seed: int, height: int, width: int) -> np.ndarray:
+    """A smooth coloured picture with an edge: (height, width, 3) uint8."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
+    pixels = np.array(coarse.resize((width, height), Image.Resampling.BICUBIC))
+    pixels[: height // 3, : width // 2] //= 2
+    return pixels
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ImageFolder: 3 classes, 24 pictures of different sizes and formats."""
+    root = tmp_path_factory.mktemp("photos")
+    endings = ["jpg", "png", "jpeg", "webp"]
+    for label, name in enumerate(["cat", "dog", "zebra finch"]):
+        (root / name).mkdir()
+        for i in range(8):
+            pixels = picture(100 * label + i, 40 + 7 * i, 90 - 5 * i)
+            Image.fromarray(pixels).save(root / name / f"{name[0]} {i}.{endings[i % 4]}")
+    return root
+
+
+@pytest.fixture(scope="session")
+def mixing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mixing set of 6 pictures, nested and flat."""
+    root = tmp_path_factory.mktemp("mixing")
+    (root / "deep" / "deeper").mkdir(parents=True)
+    for i in range(6):
+        folder = root if i % 2 else root / "deep" / "deeper"
+        Image.fromarray(picture(1000 + i, 64, 64)).save(folder / f"m{i}.png")
+    return root
+
+
+class Result(subprocess.CompletedProcess):
+    """A finished command: returncode, stdout, stderr (text)."""
+
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def command_line(arguments: Sequence[object]) -> list[str]:
+    """The argv that runs pixmix with this interpreter."""
+    return [sys.executable, "-m", "pixmix_cli.main", *(str(a) for a in arguments)]
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """The environment of a subprocess: this checkout first on the path, no PIXMIX_ settings."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PIXMIX_", "_PIXMIX"))}
+    return {**kept, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **extra}
+
+
+@pytest.fixture
+def pixmix() -> Run:
+    """Run the command line in a subprocess: pixmix("bake", source, ..., env={...})."""
+
+    def run(
+        *arguments: object, env: dict[str, str] | None = None, cwd: Path | None = None,
+        stdin: bytes | None = None, text: bool = True, timeout: float = 240,
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            command_line(arguments),
+            capture_output=True,
+            env=environment(**(env or {})),
+            cwd=cwd,
+            input=stdin,
+            timeout=timeout,
+            check=False,
+        )
+        if not text:
+            return done  # type: ignore[return-value]
+        return subprocess.CompletedProcess(
+            done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
+        )
+
+    return run
+
+
+def tree(root: Path) -> dict[str, str]:
+    """Relative path -> SHA-256 of every file below root."""
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+
+
+def one_line_error(stderr: str) -> str:
+    """The error line; fails when there is a traceback or more than one line."""
+    lines = [line for line in stderr.strip().splitlines() if "warning:" not in line]
+    assert "Traceback" not in stderr, stderr
+    assert len(lines) == 1, stderr
+    return lines[0]
+
+
+Cli = Callable[..., "tuple[int, str, str]"]
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
+    """Run the command line in this process, quicker: (exit code, stdout, stderr)."""
+    from pixmix_cli.main import run
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = run([str(a) for a in arguments])
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return call

@@ -1,0 +1,177 @@
+"""The lock, the journal and the manifest."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pixmix_cli.errors import (
+    InputError,
+    OutputBusyError,
+    OutputExistsError,
+    ResumeMismatchError,
+)
+from pixmix_cli.storage.output import Output, RunPlan, committed_rows, look
+from tests.conftest import environment
+
+PLAN = RunPlan(
+    "bake", {"beta": 3, "k": 4}, {"pillow": "1"},
+    {"SOURCE": {"path": "p", "pictures": 2, "sha256": "a"}},
+)  # fmt: skip
+
+
+def row(index: int) -> dict[str, object]:
+    return {"path": f"{index}.png", "index": index, "bytes": 1, "sha256": "0"}
+
+
+def finished(path: Path, count: int = 3) -> None:
+    with Output(path, PLAN, resume=False, overwrite=False) as output:
+        output.commit([row(i) for i in reversed(range(count))])
+        output.finish()
+
+
+def test_a_finished_output_holds_sorted_rows_and_nothing_else(tmp_path: Path) -> None:
+    finished(tmp_path / "o")
+    assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["manifest.json", "manifest.jsonl"]
+    lines = (tmp_path / "o" / "manifest.jsonl").read_text().splitlines()
+    assert [json.loads(line)["index"] for line in lines] == [0, 1, 2]
+    manifest = json.loads((tmp_path / "o" / "manifest.json").read_text())
+    assert manifest["summary"] == {"pictures": 3, "bytes": 3, "skipped": 0}
+
+
+def test_manifest_tells_neither_time_nor_host_nor_workers(tmp_path: Path) -> None:
+    import platform
+
+    finished(tmp_path / "o")
+    text = (tmp_path / "o" / "manifest.json").read_text()
+    assert platform.node() not in text
+    for word in ("time", "date", "host", "worker"):
+        assert word not in text
+
+
+def test_an_existing_output_is_refused_without_a_word(tmp_path: Path) -> None:
+    finished(tmp_path / "o")
+    with pytest.raises(OutputExistsError, match="--resume"):
+        Output(tmp_path / "o", PLAN, resume=False, overwrite=False)
+    assert look(tmp_path / "o").status == "finished"
+
+
+def test_a_folder_of_someone_elses_is_never_touched(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("five years")
+    for resume, overwrite in ((False, False), (True, False), (False, True)):
+        with pytest.raises(InputError, match="not made by pixmix"):
+            Output(tmp_path, PLAN, resume=resume, overwrite=overwrite)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_overwrite_removes_our_files_and_leaves_strangers(tmp_path: Path) -> None:
+    path = tmp_path / "o"
+    finished(path)
+    (path / "copy-000").mkdir()
+    (path / "copy-000" / "000000.tar").write_bytes(b"old")
+    (path / "notes.txt").write_text("keep me")
+    with Output(path, PLAN, resume=False, overwrite=True) as output:
+        output.commit([row(7)])
+        output.finish()
+    assert sorted(p.name for p in path.iterdir()) == ["manifest.json", "manifest.jsonl", "notes.txt"]
+    assert [r["index"] for r in committed_rows(path)] == [7]
+
+
+@pytest.mark.parametrize(
+    ("changed", "names"),
+    [
+        (replace(PLAN, options={"beta": 4, "k": 4}), "--beta 3, this run has --beta 4"),
+        (replace(PLAN, versions={"pillow": "2"}), "pillow 1, this run has pillow 2"),
+        (replace(PLAN, command="render-featvis"), "this run is pixmix render-featvis"),
+        (
+            replace(PLAN, inputs={"SOURCE": {"path": "p", "pictures": 3, "sha256": "b"}}),
+            "other pictures in SOURCE: 2 then, 3 now",
+        ),
+    ],
+)
+def test_resume_names_what_changed(tmp_path: Path, changed: RunPlan, names: str) -> None:
+    finished(tmp_path / "o")
+    before = (tmp_path / "o" / "manifest.json").read_bytes()
+    with pytest.raises(ResumeMismatchError, match=names):
+        Output(tmp_path / "o", changed, resume=True, overwrite=False)
+    assert (tmp_path / "o" / "manifest.json").read_bytes() == before
+
+
+def test_resume_on_a_new_output_simply_starts(tmp_path: Path) -> None:
+    with Output(tmp_path / "o", PLAN, resume=True, overwrite=False) as output:
+        output.commit([row(0)])
+        output.finish()
+    assert look(tmp_path / "o").status == "finished"
+
+
+def test_the_same_source_at_another_path_may_go_on(tmp_path: Path) -> None:
+    finished(tmp_path / "o")
+    moved = replace(PLAN, inputs={"SOURCE": {"path": "q", "pictures": 2, "sha256": "a"}})
+    with Output(tmp_path / "o", moved, resume=True, overwrite=False) as output:
+        assert len(list(output.rows())) == 3
+
+
+def test_interrupted_work_is_journaled_and_a_torn_line_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "o"
+    with Output(path, PLAN, resume=False, overwrite=False) as output:
+        output.commit([row(0), row(1)])
+    journal = path / ".pixmix" / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes() + b'{"path":"2.png","ind')
+    assert look(path).status == "unfinished"
+    with Output(path, PLAN, resume=True, overwrite=False) as output:
+        assert [r["index"] for r in output.rows()] == [0, 1]
+        output.commit([row(2)])
+        output.finish()
+    assert [r["index"] for r in committed_rows(path)] == [0, 1, 2]
+
+
+def test_growing_a_finished_output_merges_rows_each_once(tmp_path: Path) -> None:
+    path = tmp_path / "o"
+    finished(path, 2)
+    with Output(path, PLAN, resume=True, overwrite=False) as output:
+        output.open_for_writing()
+        assert look(path).status == "unfinished"
+        output.commit([row(2), row(1)])
+        output.finish()
+    assert [r["index"] for r in committed_rows(path)] == [0, 1, 2]
+
+
+def test_skipped_items_go_to_errors_jsonl(tmp_path: Path) -> None:
+    path = tmp_path / "o"
+    with Output(path, PLAN, resume=False, overwrite=False) as output:
+        output.commit([row(0), {"error": "broken", "index": 1, "key": "x"}])
+        summary = output.finish()
+    assert summary["skipped"] == 1
+    assert json.loads((path / "errors.jsonl").read_text())["error"] == "broken"
+    assert len((path / "manifest.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_second_run_on_one_output_refuses_and_the_lock_dies_with_its_holder(
+    tmp_path: Path,
+) -> None:
+    program = (
+        "import sys,time; from pathlib import Path; from tests.storage.test_output import *;"
+        "o=Output(Path(sys.argv[1]),PLAN,resume=True,overwrite=False); print('ready',flush=True);"
+        "time.sleep(600)"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path / "o")], stdout=subprocess.PIPE,
+        env=environment(),
+    )  # fmt: skip
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"ready\n"
+    with pytest.raises(OutputBusyError, match=f"process {holder.pid}"):
+        Output(tmp_path / "o", PLAN, resume=True, overwrite=False)
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    with Output(tmp_path / "o", PLAN, resume=True, overwrite=False) as output:
+        output.finish()
+    assert look(tmp_path / "o").status == "finished"
+
+

@@ -1,0 +1,70 @@
+"""Tars with fixed headers, and careful reading of anyone's."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from pixmix_cli.errors import StorageError
+from pixmix_cli.storage import tar
+
+
+def archive(*items: tuple[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    writer = tar.TarWriter(out)
+    for name, data in items:
+        writer.add(name, data)
+    writer.finish()
+    return out.getvalue()
+
+
+def test_pythons_tarfile_reads_what_we_write_and_finds_no_trace_of_us() -> None:
+    data = archive(("a.jpg", b"x" * 700), ("a.cls", b"3"))
+    with tarfile.open(fileobj=io.BytesIO(data)) as found:
+        infos = found.getmembers()
+        contents = [found.extractfile(info).read() for info in infos]  # type: ignore[union-attr]
+    assert contents == [b"x" * 700, b"3"]
+    for info in infos:
+        assert (info.mtime, info.uid, info.gid, info.uname, info.mode) == (0, 0, 0, "", 0o644)
+
+
+def test_members_tells_where_the_bytes_lie(tmp_path: Path) -> None:
+    path = tmp_path / "x.tar"
+    path.write_bytes(archive(("a.jpg", b"hello"), ("b.jpg", b"")))
+    found = list(tar.members(path))
+    assert [(m.name, m.length) for m in found] == [("a.jpg", 5), ("b.jpg", 0)]
+    assert path.read_bytes()[found[0].offset :][:5] == b"hello"
+
+
+@pytest.mark.parametrize("cut", [1, 512, 1024, 1300, 2000])
+def test_truncated_tar_is_an_error_that_says_where(tmp_path: Path, cut: int) -> None:
+    data = archive(("a.jpg", b"x" * 512), ("b.jpg", b"y" * 512))
+    path = tmp_path / "x.tar"
+    path.write_bytes(data[: len(data) - cut - 513])
+    with pytest.raises(StorageError, match=r"truncated|not a whole") as caught:
+        list(tar.members(path))
+    assert "x.tar" in str(caught.value)
+
+
+def test_a_text_file_is_no_tar(tmp_path: Path) -> None:
+    path = tmp_path / "x.tar"
+    path.write_bytes(b"certainly not an archive " * 100)
+    with pytest.raises(StorageError, match="not a whole"):
+        list(tar.members(path))
+
+
+def test_links_and_devices_in_a_hostile_tar_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w") as hostile:
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE):
+            info = tarfile.TarInfo("../../etc/evil.jpg")
+            info.type, info.linkname = kind, "/etc/passwd"
+            hostile.addfile(info)
+        info = tarfile.TarInfo("/absolute.jpg")
+        info.size = 3
+        hostile.addfile(info, io.BytesIO(b"abc"))
+    assert [m.name for m in tar.members(path)] == ["/absolute.jpg"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["x.tar"]
