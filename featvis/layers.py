@@ -9,7 +9,6 @@ not change between two picture sizes.
 
 from __future__ import annotations
 
-import copy
 import difflib
 import fnmatch
 import re
@@ -106,7 +105,7 @@ def list_layers(network: Network | str, num_classes: int | None = None) -> Layer
         size = network.input_size if network.fixed_size else None
         found = layers_of(network.name, network.num_classes or None, size)
         return found if size is not None else _at_size(network, found)
-    small = meta_copy(network)
+    small = network.on_meta()
     other = None if network.fixed_size else small
     return _probe(small, other, network.name, network.input_size)
 
@@ -137,14 +136,6 @@ def _at_size(network: Network, found: Layers) -> Layers:
     if network.input_size in (224, 299):
         return found
     return layers_of(network.name, network.num_classes or None, network.input_size)
-
-
-def meta_copy(network: Network) -> nn.Module:
-    """The network on the meta device: shapes without memory or arithmetic."""
-    if network.name in model_names():
-        size = network.input_size if network.fixed_size else None
-        return skeleton(network.name, network.num_classes or None, size)
-    return copy.deepcopy(network.model).to("meta")
 
 
 def _probe(

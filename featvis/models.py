@@ -36,6 +36,7 @@ from featvis.errors import (
     UnknownModelError,
     WeightsUnavailableError,
 )
+from featvis.folding import fold, foldable_pairs
 
 # Mean and standard deviation of ImageNet's training pictures in [0, 1], as every torchvision
 # classification weight asks for them.
@@ -82,25 +83,49 @@ class Network:
     fixed_size: bool = False
     num_classes: int = 1000
     device: str = "cpu"
-    on_meta: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
     fits: dict[tuple[str, int, int], bool] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )  # (module, call, side) -> whether such a picture gets there
-    _bfloat16: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
+    _pairs: dict[str, str] | None = field(default=None, init=False, repr=False, compare=False)
+    _on_meta: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
+    _ready: dict[tuple[bool, bool], nn.Module] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )  # (folded, bfloat16) -> the network made faster so
 
-    def in_bfloat16(self) -> nn.Module:
-        """The network with the weights of its matrix products in bfloat16, for autocast.
+    def on_meta(self) -> nn.Module:
+        """The network on the meta device: shapes without memory or arithmetic. Made once."""
+        if self._on_meta is None:
+            if self.name in model_names():
+                size = self.input_size if self.fixed_size else None
+                self._on_meta = skeleton(self.name, self.num_classes or None, size)
+            else:
+                self._on_meta = copy.deepcopy(self.model).to("meta")
+        return self._on_meta
 
-        Autocast keeps converted copies only of weights that want a gradient; frozen ones would
-        be converted anew at every step. Made once and kept.
+    def ready(self, target: str = "", *, bfloat16: bool = False) -> nn.Module:
+        """The network as fast as it goes up to module `target`; made once and kept.
+
+        Batch normalisation is folded into convolutions, unless `target` is such a convolution.
+        With bfloat16 the weights of matrix products are converted, for use under autocast:
+        autocast itself keeps conversions only of weights that want a gradient, so frozen ones
+        would be converted anew at every step.
         """
-        if self._bfloat16 is None:
-            model = copy.deepcopy(self.model)
-            for module in model.modules():
-                if isinstance(module, (nn.Linear, nn.modules.conv._ConvNd)):
-                    module.to(torch.bfloat16)
-            self._bfloat16 = model
-        return self._bfloat16
+        if self._pairs is None:
+            self._pairs = foldable_pairs(self.on_meta(), self.input_size)
+        folded = bool(self._pairs) and target not in self._pairs
+        key = (folded, bfloat16)
+        if key not in self._ready:
+            if bfloat16:
+                model = copy.deepcopy(self.ready(target))
+                for module in model.modules():
+                    if isinstance(module, (nn.Linear, nn.modules.conv._ConvNd)):
+                        module.to(torch.bfloat16)
+            elif folded:
+                model = fold(self.model, self._pairs).to(memory_format=torch.channels_last)
+            else:
+                model = self.model
+            self._ready[key] = model
+        return self._ready[key]
 
 
 def model_names() -> list[str]:

@@ -20,7 +20,7 @@ from torch import Tensor
 from featvis.config import MIRROR_JITTER, WRAP_JITTER, FeatVisConfig
 from featvis.errors import ChannelRangeError, FeatVisError
 from featvis.forward import Tap, tapped
-from featvis.layers import Layer, list_layers, meta_copy, select_layers
+from featvis.layers import Layer, list_layers, select_layers
 from featvis.models import Network
 from featvis.objectives import Channel, Objective
 from featvis.parametrizations import make_parametrization
@@ -155,10 +155,8 @@ def _fits(network: Network, layer: Layer, side: int) -> bool:
     """Whether a picture of `side` pixels gets as far as the layer; costs no arithmetic."""
     key = (layer.module, layer.call, side)
     if key not in network.fits:
-        if network.on_meta is None:
-            network.on_meta = meta_copy(network)
         try:
-            with torch.no_grad(), tapped(network.on_meta, layer) as tap:
+            with torch.no_grad(), tapped(network.on_meta(), layer) as tap:
                 output, _ = tap(torch.empty(1, 3, side, side, device="meta"))
             network.fits[key] = output.numel() > 0
         except (RuntimeError, ValueError, AssertionError):  # what torch's layers raise
@@ -182,7 +180,7 @@ def _optimise(
 
     device = network.device
     low = _in_bfloat16(config, device)
-    model = network.in_bfloat16() if low else network.model
+    model = network.ready(layer.module, bfloat16=low)
     work = working_side(config.size, side)
     pictures = make_parametrization(config, work, rngs, device)
     wrap = config.edges == "wrap" or (config.edges == "auto" and len(layer.shape) > 1)

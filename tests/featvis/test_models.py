@@ -310,8 +310,8 @@ def test_model_names_are_classification_networks() -> None:
 
 def test_bfloat16_copy_leaves_the_network_in_float32() -> None:
     network = load_network("squeezenet1_1", "random")
-    low = network.in_bfloat16()
-    assert low is network.in_bfloat16()
+    low = network.ready(bfloat16=True)
+    assert low is network.ready(bfloat16=True)
     assert {p.dtype for p in low.parameters()} == {torch.bfloat16}
     assert {p.dtype for p in network.model.parameters()} == {torch.float32}
 
