@@ -34,6 +34,13 @@ TONE_GRID = 128  # exposure is measured on this grid, so that it does not depend
 STRETCH_GRID = 64  # and the range of each channel on this one
 PALETTE_ENTRIES = 2048
 VEIL_POINTS = 1 << 18
+# Cells with this many points are not smoothed: for their light, in two passes, and their colour.
+LIGHT_ENOUGH = np.float32(9.0), np.float32(3.0)
+COLOR_ENOUGH = np.float32(16.0)
+# Palettes are spread over this many bins of the colour coordinate, at most so many times steeper
+# than they are.
+SPREAD_BINS = 64
+SPREAD_LIMIT = 3.0
 TRACE_POINTS = 8192
 TRACE_GRID = 32
 MAX_GENOMES = 200  # genomes tried for one layer before the least bad is taken
@@ -171,7 +178,7 @@ def _draw_recipe(rng: np.random.Generator, config: FractalConfig) -> tuple[dict[
             "shade": uniform(rng, 0.0, 0.35),
             "highlight": uniform(rng, 0.0, 0.6),
             "opacity": 1.0 if k == 0 else uniform(rng, 0.75, 1.0),
-            "glow": uniform(rng, 0.3, 1.0) if k == 0 and chance(rng, 0.6) else 0.0,
+            "glow": uniform(rng, 0.3, 1.0) if k == 0 and chance(rng, 0.4) else 0.0,
         }
         layers.append(layer)
     recipe = {
@@ -206,7 +213,7 @@ def _draw_veil(rng: np.random.Generator, layer: dict[str, Any], hue: float) -> d
             "solidity": uniform(rng, 1.0, 1.8),
             "shade": uniform(rng, 0.0, 0.2),
             "highlight": 0.0,
-            "opacity": uniform(rng, 0.5, 0.9),
+            "opacity": uniform(rng, 0.4, 0.85),
             "glow": 0.0,
         },
     }
@@ -286,21 +293,25 @@ def _exposure(coarse: F64) -> tuple[float, float]:
 
 def _layer_palette(layer: dict[str, Any], coarse: F64, coarse_sums: F64, low: float) -> F32:
     # the palette over the colour coordinate, spread so that every part of it gets about as much
-    # of the picture: coordinates that no cell has would waste their colours
+    # of the picture: coordinates that no cell has would waste their colours. The spread is
+    # limited as in adaptive histogram equalization: steeper, it would show noise
     base = color.palette_table(layer["palette"], PALETTE_ENTRIES)
     lit = coarse > 0.5 * low
     position = np.minimum(coarse_sums[lit] / np.maximum(coarse[lit], 1e-9), 1.0)
-    top = PALETTE_ENTRIES - 1
-    bins = np.bincount((position * top + 0.5).astype(np.int64), minlength=PALETTE_ENTRIES)
-    ranks = np.cumsum(bins) - bins // 2
-    # coordinates that hardly differ are left together: spread out they would show noise
-    low_end, high_end = (
-        int(v) for v in np.searchsorted(ranks, [0.05 * ranks[-1], 0.95 * ranks[-1]])
-    )
-    share = layer["equalize"] * min(1.0, (high_end - low_end) / (0.3 * top))
-    even = np.arange(PALETTE_ENTRIES) / top
-    spread = share * (ranks / max(int(bins.sum()), 1)) + (1.0 - share) * even
-    table: F32 = base[np.minimum((spread * top + 0.5).astype(np.int64), top)]
+    bins = np.bincount((position * (SPREAD_BINS - 1e-6)).astype(np.int64), minlength=SPREAD_BINS)
+    total = max(int(bins.sum()), 1)
+    clipped = np.minimum(bins / total, SPREAD_LIMIT / SPREAD_BINS)
+    running = np.zeros(SPREAD_BINS + 1)
+    np.cumsum(clipped, out=running[1:])
+    # what was clipped off goes to all bins alike
+    rest = 1.0 - running[-1]
+    even = np.arange(PALETTE_ENTRIES) / (PALETTE_ENTRIES - 1)
+    place = even * SPREAD_BINS
+    left = np.minimum(place.astype(np.int64), SPREAD_BINS - 1)
+    rank = running[left] + (place - left) * (running[left + 1] - running[left]) + rest * even
+    share = layer["equalize"]
+    spread = np.minimum(share * rank + (1.0 - share) * even, 1.0)
+    table: F32 = base[(spread * (PALETTE_ENTRIES - 1) + 0.5).astype(np.int64)]
     return table
 
 
@@ -324,14 +335,14 @@ def _glow(
     tone = _tone(layer, low, white, 1.0)
     tone[2:] = 1.3, 0.2, 0.0, layer["tone"]["glow"]
     kernels.compose(
-        n, s, tone, table, False, np.empty(side, np.float32), np.empty(side, np.int32), ground
+        n, n, s, tone, table, False, np.empty(side, np.float32), np.empty(side, np.int32), ground
     )
 
 
 def _blurred(n: F32, s: F32, passes: int) -> tuple[F32, F32]:
     n2, s2 = np.empty_like(n), np.empty_like(s)
     for _ in range(passes):
-        kernels.smooth_sparse(n, s, np.float32(3e38), n2, s2)
+        kernels.smooth_sparse(n, s, np.float32(3e38), 1, n2, s2)
         n, s, n2, s2 = n2, s2, n, s
     return n, s
 
@@ -342,13 +353,13 @@ def _lay_veil(layer: dict[str, Any], ground: F32) -> None:
     side = color.GROUND_SIZE
     counts, sums = np.zeros((side, side), np.float32), np.zeros((side, side), np.float32)
     _histogram_layer(layer, side, VEIL_POINTS, counts, sums)
-    n, s = _blurred(counts, sums, 2)
+    n, s = _blurred(counts, sums, 1)
     coarse, coarse_sums = n.astype(np.float64), s.astype(np.float64)
     low, white = _exposure(coarse)
     table = _layer_palette(layer, coarse, coarse_sums, low)
     tone = _tone(layer, low, white, 1.0)
     row = np.empty(side, np.float32), np.empty(side, np.int32)
-    kernels.compose(n, s, tone, table, False, *row, ground)
+    kernels.compose(n, n, s, tone, table, False, *row, ground)
 
 
 def _render(recipe: dict[str, Any], size: int, points_per_pixel: float, factor: int = 1) -> U8:
@@ -359,8 +370,7 @@ def _render(recipe: dict[str, Any], size: int, points_per_pixel: float, factor: 
     picture = np.empty((side, side, 3), np.float32)
     counts = np.empty((side, side), np.float32)
     sums = np.empty((side, side), np.float32)
-    counts2 = np.empty((side, side), np.float32)
-    sums2 = np.empty((side, side), np.float32)
+    spare, spare_sums, light, light_sums = (np.empty((side, side), np.float32) for _ in range(4))
     row_tone, row_color = np.empty(side, np.float32), np.empty(side, np.int32)
     coarse = np.empty((TONE_GRID, TONE_GRID))
     coarse_sums = np.empty((TONE_GRID, TONE_GRID))
@@ -378,13 +388,18 @@ def _render(recipe: dict[str, Any], size: int, points_per_pixel: float, factor: 
             if layer["tone"]["glow"] > 0.0:
                 _glow(ground, layer, coarse, coarse_sums, low, white, table)
             kernels.upsample(ground, picture)
-        # twice: where points are scarce the second pass reaches five cells
-        kernels.smooth_sparse(counts, sums, np.float32(24.0), counts2, sums2)
-        kernels.smooth_sparse(counts2, sums2, np.float32(8.0), counts, sums)
+        # twice: where points are scarce the second pass reaches three cells. Colours are smoothed
+        # wider and up to larger counts: a mean of few coordinates is noise, which a palette
+        # amplifies, and eyes see colour less sharply than light
+        kernels.smooth_sparse(counts, sums, LIGHT_ENOUGH[0], 1, spare, spare_sums)
+        kernels.smooth_sparse(spare, spare_sums, LIGHT_ENOUGH[1], 1, light, light_sums)
+        kernels.smooth_sparse(counts, sums, COLOR_ENOUGH, 1, spare, spare_sums)
+        kernels.smooth_sparse(spare, spare_sums, COLOR_ENOUGH, 2, counts, sums)
+        kernels.smooth_sparse(counts, sums, COLOR_ENOUGH, 4, spare, spare_sums)
         cells = (side / TONE_GRID) * (side / TONE_GRID)
         tone = _tone(layer, low, white, cells)
         screen = layer["blend"] == "screen"
-        kernels.compose(counts, sums, tone, table, screen, row_tone, row_color, picture)
+        kernels.compose(light, spare, spare_sums, tone, table, screen, row_tone, row_color, picture)
     low_level, gain = _stretch(picture)
     if factor > 1:
         small = np.empty((size, size, 3), np.float32)

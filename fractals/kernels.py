@@ -795,39 +795,52 @@ def shrink_sums(values: F32s, coarse: F64s) -> None:
 
 
 @jit
-def smooth_sparse(
-    counts: F32s, sums: F32s, enough: Scalar, new_counts: F32s, new_sums: F32s
-) -> None:
-    """Spreads cells that caught few points over their 3x3 neighbours; dense ones stay sharp.
+def _smooth_row(above: F32s, here: F32s, below: F32s, step: int, out: F32s) -> None:
+    # the 1-2-1 binomial filter along a row and across three, in all 16; ends repeat
+    w = here.shape[0]
+    inner = w - 2 * step
+    q = F(0.25)
+    # views that start at the left, middle and right cells, so that the loop vectorises
+    al, am, ar = above[:inner], above[step : step + inner], above[2 * step :]
+    hl, hm, hr = here[:inner], here[step : step + inner], here[2 * step :]
+    bl, bm, br = below[:inner], below[step : step + inner], below[2 * step :]
+    o = out[step : step + inner]
+    for j in range(inner):
+        corners = al[j] + ar[j] + bl[j] + br[j]
+        sides = am[j] + bm[j] + hl[j] + hr[j]
+        o[j] = q * (q * corners + HALF * sides + hm[j])
+    for edge in range(2 * step):
+        j = edge if edge < step else w - 1 - (edge - step)
+        left = j - step if j >= step else 0
+        right = j + step if j + step < w else w - 1
+        corners = above[left] + above[right] + below[left] + below[right]
+        sides = above[j] + below[j] + here[left] + here[right]
+        out[j] = q * (q * corners + HALF * sides + here[j])
 
-    counts, sums          (h, w) float32
+
+@jit
+def smooth_sparse(
+    counts: F32s, sums: F32s, enough: Scalar, step: int, new_counts: F32s, new_sums: F32s
+) -> None:
+    """Spreads cells that caught few points over 3x3 others; dense ones stay sharp.
+
+    counts, sums          (h, w) float32, w > 2 * step
     enough                float32: a cell with this many points is left as it is
-    new_counts, new_sums  (h, w) float32, set
+    step                  distance of the others: passes with 1, 2, 4 reach 7 cells
+    new_counts, new_sums  (h, w) float32, set; beyond the edges the outermost cells repeat
     """
     h, w = counts.shape
-    q = F(0.25)
     for i in range(h):
-        up = i - 1 if i > 0 else 0
-        down = i + 1 if i < h - 1 else h - 1
-        r0, r1, r2 = counts[up], counts[i], counts[down]
-        s0, s1, s2 = sums[up], sums[i], sums[down]
-        on, os = new_counts[i], new_sums[i]
-        on[0], os[0] = r1[0], s1[0]
-        on[w - 1], os[w - 1] = r1[w - 1], s1[w - 1]
-        for j in range(1, w - 1):
-            n = q * (
-                q * (r0[j - 1] + r0[j + 1] + r2[j - 1] + r2[j + 1])
-                + HALF * (r0[j] + r2[j] + r1[j - 1] + r1[j + 1])
-                + r1[j]
-            )
-            s = q * (
-                q * (s0[j - 1] + s0[j + 1] + s2[j - 1] + s2[j + 1])
-                + HALF * (s0[j] + s2[j] + s1[j - 1] + s1[j + 1])
-                + s1[j]
-            )
+        up = i - step if i >= step else 0
+        down = i + step if i + step < h else h - 1
+        n1, s1, on, os = counts[i], sums[i], new_counts[i], new_sums[i]
+        _smooth_row(counts[up], n1, counts[down], step, on)
+        _smooth_row(sums[up], s1, sums[down], step, os)
+        for j in range(w):
+            n, s = on[j], os[j]
             keep = n / enough
             keep = keep if keep < ONE else ONE
-            on[j] = n + keep * (r1[j] - n)
+            on[j] = n + keep * (n1[j] - n)
             os[j] = s + keep * (s1[j] - s)
 
 
@@ -862,7 +875,8 @@ def upsample(small: F32s, out: F32s) -> None:
 @jit
 def compose(
     counts: F32s,
-    sums: F32s,
+    color_counts: F32s,
+    color_sums: F32s,
     tone: F32s,
     palette: F32s,
     screen: bool,
@@ -875,7 +889,9 @@ def compose(
     A cell's tone is log(1 + count / c0) over log(1 + white / c0), softly held below 1; the layer
     covers by solidity * tone and its light runs from shade to 1 with the tone.
 
-    counts, sums  (h, h) float32
+    counts        (h, h) float32
+    color_counts, color_sums   (h, h) float32: their ratio is a cell's mean colour coordinate; they
+                  may be smoother than the counts, as eyes see colour less sharply than light
     tone          (6,) float32: 1 / c0, 1 / log2(1 + white / c0), solidity, shade, highlight,
                   opacity
     palette       (p, 3) float32, sRGB in [0, 1], by the mean colour coordinate of a cell
@@ -888,7 +904,7 @@ def compose(
     inv_c0, inv_white, solidity = tone[0], tone[1], tone[2]
     shade, highlight, opacity = tone[3], tone[4], tone[5]
     for i in range(h):
-        ni, si = counts[i], sums[i]
+        ni, mi, si = counts[i], color_counts[i], color_sums[i]
         for j in range(h):
             n = ni[j]
             t = log2_32(ONE + n * inv_c0) * inv_white
@@ -897,7 +913,7 @@ def compose(
             over = over if over > ZERO else ZERO
             t = t if t < F(0.75) else F(0.75) + HALF * over / (ONE + TWO * over)
             row_tone[j] = t
-            m = si[j] / (n + TINY)
+            m = si[j] / (mi[j] + TINY)
             m = m if m < ONE else ONE
             row_color[j] = np.int32(m * entries + HALF)
         for j in range(h):

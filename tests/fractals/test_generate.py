@@ -121,15 +121,16 @@ def test_exposure_does_not_depend_on_the_size() -> None:
     assert max(differences) < 16.0
 
 
-def test_exposure_does_not_depend_on_the_number_of_points() -> None:
+def test_exposure_hardly_depends_on_the_number_of_points() -> None:
     differences = []
     for seed in range(12):
         recipe = _make(seed).recipe
         differences.append(
-            _apart(render_recipe(recipe, 256, 8.0), render_recipe(recipe, 256, 64.0))
+            _apart(render_recipe(recipe, 512, 8.0), render_recipe(recipe, 512, 32.0))
         )
-    assert np.median(differences) < 12.0
-    assert max(differences) < 20.0
+    # what is left is the smoothing of scarce points
+    assert np.median(differences) < 11.0
+    assert max(differences) < 18.0
 
 
 def test_every_channel_uses_its_full_range_at_training_size() -> None:

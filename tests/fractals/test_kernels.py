@@ -158,15 +158,18 @@ def test_shrunk_sums_equal_the_oracle(both: Both, side: int) -> None:
         assert coarse == pytest.approx(expected)
 
 
-def test_smoothing_equals_the_oracle_and_leaves_dense_cells_sharp(both: Both) -> None:
+@pytest.mark.parametrize("step", [1, 2, 4])
+def test_smoothing_equals_the_oracle_and_leaves_dense_cells_sharp(both: Both, step: int) -> None:
     rng = np.random.default_rng(0)
     counts = (rng.random((9, 9)) * 12).astype(F)
     counts[4, 4] = 1000.0
     sums = (counts * rng.random((9, 9))).astype(F)
-    expected_n, expected_s = naive.smooth_sparse(counts.astype(float), sums.astype(float), 6.0)
+    expected_n, expected_s = naive.smooth_sparse(
+        counts.astype(float), sums.astype(float), 6.0, step
+    )
     for smooth in both("smooth_sparse"):
         n, s = np.empty((9, 9), F), np.empty((9, 9), F)
-        smooth(counts, sums, F(6.0), n, s)
+        smooth(counts, sums, F(6.0), step, n, s)
         assert n == pytest.approx(expected_n, rel=1e-5, abs=1e-5)
         assert s == pytest.approx(expected_s, rel=1e-5, abs=1e-5)
         assert n[4, 4] == 1000.0
@@ -185,16 +188,25 @@ def test_upsampling_equals_the_oracle(both: Both, side: int) -> None:
 def test_composing_equals_the_oracle(both: Both, screen: bool) -> None:
     rng = np.random.default_rng(0)
     counts = np.where(rng.random((8, 8)) < 0.3, 0, rng.exponential(20, (8, 8))).astype(F)
-    sums = (counts * rng.random((8, 8))).astype(F)
+    weights = rng.uniform(1, 9, (8, 8)).astype(F)
+    sums = (weights * rng.random((8, 8))).astype(F)
     palette = rng.random((64, 3)).astype(F)
     tone = np.array([0.5, 0.2, 1.5, 0.2, 0.8, 0.9], F)
     start = rng.random((8, 8, 3)).astype(F)
     expected = naive.compose(
-        counts.astype(float), sums.astype(float), tone.astype(float), palette, screen, start
+        counts.astype(float),
+        weights.astype(float),
+        sums.astype(float),
+        tone.astype(float),
+        palette,
+        screen,
+        start,
     )
     for compose in both("compose"):
         out = start.copy()
-        compose(counts, sums, tone, palette, screen, np.empty(8, F), np.empty(8, np.int32), out)
+        compose(
+            counts, weights, sums, tone, palette, screen, np.empty(8, F), np.empty(8, np.int32), out
+        )
         assert out == pytest.approx(expected, abs=1e-5)
 
 

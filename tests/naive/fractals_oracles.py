@@ -229,20 +229,19 @@ def shrink_sums(values: F64, side: int) -> F64:
     return out
 
 
-def smooth_sparse(counts: F64, sums: F64, enough: float) -> Pair:
+def smooth_sparse(counts: F64, sums: F64, enough: float, step: int) -> Pair:
     """The 1-2-1 binomial filter where counts are below enough, in proportion; edges repeat."""
-    padded_n = np.pad(counts, 1, mode="edge")
-    padded_s = np.pad(sums, 1, mode="edge")
+    padded_n = np.pad(counts, step, mode="edge")
+    padded_s = np.pad(sums, step, mode="edge")
     kernel = np.outer([1, 2, 1], [1, 2, 1]) / 16
-    h, w = counts.shape
     out_n, out_s = counts.copy(), sums.copy()
-    for i in range(h):
-        for j in range(1, w - 1):
-            n = float((padded_n[i : i + 3, j : j + 3] * kernel).sum())
-            s = float((padded_s[i : i + 3, j : j + 3] * kernel).sum())
-            keep = min(n / enough, 1.0)
-            out_n[i, j] = n + keep * (counts[i, j] - n)
-            out_s[i, j] = s + keep * (sums[i, j] - s)
+    for i, j in np.ndindex(*counts.shape):
+        window = slice(i, i + 2 * step + 1, step), slice(j, j + 2 * step + 1, step)
+        n = float((padded_n[window] * kernel).sum())
+        s = float((padded_s[window] * kernel).sum())
+        keep = min(n / enough, 1.0)
+        out_n[i, j] = n + keep * (counts[i, j] - n)
+        out_s[i, j] = s + keep * (sums[i, j] - s)
     return out_n, out_s
 
 
@@ -262,7 +261,15 @@ def upsample(small: F64, side: int) -> F64:
     return out
 
 
-def compose(counts: F64, sums: F64, tone: F64, palette: F64, screen: bool, picture: F64) -> F64:
+def compose(
+    counts: F64,
+    color_counts: F64,
+    sums: F64,
+    tone: F64,
+    palette: F64,
+    screen: bool,
+    picture: F64,
+) -> F64:
     inverse, inverse_white, solidity, shade, highlight, opacity = tone
     out = picture.copy()
     for i, j in np.ndindex(*counts.shape):
@@ -273,7 +280,7 @@ def compose(counts: F64, sums: F64, tone: F64, palette: F64, screen: bool, pictu
         if t > 0.75:
             over = 2 * (t - 0.75)
             t = 0.75 + 0.5 * over / (1 + 2 * over)
-        p = palette[int(min(sums[i, j] / n, 1.0) * (len(palette) - 1) + 0.5)]
+        p = palette[int(min(sums[i, j] / color_counts[i, j], 1.0) * (len(palette) - 1) + 0.5)]
         cover = min(solidity * t, 1.0) * opacity
         value = p * (shade + (1 - shade) * t)
         value = value + max((t - 0.7) * highlight, 0.0) * (1 - value)
