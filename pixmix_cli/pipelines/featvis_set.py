@@ -128,6 +128,7 @@ def plan(choice: NetworkChoice, wishes: Wishes, config: FeatVisConfig, job: Mixi
         make_maker=FeatVisMaker,
         maker_context=(choice, config, job.seed),
         tasks=lambda pending: batches(pending, targets, len(layers), config.batch_size),
+        overlapped=choice.device != "cpu",
         made_with={"torch": torch.__version__, "torchvision": torchvision.__version__},
     )
 

@@ -7,8 +7,10 @@ committed whole, put together by this process in the order of the pictures.
 
 from __future__ import annotations
 
+import collections
 import json
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from pixmix_cli.storage.files import PartialFile, canonical_json, commit_all, sh
 from pixmix_cli.storage.output import Output, Row, RunPlan, check_allowed, committed_rows
 from pixmix_cli.storage.tar import Sink, TarWriter
 
+STORING_AHEAD = 2  # batches that wait for encoding before the GPU has to wait for them
 A_FOLDER = 1000  # pictures a folder: `ls` and network file systems stay quick
 
 
@@ -83,6 +86,7 @@ class Plan:
     tasks: Callable[[NDArray[np.int64]], Iterable[Task]]
     compile: Callable[[], None] | None = None  # fills caches before the workers start
     made_with: dict[str, str] = field(default_factory=dict)
+    overlapped: bool = False  # one process, its maker on a GPU, storing in a thread
 
     @property
     def remaining(self) -> int:
@@ -185,7 +189,25 @@ def _finished(plan: Plan, tmp: Path | None) -> Iterator[list[Finished]]:
     folder = job.output if job.format == "folder" else None
     context = (plan.make_maker, plan.maker_context, job, folder, tmp)
     tasks = plan.tasks(plan.pending)
-    yield from run_tasks(PictureWorker, context, tasks, job.workers, _describe_task)
+    if plan.overlapped:
+        yield from _overlap(PictureWorker(*context), tasks)
+    else:
+        yield from run_tasks(PictureWorker, context, tasks, job.workers, _describe_task)
+
+
+def _overlap(worker: PictureWorker, tasks: Iterable[Task]) -> Iterator[list[Finished]]:
+    """Make pictures in this thread (it feeds the GPU) while another encodes and stores them."""
+    storing: collections.deque[Future[list[Finished]]] = collections.deque()
+    pool = ThreadPoolExecutor(1)
+    try:
+        for task in tasks:
+            storing.append(pool.submit(worker.store, worker.make(task)))
+            while storing and (len(storing) > STORING_AHEAD or storing[0].done()):
+                yield storing.popleft().result()
+        while storing:
+            yield storing.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _describe_task(task: Task) -> str:
@@ -211,10 +233,18 @@ class PictureWorker:
 
     def __call__(self, task: Task) -> list[Finished]:
         """One task's pictures, durable already where they are stored here."""
+        return self.store(self.make(task))
+
+    def make(self, task: Task) -> list[Made]:
+        """The pixels."""
+        return self._maker(task)
+
+    def store(self, pictures: list[Made]) -> list[Finished]:
+        """Encoded and, in a folder, in place."""
         files: list[PartialFile] = []
         finished = []
         try:
-            for made in self._maker(task):
+            for made in pictures:
                 if made.pixels is None:
                     row = {"error": made.error, "index": made.index, **made.facts}
                     finished.append(Finished(row, None))
