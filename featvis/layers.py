@@ -118,7 +118,8 @@ def layers_of(name: str, num_classes: int | None = None, image_size: int | None 
                  for networks that take one size only, else 224 (299 for Inception)
     raises       UnknownModelError
     """
-    return _layers_of(name, num_classes, image_size)
+    found = _layers_of(name, num_classes, image_size)
+    return Layers(found, silent=dict(found.silent), network=name)
 
 
 @lru_cache(maxsize=16)
@@ -248,7 +249,7 @@ class _CostCounter(TorchDispatchMode):
         formula = flop_registry.get(func._overloadpacket)
         if formula is not None:
             self.total += float(formula(*args, **kwargs, out_val=out))
-        elif not func.is_view and isinstance(out, Tensor):
+        elif not getattr(func, "is_view", False) and isinstance(out, Tensor):
             self.total += out.numel()
         return out
 
@@ -309,6 +310,17 @@ def select_layers(layers: Sequence[Layer], patterns: Sequence[str]) -> list[Laye
             raise _no_match(layers, pattern)
         chosen.update(matched)
     return [layer for layer in layers if layer.name in chosen]
+
+
+def find_layer(layers: Sequence[Layer], name: str) -> Layer:
+    """The layer of exactly that name.
+
+    raises    UnknownLayerError with the nearest names
+    """
+    for layer in layers:
+        if layer.name == name:
+            return layer
+    raise _no_match(layers, name)
 
 
 def _match(layers: Sequence[Layer], pattern: str) -> list[str]:

@@ -145,7 +145,8 @@ class Diverse:
 
 def _pick(activations: Tensor, channels: Sequence[int]) -> Tensor:
     """(n, channels, ...) -> (n, ...): of picture i the channel channels[i]."""
-    return torch.stack([activations[i, c] for i, c in enumerate(channels)])
+    rows = torch.arange(len(channels), device=activations.device)
+    return activations[rows, torch.tensor(channels, device=activations.device)]
 
 
 def _places(picked: Tensor) -> Tensor:

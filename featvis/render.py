@@ -20,7 +20,7 @@ from torch import Tensor
 from featvis.config import MIRROR_JITTER, WRAP_JITTER, FeatVisConfig
 from featvis.errors import ChannelRangeError, FeatVisError
 from featvis.forward import Tap, tapped
-from featvis.layers import Layer, list_layers, select_layers
+from featvis.layers import Layer, find_layer, list_layers
 from featvis.models import Network
 from featvis.objectives import Channel, Objective
 from featvis.parametrizations import make_parametrization
@@ -80,7 +80,7 @@ def render(
                network cannot take (names the smallest that it can)
     """
     if isinstance(layer, str):
-        layer = select_layers(list_layers(network), [layer])[0]
+        layer = find_layer(list_layers(network), layer)
     count = len(channels)
     if not 0 < count <= config.batch_size or len(rngs) != count:
         raise FeatVisError(
