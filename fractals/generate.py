@@ -129,7 +129,6 @@ def _framed(rng: np.random.Generator, layer: dict[str, Any]) -> quality.TraceChe
         frame = _draw_frame(rng, kept)
         if symmetric and layer["final"] is None:
             frame["center"] = [0.0, 0.0]  # show the symmetry whole
-            frame["width"] = max(frame["width"], 1e-4)
         histogram = np.zeros((TRACE_GRID + 2) * (TRACE_GRID + 2), np.uint64)
         matrix = _frame_matrix(frame, TRACE_GRID).astype(np.float32)
         kernels.bin_trace(trace, matrix, TRACE_GRID + 2, histogram)
@@ -280,12 +279,12 @@ def _histogram_layer(layer: dict[str, Any], side: int, points: int, counts: F32,
 
 def _exposure(coarse: F64) -> tuple[float, float]:
     # counts of a coarse cell at which the tone starts to show, and at which it is white: the
-    # densities that 8% and 92% of the points lie below, which a few more or fewer points in
+    # densities that 6% and 90% of the points lie below, which a few more or fewer points in
     # nearly empty cells do not move
     lit = np.sort(coarse[coarse > 0.0])
     if len(lit) == 0:
         return 1.0, 2.0
-    running = np.cumsum(lit)  # whole numbers: exact in any order
+    running = np.cumsum(lit)  # one after the other by definition, so the same everywhere
     low = float(lit[int(np.searchsorted(running, 0.06 * running[-1]))])
     white = float(lit[int(np.searchsorted(running, 0.90 * running[-1]))])
     return low, max(white, 1.5 * low)
