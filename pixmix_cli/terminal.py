@@ -56,7 +56,7 @@ class Terminal:
             self.line(json.dumps(record, sort_keys=True))
         else:
             path = record["path"]
-            self.line(path if root is None else os.path.join(root, path))  # noqa: PTH118
+            self.line(path if root is None else os.path.join(root, path))
 
     def line(self, text: str) -> None:
         """One line on stdout. Raises ClosedPipe when nobody reads any more."""

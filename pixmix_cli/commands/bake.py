@@ -57,7 +57,7 @@ _RECIPE, _OUT, _RUN = "Recipe", "Output", "Running"
 @options.existing_options
 @options.dry_run_option
 @options.terminal_options
-def command(  # noqa: D417  (the options' help documents the arguments)
+def command(
     source: Path, mixing_sets: tuple[Path, ...], preset: str, all_ops: bool,
     size: int | None, k: int | None, beta: float | None, severity: float | None,
     workers: int | None, dry_run: bool,
@@ -71,7 +71,7 @@ def command(  # noqa: D417  (the options' help documents the arguments)
 
     options.check_existing(resume, overwrite)
     terminal = options.make_terminal(quiet, verbose, progress, as_json)
-    given = {"size": size, "k": k, "beta": beta, "severity": severity}
+    given: dict[str, Any] = {"size": size, "k": k, "beta": beta, "severity": severity}
     chosen = {name: value for name, value in given.items() if value is not None}
     with check_config():
         config = replace(PRESETS[preset], all_ops=all_ops, **chosen)

@@ -39,9 +39,11 @@ class ShardWriter(Protocol):
 
 def shard_writer(job: BakeJob, tmp: Path, task: Task) -> ShardWriter:
     """The writer for the job's format."""
-    makers = {"webdataset": TarShard, "imagefolder": FolderShard, "npy": NpyShard}
-    writer: ShardWriter = makers[job.format](job, tmp, task)
-    return writer
+    if job.format == "webdataset":
+        return TarShard(job, tmp, task)
+    if job.format == "imagefolder":
+        return FolderShard(job, tmp, task)
+    return NpyShard(job, tmp, task)
 
 
 def copy_folder(copy: int) -> str:

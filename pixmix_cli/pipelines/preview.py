@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pixmix_cli.errors import InputError, PixMixError
-from pixmix_cli.pipelines import bake_formats
 from pixmix_cli.storage import images, tar
 from pixmix_cli.storage.imagefolder import open_imagefolder
 from pixmix_cli.storage.output import Row, committed_rows, look

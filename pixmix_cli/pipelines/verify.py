@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,25 +124,25 @@ class Checker:
         """Check some loose pictures, or one tar, or the slices of one array."""
         first = rows[0]["path"]
         if first.endswith(".tar"):
-            count = rows[0]["count"]
-            checks: list[tuple[str, Callable[[], Iterator[str]]]] = [
-                (first, lambda: self._tar(rows[0], rows[1:]))
-            ]
-        elif first.endswith(".npy"):
+            return Checked(rows[0]["count"], self._collect(first, self._tar(rows[0], rows[1:])))
+        if first.endswith(".npy"):
             count = sum(row["count"] for row in rows)
-            checks = [(first, lambda: self._array(rows))]
-        else:
-            count = len(rows)
-            checks = [(row["path"], lambda row=row: self._picture(row)) for row in rows]
-        problems = []
-        for name, check in checks:
-            try:
-                problems.extend(_problem(name, text) for text in check())
-            except PixMixError as error:
-                problems.append(_problem(name, error.message))
-            except (OSError, ValueError, KeyError) as error:
-                problems.append(_problem(name, f"{type(error).__name__}: {error}"))
-        return Checked(count, tuple(problems))
+            return Checked(count, self._collect(first, self._array(rows)))
+        problems: list[Row] = []
+        for row in rows:
+            problems.extend(self._collect(row["path"], self._picture(row)))
+        return Checked(len(rows), tuple(problems))
+
+    def _collect(self, name: str, findings: Iterator[str]) -> tuple[Row, ...]:
+        """Findings as rows; a check that cannot go on ends with one more."""
+        problems: list[Row] = []
+        try:
+            problems.extend(_problem(name, text) for text in findings)
+        except PixMixError as error:
+            problems.append(_problem(name, error.message))
+        except (OSError, ValueError, KeyError) as error:
+            problems.append(_problem(name, f"{type(error).__name__}: {error}"))
+        return tuple(problems)
 
     def _picture(self, row: Row) -> Iterator[str]:
         path = self._path / row["path"]

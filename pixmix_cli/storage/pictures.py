@@ -80,7 +80,8 @@ def _walk(
         warn(f"{folder} is a link to a folder above it; not followed")
         return
     above = above | {identity}
-    files, folders = [], []
+    files: list[os.DirEntry[str]] = []
+    folders: list[os.DirEntry[str]] = []
     for entry in listing:
         if entry.name.startswith("."):
             continue

@@ -199,7 +199,7 @@ def test_strange_but_valid_pictures_are_baked(
     rgb.convert("L").save(root / "grey.jpg")
     rgb.quantize(8).save(root / "palette.png")
     rgb.convert("RGBA").save(root / "alpha.png")
-    Image.fromarray((picture(2, 50, 60)[:, :, 0].astype(np.uint16) * 257)).save(root / "deep.png")
+    Image.fromarray(picture(2, 50, 60)[:, :, 0].astype(np.uint16) * 257).save(root / "deep.png")
     Image.new("RGB", (1, 1), "red").save(root / "one pixel.png")
     Image.new("RGB", (3000, 2), "red").save(root / "wide.png")
     out = tmp_path / "o"

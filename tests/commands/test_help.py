@@ -9,11 +9,14 @@ from pathlib import Path
 import click
 import pytest
 
-from pixmix_cli.main import COMMANDS, cli as group
+from pixmix_cli.main import COMMANDS
+from pixmix_cli.main import cli as group
 from tests.conftest import ROOT, Cli, Run, environment, one_line_error
 
+CHEAP = [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)]
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([n, "--help"] for n in COMMANDS)])
+
+@pytest.mark.parametrize("arguments", CHEAP)
 def test_help_imports_neither_numba_nor_torch(arguments: list[str]) -> None:
     program = (
         "import sys; from pixmix_cli.main import run; code = run(sys.argv[1:]);"

@@ -117,7 +117,8 @@ def test_list_layers_downloads_nothing(cli: Cli) -> None:
     line = next(line for line in stdout.splitlines() if line.startswith("layer3 "))
     assert "256" in line.split()
     code, stdout, _ = cli("render-featvis", "--model", "resnet18", "--list-layers", "--json")
-    assert {json.loads(line)["layer"] for line in stdout.splitlines()} >= {"layer1", "layer4.1.conv2"}
+    layers = {json.loads(line)["layer"] for line in stdout.splitlines()}
+    assert layers >= {"layer1", "layer4.1.conv2"}
 
 
 def test_random_weights_need_no_file(cli: Cli, tmp_path: Path) -> None:

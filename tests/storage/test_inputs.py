@@ -62,7 +62,10 @@ def test_a_symlink_loop_ends(photos: Path, tmp_path: Path) -> None:
     assert any("link" in text for text in warnings)
 
 
-@pytest.mark.parametrize("name", ['a "quoted"', "sp ace", "dots.in.name", "ünïcödé 猫", "new\nline"])
+ODD_NAMES = ['a "quoted"', "sp ace", "dots.in.name", "ünïcödé 猫", "new\nline"]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
 def test_any_file_name_is_a_key(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     (tmp_path / name / f"{name}.png").write_bytes(encode(picture(1, 9, 9), "png"))

@@ -78,7 +78,8 @@ def test_overwrite_removes_our_files_and_leaves_strangers(tmp_path: Path) -> Non
     with Output(path, PLAN, resume=False, overwrite=True) as output:
         output.commit([row(7)])
         output.finish()
-    assert sorted(p.name for p in path.iterdir()) == ["manifest.json", "manifest.jsonl", "notes.txt"]
+    left = sorted(p.name for p in path.iterdir())
+    assert left == ["manifest.json", "manifest.jsonl", "notes.txt"]
     assert [r["index"] for r in committed_rows(path)] == [7]
 
 

@@ -1,0 +1,49 @@
+# make demo       set everything up and run the main job on real photographs
+# make test       set everything up and pass the tests
+# make test-all   the slow tests too
+# make check      lint, format, types, import contracts
+# make docs       docs/commands.md and the pictures in docs/
+# make bench      the benchmarks that need no GPU
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test test-all check format docs bench wheel clean
+
+$(VENV)/.installed-%: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) -e '.[$*]'
+	touch $@
+
+demo: $(VENV)/.installed-demo
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh demo
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest
+
+test-all: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m ''
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.installed-demo
+	$(BIN)/python docs/make_commands.py docs/commands.md
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh demo
+	$(BIN)/python docs/make_pictures.py demo docs
+
+bench: $(VENV)/.installed-demo
+	$(BIN)/python -m benchmarks.bake
+
+wheel: $(VENV)/.installed-dev
+	$(BIN)/python -m build --wheel --outdir dist .
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info

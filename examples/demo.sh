@@ -1,0 +1,27 @@
+#!/bin/sh
+# The whole of pixmix on real photographs, without a download:
+#   sh examples/demo.sh OUT
+set -eu
+out=${1:-demo}
+here=$(dirname "$0")
+mkdir -p "$out"
+
+echo "== 1/5 photographs that scikit-image and scikit-learn ship" >&2
+python "$here/photographs.py" "$out/photographs"
+
+echo "== 2/5 fractals" >&2
+pixmix generate-fractals -n 60 --size 256 -o "$out/mixing/fractals" --overwrite >/dev/null
+
+echo "== 3/5 feature visualizations, of a network that was trained on fractals only" >&2
+pixmix render-featvis -n 40 --size 128 -o "$out/mixing/featvis" --overwrite >/dev/null
+
+echo "== 4/5 PixMix" >&2
+pixmix bake "$out/photographs" --mixing-set "$out/mixing" -o "$out/baked" --copies 6 --overwrite \
+  >/dev/null
+pixmix verify "$out/baked"
+
+echo "== 5/5 contact sheets" >&2
+pixmix preview "$out/mixing/fractals" -o "$out/fractals.png" --overwrite
+pixmix preview "$out/mixing/featvis" -o "$out/featvis.png" --count 40 --overwrite
+pixmix preview "$out/baked" -o "$out/baked.png" --count 10 --overwrite
+echo "Look at $out/fractals.png, $out/featvis.png and $out/baked.png" >&2
