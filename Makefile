@@ -28,11 +28,13 @@ test-all: $(VENV)/.installed-test
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 docs: $(VENV)/.installed-demo
 	$(BIN)/python docs/make_commands.py docs/commands.md

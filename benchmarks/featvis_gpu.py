@@ -15,8 +15,14 @@ import time
 import numpy as np
 import torch
 
-from featvis import FeatVisConfig, list_layers, load_network
+from featvis import FeatVisConfig, Layer, Network, list_layers, load_network
 from featvis.render import render
+
+
+def render_batch(network: Network, layer: Layer, config: FeatVisConfig, first: int) -> None:
+    numbers = range(first, first + config.batch_size)
+    rngs = [np.random.default_rng(number) for number in numbers]
+    render(network, layer, [number % layer.channels for number in numbers], config, rngs)
 
 
 def main() -> None:
@@ -36,16 +42,11 @@ def main() -> None:
         for batch in arguments.batch_sizes:
             config = FeatVisConfig(size=arguments.size, steps=arguments.steps, batch_size=batch)
 
-            def run(first: int) -> None:
-                rngs = [np.random.default_rng(first + i) for i in range(batch)]
-                channels = [(first + i) % layer.channels for i in range(batch)]
-                render(network, layer, channels, config, rngs)
-
-            run(0)
+            render_batch(network, layer, config, 0)
             begin = time.perf_counter()
             batches = max(1, arguments.count // batch)
             for number in range(batches):
-                run((number + 1) * batch)
+                render_batch(network, layer, config, (number + 1) * batch)
             seconds = time.perf_counter() - begin
             record = {
                 "device": name, "torch": torch.__version__, "model": model, "layer": layer_name,

@@ -1,6 +1,6 @@
 """Write docs/commands.md from the commands' own help, so that the two cannot drift apart.
 
-    python docs/make_commands.py docs/commands.md
+python docs/make_commands.py docs/commands.md
 """
 
 from __future__ import annotations

@@ -85,7 +85,11 @@ def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> No
     no_args_is_help=True,
 )
 @click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
     help="Show the version and exit.",
 )
 def cli() -> None:

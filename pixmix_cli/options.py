@@ -90,7 +90,9 @@ def load_config(ctx: click.Context, param: click.Parameter, value: Path | None) 
     name = ctx.info_name or ""
     table = document.get(name, {})
     known = {
-        long.removeprefix("--"): p.name for p in ctx.command.params for long in (*p.opts, p.name or "")
+        name.removeprefix("--"): parameter.name
+        for parameter in ctx.command.params
+        for name in (*parameter.opts, parameter.name or "")
     }
     defaults: dict[str, Any] = {}
     for key, setting in table.items():
@@ -106,50 +108,108 @@ def load_config(ctx: click.Context, param: click.Parameter, value: Path | None) 
 _RUNNING = "Running"
 
 output_option = option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="PATH",
-    section="Output", help="Folder to write.",
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="PATH",
+    section="Output",
+    help="Folder to write.",
 )
 seed_option = option(
-    "--seed", type=click.IntRange(0), default=0, section="Output",
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    section="Output",
     help="Same seed, same bytes, for any number of workers.",
 )
 image_format_option = option(
-    "--image-format", type=click.Choice(["jpeg", "png", "webp"]), default="jpeg", section="Output",
+    "--image-format",
+    type=click.Choice(["jpeg", "png", "webp"]),
+    default="jpeg",
+    section="Output",
     help="jpeg is 4:4:4; png and webp are lossless.",
 )
 quality_option = option(
     "--quality", type=click.IntRange(1, 100), default=95, section="Output", help="JPEG quality."
 )
 existing_options = compose(
-    option("--resume", is_flag=True, section=_RUNNING,
-           help="Go on with an unfinished output, or grow a finished one."),
-    option("--overwrite", is_flag=True, section=_RUNNING,
-           help="Remove what pixmix wrote at the output, then begin."),
+    option(
+        "--resume",
+        is_flag=True,
+        section=_RUNNING,
+        help="Go on with an unfinished output, or grow a finished one.",
+    ),
+    option(
+        "--overwrite",
+        is_flag=True,
+        section=_RUNNING,
+        help="Remove what pixmix wrote at the output, then begin.",
+    ),
 )
 dry_run_option = option(
     "--dry-run", is_flag=True, section=_RUNNING, help="Print the plan and write nothing."
 )
 workers_option = option(
-    "-j", "--workers", type=click.IntRange(1), default=None, section=_RUNNING,
-    show_default="all cores", help="Worker processes; never changes a byte.",
+    "-j",
+    "--workers",
+    type=click.IntRange(1),
+    default=None,
+    section=_RUNNING,
+    show_default="all cores",
+    help="Worker processes; never changes a byte.",
 )
 
 
 def _terminal_options(function: F) -> F:
     decorated = compose(
-        option("--json", "as_json", is_flag=True, section=_RUNNING,
-               help="One JSON record an artefact on stdout instead of its path."),
-        option("--progress", type=click.Choice(["auto", "bar", "json", "none"]), default="auto",
-               section=_RUNNING, help="Progress on stderr; auto: a bar on a terminal."),
-        option("-q", "--quiet", count=True, section=_RUNNING, show_default=False,
-               help="No progress bar; -qq: errors only."),
-        option("-v", "--verbose", count=True, section=_RUNNING, show_default=False,
-               help="More messages."),
-        option("--debug", is_flag=True, section=_RUNNING, expose_value=False,
-               help="Show Python tracebacks."),
-        option("--config", type=click.Path(path_type=Path), is_eager=True, expose_value=False,
-               callback=load_config, section=_RUNNING, metavar="FILE",
-               help="TOML file of defaults: a [COMMAND] table of option names."),
+        option(
+            "--json",
+            "as_json",
+            is_flag=True,
+            section=_RUNNING,
+            help="One JSON record an artefact on stdout instead of its path.",
+        ),
+        option(
+            "--progress",
+            type=click.Choice(["auto", "bar", "json", "none"]),
+            default="auto",
+            section=_RUNNING,
+            help="Progress on stderr; auto: a bar on a terminal.",
+        ),
+        option(
+            "-q",
+            "--quiet",
+            count=True,
+            section=_RUNNING,
+            show_default=False,
+            help="No progress bar; -qq: errors only.",
+        ),
+        option(
+            "-v",
+            "--verbose",
+            count=True,
+            section=_RUNNING,
+            show_default=False,
+            help="More messages.",
+        ),
+        option(
+            "--debug",
+            is_flag=True,
+            section=_RUNNING,
+            expose_value=False,
+            help="Show Python tracebacks.",
+        ),
+        option(
+            "--config",
+            type=click.Path(path_type=Path),
+            is_eager=True,
+            expose_value=False,
+            callback=load_config,
+            section=_RUNNING,
+            metavar="FILE",
+            help="TOML file of defaults: a [COMMAND] table of option names.",
+        ),
     )(function)
     return decorated
 
@@ -169,14 +229,30 @@ def check_existing(resume: bool, overwrite: bool) -> None:
 
 
 mixing_set_options = compose(
-    option("-o", "--output", type=click.Path(path_type=Path, allow_dash=True), metavar="PATH",
-           section="Output", help="Folder to write; - streams a tar to stdout."),
-    option("--format", type=click.Choice(["folder", "webdataset"]), default="folder",
-           section="Output", help="Loose files, 1,000 a folder, or tar shards."),
+    option(
+        "-o",
+        "--output",
+        type=click.Path(path_type=Path, allow_dash=True),
+        metavar="PATH",
+        section="Output",
+        help="Folder to write; - streams a tar to stdout.",
+    ),
+    option(
+        "--format",
+        type=click.Choice(["folder", "webdataset"]),
+        default="folder",
+        section="Output",
+        help="Loose files, 1,000 a folder, or tar shards.",
+    ),
     image_format_option,
     quality_option,
-    option("--shard-size", type=click.IntRange(1), default=1000, section="Output",
-           help="webdataset: pictures a shard."),
+    option(
+        "--shard-size",
+        type=click.IntRange(1),
+        default=1000,
+        section="Output",
+        help="webdataset: pictures a shard.",
+    ),
     seed_option,
 )
 

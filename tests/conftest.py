@@ -72,8 +72,12 @@ def pixmix() -> Run:
     """Run the command line in a subprocess: pixmix("bake", source, ..., env={...})."""
 
     def run(
-        *arguments: object, env: dict[str, str] | None = None, cwd: Path | None = None,
-        stdin: bytes | None = None, text: bool = True, timeout: float = 240,
+        *arguments: object,
+        env: dict[str, str] | None = None,
+        cwd: Path | None = None,
+        stdin: bytes | None = None,
+        text: bool = True,
+        timeout: float = 240,
     ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             command_line(arguments),

@@ -22,47 +22,120 @@ _RECIPE, _OUT, _RUN = "Recipe", "Output", "Running"
 
 @click.command("bake", cls=options.Command, examples=EXAMPLES)
 @click.argument("source", type=click.Path(path_type=Path))
-@option("--mixing-set", "mixing_sets", type=click.Path(path_type=Path), multiple=True,
-        required=True, section=_RECIPE, metavar="PATH", show_default=False,
-        help="Folder or .tar of pictures to mix in; may be given several times.")
-@option("--preset", type=click.Choice(["imagenet", "cifar"]), default="imagenet", section=_RECIPE,
-        help="The paper's recipe, with its geometry.")
-@option("--size", type=int, section=_RECIPE, show_default="224, cifar 32",
-        help="Side of the output pictures, pixels.")
+@option(
+    "--mixing-set",
+    "mixing_sets",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    required=True,
+    section=_RECIPE,
+    metavar="PATH",
+    show_default=False,
+    help="Folder or .tar of pictures to mix in; may be given several times.",
+)
+@option(
+    "--preset",
+    type=click.Choice(["imagenet", "cifar"]),
+    default="imagenet",
+    section=_RECIPE,
+    help="The paper's recipe, with its geometry.",
+)
+@option(
+    "--size",
+    type=int,
+    section=_RECIPE,
+    show_default="224, cifar 32",
+    help="Side of the output pictures, pixels.",
+)
 @option("--k", type=int, section=_RECIPE, show_default="4", help="At most k mixing rounds.")
-@option("--beta", type=float, section=_RECIPE, show_default="4, cifar 3",
-        help="Mixing weights; larger keeps closer to the original.")
-@option("--severity", type=float, section=_RECIPE, show_default="1, cifar 3",
-        help="Upper end of the augmentations' level.")
-@option("--all-ops/--no-all-ops", default=True, section=_RECIPE,
-        help="Also colour, contrast, brightness, sharpness; these four overlap with the "
-             "corruptions of ImageNet-C and CIFAR-C.")
+@option(
+    "--beta",
+    type=float,
+    section=_RECIPE,
+    show_default="4, cifar 3",
+    help="Mixing weights; larger keeps closer to the original.",
+)
+@option(
+    "--severity",
+    type=float,
+    section=_RECIPE,
+    show_default="1, cifar 3",
+    help="Upper end of the augmentations' level.",
+)
+@option(
+    "--all-ops/--no-all-ops",
+    default=True,
+    section=_RECIPE,
+    help="Also colour, contrast, brightness, sharpness; these four overlap with the "
+    "corruptions of ImageNet-C and CIFAR-C.",
+)
 @options.output_option
-@option("--copies", type=click.IntRange(1, 100_000), default=1, section=_OUT,
-        help="Augmented copies of each picture; one folder a copy.")
-@option("--format", type=click.Choice(["webdataset", "imagefolder", "npy"]), default="webdataset",
-        section=_OUT, help="Layout of the output.")
+@option(
+    "--copies",
+    type=click.IntRange(1, 100_000),
+    default=1,
+    section=_OUT,
+    help="Augmented copies of each picture; one folder a copy.",
+)
+@option(
+    "--format",
+    type=click.Choice(["webdataset", "imagefolder", "npy"]),
+    default="webdataset",
+    section=_OUT,
+    help="Layout of the output.",
+)
 @options.image_format_option
 @options.quality_option
-@option("--shard-size", type=click.IntRange(1), section=_OUT, show_default="100 to 1000",
-        help="Samples a shard.")
-@option("--shuffle/--no-shuffle", default=True, section=_OUT,
-        help="webdataset: spread the classes over the shards, by the seed.")
-@option("--draws-json/--no-draws-json", default=True, section=_OUT,
-        help="webdataset: each sample's draws in a .json member.")
+@option(
+    "--shard-size",
+    type=click.IntRange(1),
+    section=_OUT,
+    show_default="100 to 1000",
+    help="Samples a shard.",
+)
+@option(
+    "--shuffle/--no-shuffle",
+    default=True,
+    section=_OUT,
+    help="webdataset: spread the classes over the shards, by the seed.",
+)
+@option(
+    "--draws-json/--no-draws-json",
+    default=True,
+    section=_OUT,
+    help="webdataset: each sample's draws in a .json member.",
+)
 @options.seed_option
-@option("--on-error", type=click.Choice(["fail", "skip"]), default="skip", section=_RUN,
-        help="A picture that cannot be read: stop, or leave it out, list it, exit 3.")
+@option(
+    "--on-error",
+    type=click.Choice(["fail", "skip"]),
+    default="skip",
+    section=_RUN,
+    help="A picture that cannot be read: stop, or leave it out, list it, exit 3.",
+)
 @options.workers_option
 @options.existing_options
 @options.dry_run_option
 @options.terminal_options
 def command(
-    source: Path, mixing_sets: tuple[Path, ...], preset: str, all_ops: bool,
-    size: int | None, k: int | None, beta: float | None, severity: float | None,
-    workers: int | None, dry_run: bool,
-    quiet: int, verbose: int, progress: str, as_json: bool,
-    resume: bool, overwrite: bool, draws_json: bool, **settings: Any,
+    source: Path,
+    mixing_sets: tuple[Path, ...],
+    preset: str,
+    all_ops: bool,
+    size: int | None,
+    k: int | None,
+    beta: float | None,
+    severity: float | None,
+    workers: int | None,
+    dry_run: bool,
+    quiet: int,
+    verbose: int,
+    progress: str,
+    as_json: bool,
+    resume: bool,
+    overwrite: bool,
+    draws_json: bool,
+    **settings: Any,
 ) -> int:
     """Write PixMix-augmented copies of SOURCE, an ImageFolder, for offline training."""
     from pixmix_cli.mixing.config import PRESETS
@@ -76,8 +149,14 @@ def command(
     with check_config():
         config = replace(PRESETS[preset], all_ops=all_ops, **chosen)
     job = bake.BakeJob(
-        source=source, mixing_sets=mixing_sets, config=config, with_json=draws_json,
-        workers=workers or default_workers(), resume=resume, overwrite=overwrite, **settings,
+        source=source,
+        mixing_sets=mixing_sets,
+        config=config,
+        with_json=draws_json,
+        workers=workers or default_workers(),
+        resume=resume,
+        overwrite=overwrite,
+        **settings,
     )
     plan = bake.plan(job, terminal.warn)
     if dry_run:

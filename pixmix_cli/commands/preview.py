@@ -17,17 +17,36 @@ pixmix preview baked -o baked.png --count 12
 
 @click.command("preview", cls=options.Command, examples=EXAMPLES)
 @click.argument("path", type=click.Path(path_type=Path))
-@option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="SHEET.png",
-        help="Picture to write: .png, .jpg or .webp.")
-@option("--count", type=click.IntRange(1, 10_000), default=None, show_default="60, baked 10",
-        help="Pictures; of a baked set samples, each with its original.")
+@option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="SHEET.png",
+    help="Picture to write: .png, .jpg or .webp.",
+)
+@option(
+    "--count",
+    type=click.IntRange(1, 10_000),
+    default=None,
+    show_default="60, baked 10",
+    help="Pictures; of a baked set samples, each with its original.",
+)
 @option("--columns", type=click.IntRange(1, 1000), default=10, help="Pictures a row.")
 @option("--cell", type=click.IntRange(8, 2048), default=128, help="Side of a cell, pixels.")
 @option("--overwrite", is_flag=True, help="Replace the sheet.")
 @options.terminal_options
 def command(
-    path: Path, output: Path, count: int | None, columns: int, cell: int, overwrite: bool,
-    quiet: int, verbose: int, progress: str, as_json: bool,
+    path: Path,
+    output: Path,
+    count: int | None,
+    columns: int,
+    cell: int,
+    overwrite: bool,
+    quiet: int,
+    verbose: int,
+    progress: str,
+    as_json: bool,
 ) -> int:
     """Draw a contact sheet of PATH: a folder, a .tar, a mixing set or a baked set.
 

@@ -22,40 +22,105 @@ _TARGETS, _OPTIMISER = "Targets", "Optimiser"
 
 
 @click.command("render-featvis", cls=options.Command, examples=EXAMPLES)
-@option("--model", required=True, section=_TARGETS, metavar="NAME",
-        help="A torchvision classification network.")
-@option("--weights", default="DEFAULT", section=_TARGETS, metavar="DEFAULT|NAME|FILE|random",
-        help="torchvision's weights (downloaded once), or a .pt, .pth or .safetensors file.")
-@option("--layers", multiple=True, default=("auto",), section=_TARGETS, metavar="GLOB",
-        help="Layer names: globs or re:REGEX, several times; auto: a spread of good layers.")
-@option("--channels", section=_TARGETS, metavar="LIST", show_default="all",
-        help="Channels of each layer: 3 or 0-15 or 1,5,9-12.")
-@option("-n", "--count", type=click.IntRange(1), section=_TARGETS,
-        show_default="every channel once",
-        help="Number of pictures, spread over the layers; with --resume a larger one grows the set.")
-@option("--list-layers", is_flag=True, section=_TARGETS,
-        help="Print the network's layers and stop; downloads nothing.")
+@option(
+    "--model",
+    required=True,
+    section=_TARGETS,
+    metavar="NAME",
+    help="A torchvision classification network.",
+)
+@option(
+    "--weights",
+    default="DEFAULT",
+    section=_TARGETS,
+    metavar="DEFAULT|NAME|FILE|random",
+    help="torchvision's weights (downloaded once), or a .pt, .pth or .safetensors file.",
+)
+@option(
+    "--layers",
+    multiple=True,
+    default=("auto",),
+    section=_TARGETS,
+    metavar="GLOB",
+    help="Layer names: globs or re:REGEX, several times; auto: a spread of good layers.",
+)
+@option(
+    "--channels",
+    section=_TARGETS,
+    metavar="LIST",
+    show_default="all",
+    help="Channels of each layer: 3 or 0-15 or 1,5,9-12.",
+)
+@option(
+    "-n",
+    "--count",
+    type=click.IntRange(1),
+    section=_TARGETS,
+    show_default="every channel once",
+    help="Number of pictures, spread over the layers; with --resume a larger one grows the set.",
+)
+@option(
+    "--list-layers",
+    is_flag=True,
+    section=_TARGETS,
+    help="Print the network's layers and stop; downloads nothing.",
+)
 @option("--size", type=int, default=224, section=_OPTIMISER, help="Side of the pictures, pixels.")
 @option("--steps", type=int, default=64, section=_OPTIMISER, help="Optimisation steps a picture.")
-@option("--batch-size", type=int, default=8, section=_OPTIMISER,
-        help="Pictures optimised at once; on a GPU try 256.")
-@option("--network-size", type=int, section=_OPTIMISER, show_default="the smaller of --size and "
-        "the weights' own", help="Side at which the network sees them, pixels.")
-@option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto",
-        section=_OPTIMISER, help="auto: bfloat16 on CUDA, else float32.")
-@option("--parametrization", type=click.Choice(["fourier", "maco", "pixel"]), default="fourier",
-        section=_OPTIMISER, help="What is optimised.")
-@option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto",
-        section=_OPTIMISER, help="auto: the GPU when there is one.")
+@option(
+    "--batch-size",
+    type=int,
+    default=8,
+    section=_OPTIMISER,
+    help="Pictures optimised at once; on a GPU try 256.",
+)
+@option(
+    "--network-size",
+    type=int,
+    section=_OPTIMISER,
+    show_default="the smaller of --size and the weights' own",
+    help="Side at which the network sees them, pixels.",
+)
+@option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    section=_OPTIMISER,
+    help="auto: bfloat16 on CUDA, else float32.",
+)
+@option(
+    "--parametrization",
+    type=click.Choice(["fourier", "maco", "pixel"]),
+    default="fourier",
+    section=_OPTIMISER,
+    help="What is optimised.",
+)
+@option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    default="auto",
+    section=_OPTIMISER,
+    help="auto: the GPU when there is one.",
+)
 @options.mixing_set_options
 @options.workers_option
 @options.existing_options
 @options.dry_run_option
 @options.terminal_options
 def command(
-    model: str, weights: str, layers: tuple[str, ...], channels: str | None, count: int | None,
-    list_layers: bool, device: str, dry_run: bool,
-    quiet: int, verbose: int, progress: str, as_json: bool, **rest: Any,
+    model: str,
+    weights: str,
+    layers: tuple[str, ...],
+    channels: str | None,
+    count: int | None,
+    list_layers: bool,
+    device: str,
+    dry_run: bool,
+    quiet: int,
+    verbose: int,
+    progress: str,
+    as_json: bool,
+    **rest: Any,
 ) -> int:
     """Render feature visualizations: pictures that excite one channel of a network each."""
     from featvis.config import FeatVisConfig

@@ -19,9 +19,7 @@ BILINEAR = Image.Resampling.BILINEAR
 
 
 def _affine(picture: Image.Image, *coefficients: float) -> Image.Image:
-    return picture.transform(
-        picture.size, Image.Transform.AFFINE, coefficients, resample=BILINEAR
-    )
+    return picture.transform(picture.size, Image.Transform.AFFINE, coefficients, resample=BILINEAR)
 
 
 _OPS: dict[str, Callable[[Image.Image, float], Image.Image]] = {

@@ -282,9 +282,7 @@ def merge(plan: Plan, output: Output) -> list[Row]:
                 _append(part.with_suffix(".labels"), labels)
         for file in (pictures, labels):
             path = f"{copy_folder(copy)}/{file.final.name}"
-            records.append(
-                {"bytes": file.bytes, "copy": copy, "path": path, "sha256": file.sha256}
-            )
+            records.append({"bytes": file.bytes, "copy": copy, "path": path, "sha256": file.sha256})
     return records
 
 
@@ -331,7 +329,8 @@ def dataset_card(plan: Plan) -> str:
     return f"""{head}# PixMix-augmented dataset
 
 Made by `pixmix bake`: {len(plan.source.pictures)} pictures of {len(plan.source.classes)} classes,
-{job.copies} augmented {"copy" if job.copies == 1 else "copies"} of each ({recipe}, seed {job.seed}).
+{job.copies} augmented {"copy" if job.copies == 1 else "copies"} of each.
+Recipe: {recipe}, seed {job.seed}.
 Epoch e reads `copy-XXX` with XXX = e mod {job.copies}. `classes.json` lists the class names by
 label, `manifest.json` every setting, `manifest.jsonl` every file with its SHA-256.
 

@@ -284,9 +284,7 @@ def _member_name(index: int, image_format: str) -> str:
     return f"{index:06d}.{images.FORMATS[image_format]}"
 
 
-def _store_folder(
-    plan: Plan, output: Output, finished: Iterator[list[Finished]]
-) -> Iterator[Step]:
+def _store_folder(plan: Plan, output: Output, finished: Iterator[list[Finished]]) -> Iterator[Step]:
     for items in finished:
         rows = [item.row for item in items]
         output.commit(rows)

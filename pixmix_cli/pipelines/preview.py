@@ -86,9 +86,7 @@ def _baked_sheet(
     cells: list[U8 | None] = []
     for key, copies in samples:
         original = source / key
-        shown = (
-            _decode(PictureRef(key, str(original), 0, 0), warn) if original.is_file() else None
-        )
+        shown = _decode(PictureRef(key, str(original), 0, 0), warn) if original.is_file() else None
         cells.extend([shown, *copies, *[None] * (per_row - 1 - len(copies))])
     return Sheet(tuple(cells), per_row, True)
 
@@ -177,11 +175,12 @@ def draw(sheet: Sheet, cell: int) -> U8:
     height = rows * (cell + GAP) + GAP
     width = sheet.per_row * (cell + GAP) + GAP + apart
     paper = np.full((height, width, 3), PAPER, np.uint8)
+    nothing = np.full((cell, cell, 3), MISSING, np.uint8)
     for number, picture in enumerate(sheet.cells):
         row, column = divmod(number, sheet.per_row)
         top = GAP + row * (cell + GAP)
         left = GAP + column * (cell + GAP) + (apart if column else 0)
-        tile = np.full((cell, cell, 3), MISSING, np.uint8) if picture is None else fit(picture, cell)
+        tile = fit(picture, cell) if picture is not None else nothing
         y, x = top + (cell - tile.shape[0]) // 2, left + (cell - tile.shape[1]) // 2
         paper[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
     return paper

@@ -230,5 +230,3 @@ def _sha256_of_file(path: Path) -> str:
 
 def _problem(path: str, text: str) -> Row:
     return {"path": path, "problem": text}
-
-

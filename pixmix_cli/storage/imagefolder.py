@@ -72,7 +72,5 @@ def open_imagefolder(path: Path, warn: Warn) -> Source:
 def _size(entry: object) -> int:
     try:
         return int(entry.stat().st_size)  # type: ignore[attr-defined]
-    except OSError:  # a dangling link: kept, so that it is reported as a picture that cannot be read
+    except OSError:  # a dangling link: kept, so that it is reported as unreadable
         return 0
-
-

@@ -319,7 +319,8 @@ def check_allowed(path: Path, plan: RunPlan, *, resume: bool, overwrite: bool) -
     if not resume:
         what = "is there already" if state.status == "finished" else "holds an unfinished run"
         raise OutputExistsError(
-            f"output {path} {what}", "--resume to go on, --overwrite to begin anew, another --output"
+            f"output {path} {what}",
+            "--resume to go on, --overwrite to begin anew, another --output",
         )
     assert state.plan is not None
     difference = describe_difference(state.plan, plan)

@@ -124,9 +124,7 @@ def test_unusable_sources_are_refused(
     assert not (tmp_path / "o").exists()
 
 
-def test_a_mixing_set_without_pictures_is_refused(
-    cli: Cli, photos: Path, tmp_path: Path
-) -> None:
+def test_a_mixing_set_without_pictures_is_refused(cli: Cli, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "readme.txt").write_text("nothing here")
     code, _, err = cli("bake", photos, "--mixing-set", tmp_path / "m", "-o", tmp_path / "o")
@@ -186,9 +184,7 @@ def test_fractal_sizes_out_of_range_are_refused(cli: Cli, tmp_path: Path, size: 
     assert not (tmp_path / "o").exists()
 
 
-def test_strange_but_valid_pictures_are_baked(
-    cli: Cli, mixing: Path, tmp_path: Path
-) -> None:
+def test_strange_but_valid_pictures_are_baked(cli: Cli, mixing: Path, tmp_path: Path) -> None:
     import numpy as np
     from PIL import Image
 

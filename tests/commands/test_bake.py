@@ -45,8 +45,8 @@ def test_webdataset_reads_a_baked_set_with_labels_and_counts_right(
     bake(cli, photos, mixing, tmp_path / "o", "--copies", 2, "--shard-size", 10)
     shards = sorted(str(p) for p in (tmp_path / "o" / "copy-001").glob("*.tar"))
     assert len(shards) == 3
-    dataset = wds.WebDataset(shards, shardshuffle=False).decode("pil").to_tuple("jpg", "cls", "json")
-    found = list(dataset)
+    dataset = wds.WebDataset(shards, shardshuffle=False).decode("pil")
+    found = list(dataset.to_tuple("jpg", "cls", "json"))
     assert len(found) == 24
     names = json.loads((tmp_path / "o" / "classes.json").read_text())
     for image, label, record in found:
@@ -161,9 +161,7 @@ def test_more_copies_with_resume_add_copies_and_touch_nothing_else(
 ) -> None:
     first = bake(cli, photos, mixing, tmp_path / "o", "--format", layout)
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "o" / "copy-000").rglob("*")}
-    grown = bake(
-        cli, photos, mixing, tmp_path / "o", "--format", layout, "--copies", 2, "--resume"
-    )
+    grown = bake(cli, photos, mixing, tmp_path / "o", "--format", layout, "--copies", 2, "--resume")
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "o" / "copy-000").rglob("*")} == before
     fresh = bake(cli, photos, mixing, tmp_path / "p", "--format", layout, "--copies", 2)
     assert grown == fresh

@@ -266,9 +266,7 @@ def test_bake_on_a_full_disk_leaves_no_partial_tar(
     assert pixmix("verify", out).returncode == 0
 
 
-def test_an_output_without_write_permission_is_one_clear_error(
-    pixmix: Run, tmp_path: Path
-) -> None:
+def test_an_output_without_write_permission_is_one_clear_error(pixmix: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("I am a file")
     done = pixmix("generate-fractals", "-n", 1, "--size", 8, "-o", tmp_path / "file" / "o")
     assert done.returncode in (1, 2)

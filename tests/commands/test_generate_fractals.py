@@ -72,7 +72,9 @@ def test_each_picture_carries_a_recipe_that_renders_it_again(cli: Cli, tmp_path:
         np.testing.assert_array_equal(render_recipe(recipe), np.array(Image.open(name)))
 
 
-def test_stream_to_stdout_is_a_tar_of_the_same_pictures(pixmix: Run, cli: Cli, tmp_path: Path) -> None:
+def test_stream_to_stdout_is_a_tar_of_the_same_pictures(
+    pixmix: Run, cli: Cli, tmp_path: Path
+) -> None:
     assert cli(*ARGUMENTS, "-o", tmp_path / "o")[0] == 0
     for workers in (1, 2):
         done = pixmix(*ARGUMENTS[:-1], workers, "-o", "-", text=False)

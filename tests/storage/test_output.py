@@ -174,5 +174,3 @@ def test_a_second_run_on_one_output_refuses_and_the_lock_dies_with_its_holder(
     with Output(tmp_path / "o", PLAN, resume=True, overwrite=False) as output:
         output.finish()
     assert look(tmp_path / "o").status == "finished"
-
-
