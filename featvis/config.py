@@ -12,6 +12,10 @@ PARAMETRIZATIONS = ("fourier", "maco", "pixel")
 EDGES = ("auto", "wrap", "mirror")
 WRAP_JITTER = 0.5  # of the side: every place is as likely in the middle as any other
 MIRROR_JITTER = 24 / 224
+# The side at which a network sees the pictures unless told otherwise: 3-6 times quicker than 224,
+# and the pictures look as good and have more contrast at 32 px (median std 53-61 against 43-53).
+# 96 is clearly worse.
+NETWORK_SIZE = 128
 MAX_SIZE = 4096  # pixels; a spectrum of 4096^2 already takes 200 MB a picture
 
 
@@ -33,7 +37,7 @@ class FeatVisConfig:
     size: int = 224  # side of the finished picture in pixels
     steps: int = 64  # optimisation steps a picture
     batch_size: int = 8  # pictures optimised at once; part of what decides the bytes
-    network_size: int | None = None  # side the network sees; None: min(size, weights' input size)
+    network_size: int | None = None  # side the network sees; None: min(size, 128, its own)
     precision: str = "auto"  # of the network: auto = bfloat16 on CUDA, else float32
     parametrization: str = "fourier"  # what is optimised: fourier | maco | pixel
     learning_rate: float = 0.05  # Adam's

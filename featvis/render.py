@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from featvis.config import MIRROR_JITTER, WRAP_JITTER, FeatVisConfig
+from featvis.config import MIRROR_JITTER, NETWORK_SIZE, WRAP_JITTER, FeatVisConfig
 from featvis.errors import ChannelRangeError, FeatVisError
 from featvis.forward import Tap, tapped
 from featvis.layers import Layer, find_layer, list_layers
@@ -136,7 +136,7 @@ def network_side(network: Network, layer: Layer, config: FeatVisConfig) -> int:
                 hint=f"--network-size {own} or none; --size is free",
             )
         return own
-    wanted = config.network_size or min(config.size, own)
+    wanted = config.network_size or min(config.size, NETWORK_SIZE, own)
     if wanted >= own or _fits(network, layer, wanted):
         return wanted
     smallest = wanted + bisect_left(

@@ -274,7 +274,8 @@ def test_small_picture_is_seen_at_the_smallest_size_that_works(squeezenet: Netwo
     layer = select_layers(list_layers(squeezenet), ["features.12"])[0]
     assert network_side(squeezenet, layer, FeatVisConfig(size=4)) > 4
     assert network_side(squeezenet, layer, FeatVisConfig(size=100)) == 100
-    assert network_side(squeezenet, layer, FeatVisConfig(size=500)) == 224
+    assert network_side(squeezenet, layer, FeatVisConfig(size=500)) == 128
+    assert network_side(squeezenet, layer, FeatVisConfig(size=100, network_size=224)) == 224
 
 
 def test_fixed_size_network_takes_its_own_size_only() -> None:
