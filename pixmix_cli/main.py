@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from pixmix_cli import __version__
+from pixmix_cli import __version__, kernel_cache
 from pixmix_cli.errors import PixMixError
 from pixmix_cli.terminal import ClosedPipe, Terminated, abandon_stdout, say
 
@@ -162,6 +162,7 @@ def main() -> None:
     if instruction := os.environ.get("_PIXMIX_COMPLETE"):
         sys.exit(complete(instruction))
     signal.signal(signal.SIGTERM, _on_sigterm)
+    kernel_cache.choose()
     code = run(sys.argv[1:])
     sys.exit(code)
 

@@ -287,8 +287,7 @@ class Output:
     ) -> None:
         """Leave only whole files behind, and let the next run in."""
         self._close_journal()
-        if self._meta.exists():
-            shutil.rmtree(self.tmp, ignore_errors=True)
+        shutil.rmtree(self.tmp, ignore_errors=True)
         self._release(remove_folder=False)
 
     def _close_journal(self) -> None:
@@ -300,8 +299,9 @@ class Output:
 
     def _release(self, *, remove_folder: bool) -> None:
         # A folder that says nothing (no plan in it) is only this run's lock: take it away again.
-        if not (self._meta / "plan.json").exists():
-            shutil.rmtree(self._meta, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            if not (self._meta / "plan.json").exists():
+                shutil.rmtree(self._meta, ignore_errors=True)
         os.close(self._lock)
         if remove_folder:
             with contextlib.suppress(OSError):

@@ -1,0 +1,43 @@
+"""Where compiled kernels are kept when neither the package nor the home folder can be written."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+
+def choose() -> None:
+    """Set NUMBA_CACHE_DIR if Numba would find no place of its own (a read-only container, say).
+
+    Numba refuses to compile a cached function without a place for it. Cached kernels are pickles,
+    so the folder must be ours alone: another user's folder in /tmp is never used.
+    """
+    if os.environ.get("NUMBA_CACHE_DIR"):
+        return
+    package = Path(__file__).resolve().parent
+    if os.access(package, os.W_OK) or _writable(_user_cache()):
+        return
+    folder = Path(tempfile.gettempdir()) / f"pixmix-kernels-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+        ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+        if not ours or status.st_mode & 0o022:
+            folder = Path(tempfile.mkdtemp(prefix="pixmix-kernels-"))
+    except OSError:
+        return  # Numba's own message says what is missing
+    os.environ["NUMBA_CACHE_DIR"] = str(folder)
+
+
+def _user_cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME")
+    return Path(base) if base else Path(os.path.expanduser("~")) / ".cache"
+
+
+def _writable(folder: Path) -> bool:
+    """Whether the folder, or the nearest one above it that exists, can be written."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return os.access(folder, os.W_OK | os.X_OK)
