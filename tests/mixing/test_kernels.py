@@ -1,0 +1,264 @@
+"""The compiled arithmetic against itself uncompiled, against NumPy, and on a plainer processor."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pixmix_cli.mixing import kernels
+from pixmix_cli.mixing.kernels import BLOCK
+from tests.naive import pixmix_oracle
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+U8 = NDArray[np.uint8]
+ROOT = Path(__file__).resolve().parents[2]
+LENGTHS = [1, 2, 7, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 37]
+# (a, b) of both branches, with their limits
+WEIGHTS = [(1.0, 0.0), (0.7, 0.25), (2.0**-20, 1.0), (1.3, -0.6), (2.0, -1.0), (1.0, -(2.0**-24))]
+
+
+def _python(kernel: Any) -> Callable[..., None]:
+    """The kernel uncompiled; the kernel itself where compiling is switched off."""
+    return getattr(kernel, "py_func", kernel)
+
+
+def _power(base: F64, exponent: float, kernel: Callable[..., None] = kernels.power) -> F64:
+    out = base.copy()
+    kernel(out, exponent, np.empty_like(out), np.empty_like(out))
+    return out
+
+
+def _bases(n: int) -> F64:
+    """0, the limits, halves and doubles, neighbours of sqrt(2), then 1e-37 to 2 evenly by size."""
+    rng = np.random.default_rng(n)
+    root = np.sqrt(2.0)
+    special = [0.0, 1e-37, float(np.float32(1e-37)), 2.0**-24, 2.0**-23, 2.0**-149]
+    special += [0.5, 1.0, np.nextafter(1.0, 0), np.nextafter(1.0, 2), 2.0]
+    special += [root, np.nextafter(root, 0), np.nextafter(root, 2), root / 2]
+    special += [float(np.float32(v) / np.float32(255) * 2) for v in range(256)]
+    return np.concatenate([special, np.exp(rng.uniform(np.log(1e-37), np.log(2), n))])[:n]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 2.0), (-1.0, 0.0)])
+def test_power_is_within_1e_13_of_the_c_librarys(low: float, high: float) -> None:
+    # Measured: 2e-14, at exponent 2 and the smallest bases.
+    bases = _bases(3 * BLOCK + 5)
+    bases = bases[bases > 0]
+    exponents = np.random.default_rng(2).uniform(low, high, 60)
+    for exponent in [low, high, 2.0**-149, -(2.0**-149), *exponents.tolist()]:
+        want = np.power(bases, exponent)
+        np.testing.assert_allclose(_power(bases, exponent), want, rtol=1e-13, atol=0)
+
+
+def test_power_of_zero_is_zero_for_every_weight_above_zero() -> None:
+    zeros = np.zeros(5)
+    for exponent in (2.0**-149, 0.5, 1.0, 2.0):
+        np.testing.assert_array_equal(_power(zeros, exponent), zeros)
+
+
+def test_exponent_zero_gives_exactly_one() -> None:
+    bases = _bases(1000)
+    np.testing.assert_array_equal(_power(bases[bases > 0], 0.0), 1.0)
+
+
+def test_base_one_gives_exactly_one() -> None:
+    for exponent in (-1.0, -0.3, 0.0, 2.0**-149, 0.7, 1.0, 2.0):
+        np.testing.assert_array_equal(_power(np.ones(3), exponent), 1.0)
+
+
+@pytest.mark.parametrize("exponent", [-1.0, 0.0, 1.0, 2.0])
+def test_powers_of_two_to_a_whole_exponent_are_exact(exponent: float) -> None:
+    bases = 2.0 ** np.arange(-120, 2)
+    np.testing.assert_array_equal(_power(bases, exponent), bases**exponent)
+
+
+def test_exponent_one_gives_back_every_float32() -> None:
+    bases = np.random.default_rng(1).uniform(0, 2, 20_000).astype(np.float32)
+    back = _power(bases.astype(np.float64), 1.0).astype(np.float32)
+    np.testing.assert_array_equal(back, bases)
+
+
+@pytest.mark.parametrize("exponent", [-1.0, -0.37, 0.0, 2.0**-149, 0.61, 1.0, 1.999, 2.0])
+def test_power_uncompiled_gives_the_compiled_bytes(exponent: float) -> None:
+    bases = _bases(600)
+    uncompiled = _power(bases, exponent, _python(kernels.power))
+    assert uncompiled.tobytes() == _power(bases, exponent).tobytes()
+
+
+def test_load_is_division_by_255() -> None:
+    every = np.arange(256, dtype=np.uint8)
+    for kernel in (kernels.load, _python(kernels.load)):
+        out = np.empty(256, np.float32)
+        kernel(every, out)
+        np.testing.assert_array_equal(out, every.astype(np.float32) / np.float32(255))
+
+
+@pytest.mark.parametrize("n", LENGTHS)
+def test_store_rounds_to_nearest_byte(n: int) -> None:
+    halves = (np.arange(255) + 0.5) / 255
+    near = [halves, np.nextafter(halves, 0), [0.0, 1.0, 2.0**-149, np.nextafter(1.0, 0)]]
+    values = np.concatenate([*near, np.random.default_rng(n).random(n)]).astype(np.float32)
+    want = np.floor(values * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    for kernel in (kernels.store, _python(kernels.store)):
+        out = np.empty(len(values), np.uint8)
+        kernel(values, out)
+        np.testing.assert_array_equal(out, want)
+
+
+def test_store_after_load_gives_back_every_byte() -> None:
+    every = np.arange(256, dtype=np.uint8)
+    x, back = np.empty(256, np.float32), np.empty(256, np.uint8)
+    kernels.load(every, x)
+    kernels.store(x, back)
+    np.testing.assert_array_equal(back, every)
+
+
+def _inputs(n: int) -> tuple[F32, U8]:
+    rng = np.random.default_rng(n)
+    x = rng.random(n).astype(np.float32)
+    x[::5], x[1::7], x[2::11] = 0, 1, np.float32(2.0**-24)
+    other = rng.integers(0, 256, n).astype(np.uint8)
+    other[::3], other[1::13] = 0, 255
+    return x, other
+
+
+def _add(x: F32, other: U8, a: float, b: float, compiled: bool = True) -> F32:
+    table, gathered = np.empty(256, np.float32), np.empty(BLOCK, np.float32)
+    fill, run = kernels.add_table, kernels.add
+    if not compiled:
+        fill, run = _python(fill), _python(run)
+    out = x.copy()
+    fill(b, table)
+    run(out, other, a, table, gathered)
+    return out
+
+
+def _multiply(x: F32, other: U8, a: float, b: float, compiled: bool = True) -> F32:
+    table, gathered = np.empty(256, np.float32), np.empty(BLOCK, np.float32)
+    base, m, e = np.empty((3, BLOCK))
+    fill, run = kernels.multiply_table, kernels.multiply
+    if not compiled:
+        fill, run = _python(fill), _python(run)
+    out = x.copy()
+    fill(b, base[:256], m[:256], e[:256], table)
+    run(out, other, a, table, gathered, base, m, e)
+    return out
+
+
+def _float32(weights: tuple[float, float]) -> tuple[float, float]:
+    return float(np.float32(weights[0])), float(np.float32(weights[1]))
+
+
+@pytest.mark.parametrize("n", LENGTHS)
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_add_is_the_oracles_to_the_bit(n: int, weights: tuple[float, float]) -> None:
+    x, other = _inputs(n)
+    a, b = _float32(weights)
+    y = other.astype(np.float32) / np.float32(255)
+    want = pixmix_oracle.add(x, y, np.float32(a), np.float32(b))
+    want = np.clip(want, np.float32(0), np.float32(1))
+    np.testing.assert_array_equal(_add(x, other, a, b), want)
+
+
+@pytest.mark.parametrize("n", LENGTHS)
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_multiply_is_the_oracles_to_the_bit(n: int, weights: tuple[float, float]) -> None:
+    x, other = _inputs(n)
+    a, b = _float32(weights)
+    y = other.astype(np.float32) / np.float32(255)
+    want = pixmix_oracle.multiply(x, y, np.float32(a), np.float32(b), pixmix_oracle.rounded_power)
+    want = np.clip(want, np.float32(0), np.float32(1))
+    got = _multiply(x, other, a, b)
+    if a == 2:  # a square may lie exactly between two float32: there the last bit is free
+        np.testing.assert_array_max_ulp(got, want, maxulp=1)
+        assert (got != want).sum() <= 3
+    else:
+        np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_multiply_is_near_the_same_sum_in_float64(weights: tuple[float, float]) -> None:
+    x, other = _inputs(2 * BLOCK + 37)
+    a, b = _float32(weights)
+    y = np.maximum(other / 255 * 2, 1e-37)
+    want = np.clip((2 * x.astype(np.float64)) ** a * y**b / 2, 0, 1)
+    np.testing.assert_allclose(_multiply(x, other, a, b), want, rtol=4e-7, atol=1e-45)
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_add_and_multiply_uncompiled_give_the_compiled_bytes(
+    weights: tuple[float, float],
+) -> None:
+    x, other = _inputs(BLOCK + 19)
+    a, b = _float32(weights)
+    for operation in (_add, _multiply):
+        uncompiled = operation(x, other, a, b, compiled=False)
+        assert uncompiled.tobytes() == operation(x, other, a, b).tobytes()
+
+
+@pytest.mark.parametrize("n", LENGTHS)
+def test_kernels_write_nothing_beyond_their_arrays(n: int) -> None:
+    x, other = _inputs(n + 64)
+    for operation, a, b in ((_add, 0.7, 0.25), (_multiply, 1.3, -0.6)):
+        whole = x.copy()
+        whole[:n] = operation(whole[:n], other[:n], a, b)
+        view = x.copy()
+        table, gathered = np.empty(256, np.float32), np.empty(BLOCK, np.float32)
+        base, m, e = np.empty((3, BLOCK))
+        if operation is _add:
+            kernels.add_table(b, table)
+            kernels.add(view[:n], other[:n], a, table, gathered)
+        else:
+            kernels.multiply_table(b, base[:256], m[:256], e[:256], table)
+            kernels.multiply(view[:n], other[:n], a, table, gathered, base, m, e)
+        np.testing.assert_array_equal(view, whole)
+
+
+def kernels_hash() -> str:
+    """Of everything the kernels give for a spread of inputs."""
+    digest = hashlib.sha256()
+    for exponent in (-1.0, -0.37, 0.0, 0.61, 1.0, 1.999, 2.0):
+        digest.update(_power(_bases(3 * BLOCK + 5), exponent).tobytes())
+    x, other = _inputs(2 * BLOCK + 37)
+    for weights in WEIGHTS:
+        x = _multiply(_add(x, other, *_float32(weights)), other[::-1].copy(), *_float32(weights))
+        digest.update(x.tobytes())
+        stored = np.empty(len(x), np.uint8)
+        kernels.store(x, stored)
+        digest.update(stored.tobytes())
+        kernels.load(stored, x)
+        digest.update(x.tobytes())
+    return digest.hexdigest()
+
+
+def test_kernels_give_the_same_bytes_on_a_processor_without_extensions(tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "NUMBA_DISABLE_JIT": "0",
+        "NUMBA_CPU_NAME": "generic",
+        "NUMBA_CPU_FEATURES": "",
+        "NUMBA_CACHE_DIR": str(tmp_path),
+    }
+    code = "from tests.mixing.test_kernels import kernels_hash; print(kernels_hash())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == kernels_hash()
+    assert list(tmp_path.rglob("*.nbc"))  # it did compile, and for itself
