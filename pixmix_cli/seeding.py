@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import numbers
 
 import numpy as np
 
@@ -31,7 +32,7 @@ def rng_for(seed: int, stream: Stream, *path: int | str) -> np.random.Generator:
     digest = hashlib.blake2b(digest_size=16, person=b"pixmix")
     for part in (seed, stream.value, *path):
         text = str(part).encode("utf-8", "surrogateescape")
-        kind = b"i" if isinstance(part, int) else b"s"
+        kind = b"i" if isinstance(part, numbers.Integral) else b"s"
         digest.update(kind + len(text).to_bytes(8, "little") + text)
     key = int.from_bytes(digest.digest(), "little")
     return np.random.Generator(np.random.Philox(key=key))

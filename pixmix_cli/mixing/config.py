@@ -28,6 +28,14 @@ class PixMixConfig:
 
     def __post_init__(self) -> None:
         """Check every value."""
+        for name in ("size", "k"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise ValueError(f"{name} must be a whole number, not {value}")
+        for name in ("beta", "severity"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise ValueError(f"{name} must be a number, not {value}")
         if not 1 <= self.size <= MAX_SIZE:
             raise ValueError(f"size must be 1 to {MAX_SIZE} pixels, not {self.size}")
         if not 0 <= self.k <= 100:

@@ -124,7 +124,7 @@ class Draws:
             rounds=tuple(
                 Round(
                     None if r["with"] == "mixing" else _augmentation_from_json(r["with"]),
-                    r["operation"],
+                    _operation_from_json(r["operation"]),
                     float(r["a"]),
                     float(r["b"]),
                 )
@@ -201,7 +201,7 @@ def draw_augmentation(config: PixMixConfig, rng: np.random.Generator) -> Augment
         return Augmentation(name)
     level = 0.1 + (config.severity - 0.1) * float(rng.random())
     if name == "posterize":
-        return Augmentation(name, max(0, 4 - int(level * 4 / 10)))
+        return Augmentation(name, max(1, 4 - int(level * 4 / 10)))
     if name == "solarize":
         return Augmentation(name, 256 - int(level * 256 / 10))
     if name in EXTRA_OPS:
@@ -246,6 +246,12 @@ def _below(n: int, rng: np.random.Generator) -> int:
     return min(int(rng.random() * n), n - 1)
 
 
+def _operation_from_json(operation: str) -> str:
+    if operation not in ("add", "multiply"):
+        raise ValueError(f"unknown operation {operation}")
+    return operation
+
+
 def _augmentation_to_json(augmentation: Augmentation | None) -> dict[str, Any] | None:
     if augmentation is None:
         return None
@@ -259,4 +265,6 @@ def _augmentation_from_json(record: dict[str, Any] | None) -> Augmentation | Non
         return None
     if record["name"] not in ALL_OPS:
         raise ValueError(f"unknown augmentation {record['name']}")
+    if (record["name"] in UNLEVELLED_OPS) != (record.get("value") is None):
+        raise ValueError(f"augmentation {record['name']} with value {record.get('value')}")
     return Augmentation(record["name"], record.get("value"))

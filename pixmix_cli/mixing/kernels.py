@@ -84,7 +84,7 @@ def power(base: F64, exponent: float, m: F64, e: F64) -> None:
     for i in range(n):
         e_bits[i] = (e_bits[i] - _MAGIC_BITS + 1023) << 52
     for i in range(n):
-        base[i] = 0.0 if base[i] == 0.0 else m[i] * e[i]
+        base[i] = 0.0 if base[i] == 0.0 and exponent != 0.0 else m[i] * e[i]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

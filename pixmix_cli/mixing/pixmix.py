@@ -34,6 +34,10 @@ class Mixer:
         returns   (size, size, 3) uint8, a new array
         source    PixMix (2022), figure 4; operations in section 3.2
         """
+        shape = (self._config.size, self._config.size, 3)
+        for picture in (original, mixing):
+            if picture is not None and picture.shape != shape:
+                raise ValueError(f"a picture must be {shape}, not {picture.shape}")
         start = original if draws.start is None else augment(original, draws.start)
         if not draws.rounds:
             return np.array(start)
@@ -54,7 +58,7 @@ class Mixer:
                 base, m, e = self._scratch
                 kernels.multiply_table(step.b, base[:256], m[:256], e[:256], self._table)
                 kernels.multiply(x, other, step.a, self._table, self._gathered, base, m, e)
-        out = np.empty_like(original)
+        out = np.empty(shape, np.uint8)
         kernels.store(x, out.ravel())
         return out
 

@@ -38,6 +38,7 @@ from pixmix_cli.storage.pictures import MixingSet, PictureRef, open_mixing_set
 
 ALGORITHM = "1"  # raise it when the same settings would give other bytes
 MIXING_CACHE_BYTES = 128 << 20  # resized mixing pictures kept a worker: 650 at 256 x 256
+MAX_ASPECT = 50  # of a mixing picture: 1 x 5000 px would need 1 GB at a shorter side of 256
 SHARD_RANGE = (100, 1000)  # samples: no shard too small to stream well, none too large to redo
 GOOD_SHARD_COUNT = 64  # shards enough to feed many workers and loaders
 
@@ -357,6 +358,16 @@ class Baker:
         return Baked(sample, copy, draws, name, self._mixer(draws, original, mixing))
 
 
+def _check_not_thin(picture: U8, name: str) -> None:
+    """Refuse a mixing picture whose shorter side could be enlarged to size only at absurd cost."""
+    height, width = picture.shape[:2]
+    if max(height, width) > MAX_ASPECT * min(height, width):
+        raise PictureError(
+            f"{name}: {width} x {height} pixels is too thin to crop squares from "
+            f"(at most {MAX_ASPECT} to 1)"
+        )
+
+
 class MixingCache:
     """Mixing pictures, decoded and resized, the latest used kept in memory."""
 
@@ -382,6 +393,7 @@ class MixingCache:
                 ref = self._mixing.pictures[candidate]
                 try:
                     decoded = images.decode_rgb(ref.read(), ref.name)
+                    _check_not_thin(decoded, ref.name)
                 except PixMixError as error:
                     if on_error == "fail":
                         raise PictureError(

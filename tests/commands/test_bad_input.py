@@ -208,3 +208,18 @@ def test_strange_but_valid_pictures_are_baked(cli: Cli, mixing: Path, tmp_path: 
             "--preset", preset, *SMALL, "--format", "imagefolder",
         )  # fmt: skip
         assert code == 0, err
+
+
+def test_a_mixing_picture_too_thin_to_crop_is_listed_not_enlarged(
+    cli: Cli, photos: Path, mixing: Path, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    copy = tmp_path / "mixing"
+    shutil.copytree(mixing, copy)
+    Image.new("RGB", (5000, 1), "red").save(copy / "m1.png")
+    code, _, _ = cli(
+        "bake", photos, "--mixing-set", copy, *SMALL, "--copies", 3, "-o", tmp_path / "o"
+    )
+    assert code == 3
+    assert "too thin" in (tmp_path / "o" / "errors.jsonl").read_text()

@@ -62,6 +62,16 @@ def test_an_error_is_one_line_with_its_mend() -> None:
     assert str(PixMixError("a\nb.", "do c")) == "a b. Try: do c"
 
 
+def test_a_numpy_index_names_the_same_stream_as_a_python_one() -> None:
+    import numpy as np
+
+    from pixmix_cli.seeding import Stream, rng_for
+
+    whole = rng_for(1, Stream.BAKE, 3).random()
+    assert rng_for(1, Stream.BAKE, np.int64(3)).random() == whole
+    assert rng_for(1, Stream.BAKE, "3").random() != whole
+
+
 def test_equal_values_give_equal_json() -> None:
     assert canonical_json({"b": 1, "a": [1.5]}) == canonical_json({"a": [1.5], "b": 1})
     with pytest.raises(ValueError, match="JSON"):
