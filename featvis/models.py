@@ -38,8 +38,13 @@ from featvis.errors import (
 )
 from featvis.folding import fold, foldable_pairs
 
-# Mean and standard deviation of ImageNet's training pictures in [0, 1], as every torchvision
-# classification weight asks for them.
+# The network that comes with this package: trained on our own fractals and nothing else.
+OWN_WEIGHTS = "fractals"
+OWN_MODEL = "squeezenet1_1"
+OWN_FILE = Path(__file__).parent / "weights" / "fractals-squeezenet1_1.safetensors"
+
+# Mean and standard deviation of ImageNet's training pictures in [0, 1], as nearly every torchvision
+# classification weight asks for them (not efficientnet_v2_l's, nor vgg16's IMAGENET1K_FEATURES).
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -77,8 +82,8 @@ class Network:
     model: nn.Module
     name: str
     weights_id: str = "random:0"
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
     input_size: int = 224
     fixed_size: bool = False
     num_classes: int = 1000
@@ -178,7 +183,8 @@ def load_network(
 
     name      one of model_names()
     weights   "DEFAULT" or a torchvision weights name (downloaded at need through torch.hub,
-              hash checked), "random", or the path of a .pt, .pth or .safetensors file
+              hash checked), "random", "fractals" (ours, shipped with this package, for OWN_MODEL
+              only), or the path of a .pt, .pth or .safetensors file
     device    auto | cpu | cuda | cuda:N | mps
     seed      of "random" weights; torch's global generator is left as it was
     progress  show torch.hub's progress bar on stderr while downloading
@@ -187,7 +193,14 @@ def load_network(
     _check_name(name)
     device = resolve_device(device)
     enum = torchvision.models.get_model_weights(name)
-    input_size = _crop_size(enum.DEFAULT)
+    published = enum.DEFAULT
+    if weights == OWN_WEIGHTS:
+        if name != OWN_MODEL:
+            raise CheckpointError(
+                f"The weights {OWN_WEIGHTS!r} are of {OWN_MODEL}, not of {name}.",
+                hint=f"--weights {OWN_WEIGHTS} without --model",
+            )
+        weights = str(OWN_FILE)
     if weights == "random":
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
@@ -198,23 +211,31 @@ def load_network(
         weights_id = f"sha256:{_sha256(path)}"
         model = _load_into(name, read_checkpoint(path), path)
     else:
-        chosen = _named_weights(name, weights)
-        input_size = _crop_size(chosen)
-        path = _download(chosen.url, name, progress)
-        weights_id = chosen.name
+        published = _named_weights(name, weights)
+        path = _download(published.url, name, progress)
+        weights_id = published.name
         model = _load_into(name, read_checkpoint(path), path)
     fixed = native_size(model)
     model.eval().requires_grad_(False)
     model.to(device).to(memory_format=torch.channels_last)
+    mean, std = normalisation(published)
     return Network(
         model=model,
         name=name,
         weights_id=weights_id,
-        input_size=fixed or input_size,
+        mean=mean,
+        std=std,
+        input_size=fixed or _crop_size(published),
         fixed_size=fixed is not None,
         num_classes=_class_count(model),
         device=device,
     )
+
+
+def normalisation(weights: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std per channel that torchvision's weights ask for, of pictures in [0, 1]."""
+    preset = weights.transforms()
+    return tuple(preset.mean), tuple(preset.std)
 
 
 def build(
@@ -530,7 +551,7 @@ def _download(url: str, name: str, progress: bool) -> Path:
         raise WeightsUnavailableError(
             f"The weights of {name} are not cached and could not be downloaded from {url} "
             f"({_one_line(error)}).",
-            hint=f"put {path.name} into {folder}, or --weights FILE, or --weights random",
+            hint=f"put {path.name} into {folder}, or --weights FILE, or --weights fractals alone",
         ) from error
     finally:
         socket.setdefaulttimeout(before)

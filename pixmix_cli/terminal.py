@@ -47,6 +47,11 @@ class Terminal:
             progress = "bar" if sys.stderr.isatty() else "none"
         self._progress = "none" if quiet else progress
 
+    @property
+    def shows_bar(self) -> bool:
+        """Whether progress is shown as a bar on stderr."""
+        return self._progress == "bar"
+
     def emit(self, record: dict[str, Any], root: Path | None = None) -> None:
         """One artefact on stdout: its path (below root), or the whole record as JSON.
 

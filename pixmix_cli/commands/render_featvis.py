@@ -14,19 +14,20 @@ from pixmix_cli.terminal import Terminal
 
 EXAMPLES = """
 pixmix render-featvis --model resnet50 --layers 'layer3*' -o mixing/featvis
+pixmix render-featvis --weights fractals -n 1000 -o mixing/featvis
 pixmix render-featvis --model resnet18 --weights tuned.pth -n 500 -o mixing/featvis
 pixmix render-featvis --model convnext_tiny --list-layers
 """
 
 # measured: larger batches gain nothing on a CPU core; a GPU is idle below a few hundred
 BATCH_SIZE = {"cpu": 8}
+CHECKPOINTS = (".pt", ".pth", ".safetensors")
 _TARGETS, _OPTIMISER = "Targets", "Optimiser"
 
 
 @click.command("render-featvis", cls=options.Command, examples=EXAMPLES)
 @option(
     "--model",
-    required=True,
     section=_TARGETS,
     metavar="NAME",
     help="A torchvision classification network.",
@@ -35,8 +36,9 @@ _TARGETS, _OPTIMISER = "Targets", "Optimiser"
     "--weights",
     default="DEFAULT",
     section=_TARGETS,
-    metavar="DEFAULT|NAME|FILE|random",
-    help="torchvision's weights (downloaded once), or a .pt, .pth or .safetensors file.",
+    metavar="DEFAULT|NAME|FILE|random|fractals",
+    help="torchvision's weights (downloaded once), a .pt, .pth or .safetensors file, or "
+    "fractals: a small network of our own that comes with pixmix.",
 )
 @option(
     "--layers",
@@ -110,7 +112,7 @@ _TARGETS, _OPTIMISER = "Targets", "Optimiser"
 @options.dry_run_option
 @options.terminal_options
 def command(
-    model: str,
+    model: str | None,
     weights: str,
     layers: tuple[str, ...],
     channels: str | None,
@@ -131,8 +133,9 @@ def command(
     terminal = options.make_terminal(quiet, verbose, progress, as_json)
     names = ("size", "steps", "batch_size", "network_size", "precision", "parametrization")
     settings = {name: rest.pop(name) for name in names}
+    network = _model_name(model, weights)
     if list_layers:
-        choice = featvis_set.NetworkChoice(model, weights, "cpu", rest["seed"])
+        choice = featvis_set.NetworkChoice(network, weights, "cpu", rest["seed"])
         with check_config():
             return _print_layers(terminal, choice)
     job = options.mixing_set_job(**rest)
@@ -142,16 +145,30 @@ def command(
         place = resolve_device(device)
         settings["batch_size"] = settings["batch_size"] or BATCH_SIZE.get(place, 256)
         config = FeatVisConfig(**settings)
-        choice = featvis_set.NetworkChoice(model, weights, place, job.seed)
+        choice = featvis_set.NetworkChoice(network, weights, place, job.seed)
         wishes = featvis_set.Wishes(layers, channels, count)
-        plan = featvis_set.plan(choice, wishes, config, job)
+        plan = featvis_set.plan(choice, wishes, config, job, terminal.shows_bar)
         return make_set(terminal, plan, dry_run, lambda: featvis_set.describe(plan))
+
+
+def _model_name(model: str | None, weights: str) -> str:
+    """--model, which only the network that comes with pixmix can do without."""
+    if model is not None:
+        return model
+    from featvis.models import OWN_MODEL, OWN_WEIGHTS
+
+    if weights == OWN_WEIGHTS:
+        return OWN_MODEL
+    raise click.UsageError(
+        "Missing option '--model'; --weights fractals does without, by a network that comes with "
+        "pixmix."
+    )
 
 
 def _print_layers(terminal: Terminal, choice: Any) -> int:
     from pixmix_cli.pipelines import featvis_set
 
-    local = Path(choice.weights).suffix in (".pt", ".pth", ".safetensors")
+    local = choice.weights == "fractals" or Path(choice.weights).suffix in CHECKPOINTS
     for row in featvis_set.layer_rows(choice, local):
         if terminal.as_json:
             terminal.emit(row)

@@ -90,9 +90,16 @@ class Wishes:
     count: int | None
 
 
-def plan(choice: NetworkChoice, wishes: Wishes, config: FeatVisConfig, job: MixingSetJob) -> Plan:
+def plan(
+    choice: NetworkChoice,
+    wishes: Wishes,
+    config: FeatVisConfig,
+    job: MixingSetJob,
+    show_download: bool = False,
+) -> Plan:
     """Load the network, choose the targets, check the output; writes nothing.
 
+    show_download  torch.hub's progress bar on stderr, where weights have to be fetched
     raises  FeatVisError and its kin from featvis; InputError and its kin
     """
     import torch
@@ -100,7 +107,9 @@ def plan(choice: NetworkChoice, wishes: Wishes, config: FeatVisConfig, job: Mixi
 
     from featvis import list_layers, load_network, plan_targets, select_layers
 
-    network = load_network(choice.model, choice.weights, device="cpu", seed=choice.seed)
+    network = load_network(
+        choice.model, choice.weights, device="cpu", seed=choice.seed, progress=show_download
+    )
     layers = select_layers(list_layers(network), wishes.layers)
     rng = rng_for(job.seed, Stream.FEATVIS_PLAN)
     targets = plan_targets(layers, wishes.channels, wishes.count, rng)

@@ -130,6 +130,17 @@ def test_random_weights_need_no_file(cli: Cli, tmp_path: Path) -> None:
     assert code == 0, err
 
 
+def test_without_a_model_the_network_of_our_own_is_offered_not_taken(
+    cli: Cli, tmp_path: Path
+) -> None:
+    base = ["render-featvis", "-n", 1, "--size", 32, "--steps", 1, "-o", tmp_path / "o", "-j", 1]
+    code, _, err = cli(*base)
+    assert code == 2
+    assert "--weights fractals" in one_line_error(err)
+    code, _, err = cli(*base, "--weights", "fractals", "--layers", "features.3", "--device", "cpu")
+    assert code == 0, err
+
+
 class Bomb:
     """Writes a file when unpickled."""
 

@@ -318,3 +318,22 @@ def test_bfloat16_copy_leaves_the_network_in_float32() -> None:
 
 def test_skeletons_take_no_memory() -> None:
     assert {p.device.type for p in models.skeleton("regnet_y_400mf").parameters()} == {"meta"}
+
+
+def test_input_is_normalised_as_the_weights_ask() -> None:
+    from torchvision.models import EfficientNet_V2_L_Weights, ResNet18_Weights
+
+    from featvis.models import IMAGENET_MEAN, IMAGENET_STD, normalisation
+
+    assert normalisation(ResNet18_Weights.DEFAULT) == (IMAGENET_MEAN, IMAGENET_STD)
+    assert normalisation(EfficientNet_V2_L_Weights.DEFAULT) == ((0.5,) * 3, (0.5,) * 3)
+
+
+def test_our_own_network_loads_offline_and_is_small() -> None:
+    from featvis.models import OWN_FILE, OWN_MODEL, OWN_WEIGHTS
+
+    network = load_network(OWN_MODEL, OWN_WEIGHTS)
+    assert OWN_FILE.stat().st_size <= 3_000_000
+    assert network.weights_id.startswith("sha256:")
+    with pytest.raises(CheckpointError, match="are of squeezenet1_1, not of resnet18"):
+        load_network("resnet18", OWN_WEIGHTS)
