@@ -222,7 +222,7 @@ def run(plan: Plan) -> Iterator[Step]:
         if plan.pending and job.workers > 1:
             Baker.compile(job.config)
         yield from _bake_pending(plan, output)
-        records = bake_formats.merge(plan, output) if job.format == "npy" and plan.pending else ()
+        records = bake_formats.merge(plan, output) if job.format == "npy" else []
         extra = {
             "classes.json": (json.dumps(list(plan.source.classes), indent=1) + "\n").encode(),
             "README.md": bake_formats.dataset_card(plan).encode(),

@@ -256,6 +256,8 @@ def is_in_place(output: Path, row: Row) -> bool:
 def merge(plan: Plan, output: Output) -> list[Row]:
     """Join the slices of every copy into images.npy and labels.npy.
 
+    The slices stay until the output is finished, so a run that is killed in here is simply repeated.
+
     returns  a record for each array written
     """
     rows: dict[int, dict[int, Row]] = {}

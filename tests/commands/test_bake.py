@@ -190,6 +190,31 @@ def test_a_lost_shard_is_made_again_by_resume(
     assert bake(cli, photos, mixing, tmp_path / "o", "--shard-size", 5, "--resume") == before
 
 
+def test_npy_survives_being_stopped_between_joining_two_copies(
+    cli: Cli, photos: Path, mixing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pixmix_cli.pipelines import bake_formats
+
+    more = ("--format", "npy", "--copies", 2, "--shard-size", 9)
+    quiet = bake(cli, photos, mixing, tmp_path / "quiet", *more)
+    append, calls = bake_formats._append, []
+
+    def stop_in_the_second_copy(*arguments: object) -> None:
+        calls.append(arguments)
+        if len(calls) == 9:
+            raise KeyboardInterrupt
+        append(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(bake_formats, "_append", stop_in_the_second_copy)
+    out = tmp_path / "o"
+    code, _, _ = cli("bake", photos, "--mixing-set", mixing, "-o", out, "-j", 1, *SMALL, *more)
+    assert code == 130
+    assert (out / "copy-000" / "images.npy").exists()
+    assert not (out / "copy-001" / "images.npy").exists()
+    monkeypatch.undo()
+    assert bake(cli, photos, mixing, out, *more, "--resume") == quiet
+
+
 def test_json_records_tell_what_is_on_disk(
     cli: Cli, photos: Path, mixing: Path, tmp_path: Path
 ) -> None:
