@@ -1,0 +1,1 @@
+"""Scripts that made the files shipped with the package. Not part of the package."""
