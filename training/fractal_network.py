@@ -12,7 +12,7 @@ What decided most, of what was tried: how far views are turned. With every angle
 learned spots, which look the same from everywhere, and hardly a line; with a few degrees they
 learned strokes, nets and weaves. (Other settings differed as well: see featvis/weights/README.md.)
 Batch normalisation follows every convolution while training and is folded into the convolutions at
-the end, since squeezenet has none and trains slowly so. Most, not all, instances of a category
+the end, since squeezenet has none. Most, not all, instances of a category
 keep its palette, so that neither colour nor shape alone tells categories apart.
 
 Rendering takes all cores, training one CUDA device. Rendered pictures and every draw follow from
@@ -356,14 +356,15 @@ def train(settings: Settings, pictures: Tensor, device: str) -> nn.Module:
     pictures  (categories, instances, side, side, 3) uint8 on the device
     returns   the network, batch normalisation not yet folded
     """
-    model = build(settings).to(device, memory_format=torch.channels_last).train()
+    model = build(settings).to(device).train()
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim <= 1]
-    adam = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors}],
-        lr=settings.learning_rate,
-        weight_decay=0.0,
-    )
+    groups: list[dict[str, Any]] = [
+        {"params": matrices, "weight_decay": settings.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    adam = torch.optim.AdamW(groups, lr=settings.learning_rate)
     torch.backends.cudnn.benchmark = True
     autocast = torch.autocast("cuda", torch.bfloat16) if device != "cpu" else nullcontext()
     rng = torch.Generator(device).manual_seed(settings.seed)
