@@ -357,7 +357,7 @@ def train(settings: Settings, pictures: Tensor, device: str) -> nn.Module:
     returns   the network, batch normalisation not yet folded
     """
     model = build(settings).to(device).train()
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim <= 1]
     groups: list[dict[str, Any]] = [
