@@ -1,6 +1,6 @@
 """The pictures of the README and the docs, from what `make demo` made.
 
-    python docs/make_pictures.py DEMO DOCS
+python docs/make_pictures.py DEMO DOCS
 """
 
 from __future__ import annotations

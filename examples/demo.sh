@@ -13,15 +13,17 @@ echo "== 2/5 fractals" >&2
 pixmix generate-fractals -n 60 --size 256 -o "$out/mixing/fractals" --overwrite >/dev/null
 
 echo "== 3/5 feature visualizations, of a network that was trained on fractals only" >&2
-pixmix render-featvis -n 40 --size 128 -o "$out/mixing/featvis" --overwrite >/dev/null
+pixmix render-featvis --weights fractals -n 48 --size 128 -o "$out/mixing/featvis" --overwrite >/dev/null
 
 echo "== 4/5 PixMix" >&2
 pixmix bake "$out/photographs" --mixing-set "$out/mixing" -o "$out/baked" --copies 6 --overwrite \
   >/dev/null
 pixmix verify "$out/baked"
 
-echo "== 5/5 contact sheets" >&2
+echo "== 5/5 contact sheet" >&2
 pixmix preview "$out/mixing/fractals" -o "$out/fractals.png" --overwrite
-pixmix preview "$out/mixing/featvis" -o "$out/featvis.png" --count 40 --overwrite
-pixmix preview "$out/baked" -o "$out/baked.png" --count 10 --overwrite
-echo "Look at $out/fractals.png, $out/featvis.png and $out/baked.png" >&2
+pixmix preview "$out/mixing/featvis" -o "$out/featvis.png" --overwrite
+pixmix preview "$out/baked" -o "$out/baked.png" --overwrite
+pixmix preview "$out/mixing/fractals" "$out/mixing/featvis" "$out/baked" -o "$out/sheet.png" \
+  --overwrite
+echo "Look at $out/sheet.png" >&2

@@ -11,12 +11,15 @@ from pixmix_cli.options import option
 
 EXAMPLES = """
 pixmix preview mixing/fractals -o fractals.png
+pixmix preview mixing/fractals mixing/featvis baked -o sheet.png
 pixmix preview baked -o baked.png --count 12
 """
 
 
 @click.command("preview", cls=options.Command, examples=EXAMPLES)
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument(
+    "paths", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="PATH..."
+)
 @option(
     "-o",
     "--output",
@@ -37,7 +40,7 @@ pixmix preview baked -o baked.png --count 12
 @option("--overwrite", is_flag=True, help="Replace the sheet.")
 @options.terminal_options
 def command(
-    path: Path,
+    paths: tuple[Path, ...],
     output: Path,
     count: int | None,
     columns: int,
@@ -48,10 +51,10 @@ def command(
     progress: str,
     as_json: bool,
 ) -> int:
-    """Draw a contact sheet of PATH: a folder, a .tar, a mixing set or a baked set.
+    """Draw a contact sheet of each PATH: a folder, a .tar, a mixing set or a baked set.
 
     The pictures are consecutive ones, not picked; of a baked set each row shows an original and
-    its copies.
+    its copies. Several PATHs are drawn one below the other.
     """
     from pixmix_cli.errors import InputError, OutputExistsError
     from pixmix_cli.pipelines import preview
@@ -63,13 +66,14 @@ def command(
     image_format = formats.get(output.suffix.lower())
     if image_format is None:
         raise InputError(f"cannot tell a picture format from {output}", "a name that ends in .png")
-    if not path.exists():
-        raise InputError(f"{path} does not exist")
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path} does not exist")
     if output.exists() and not overwrite:
         raise OutputExistsError(f"{output} is there already", "--overwrite, or another name")
-    baked = path.is_dir() and (preview.look_or_none(path) or {}).get("command") == "bake"
-    shown = count or (10 if baked else 60)
-    sheet = preview.sheet_of(path, shown, columns, cell, terminal.warn)
+    sheet = preview.stack(
+        [preview.sheet_of(path, count, columns, cell, terminal.warn) for path in paths]
+    )
     data = images.encode(sheet, image_format)
     write_whole(output, data)
     terminal.emit({"path": str(output), "width": sheet.shape[1], "height": sheet.shape[0]})

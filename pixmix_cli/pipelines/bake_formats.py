@@ -256,7 +256,7 @@ def is_in_place(output: Path, row: Row) -> bool:
 def merge(plan: Plan, output: Output) -> list[Row]:
     """Join the slices of every copy into images.npy and labels.npy.
 
-    The slices stay until the output is finished, so a run that is killed in here is simply repeated.
+    The slices stay until the output is finished, so this can simply be done again after a kill.
 
     returns  a record for each array written
     """

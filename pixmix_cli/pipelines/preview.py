@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ U8 = NDArray[np.uint8]
 GAP = 4  # pixels between cells
 PAPER = 255  # grey level of the sheet
 MISSING = 200  # grey level of a cell whose picture cannot be had
+PICTURES, SAMPLES = 60, 10  # shown unless told otherwise
 MAX_COPIES = 8  # columns of copies beside an original
 
 
@@ -36,10 +37,12 @@ class Sheet:
     originals: bool  # the first column is set apart
 
 
-def sheet_of(path: Path, count: int, columns: int, cell: int, warn: Callable[[str], None]) -> U8:
+def sheet_of(
+    path: Path, count: int | None, columns: int, cell: int, warn: Callable[[str], None]
+) -> U8:
     """The contact sheet of a set.
 
-    count    pictures of a mixing set, or samples (rows) of a baked set
+    count    pictures of a mixing set, or samples (rows) of a baked set; None: PICTURES, SAMPLES
     columns  pictures a row of a mixing set; a baked set has the original and its copies in a row
     cell     side of a cell, pixels
     returns  (h, w, 3) uint8
@@ -48,11 +51,11 @@ def sheet_of(path: Path, count: int, columns: int, cell: int, warn: Callable[[st
     if path.is_dir():
         state = look_or_none(path)
         if state is not None and state.get("command") == "bake":
-            return draw(_baked_sheet(path, state, count, warn), cell)
+            return draw(_baked_sheet(path, state, count or SAMPLES, warn), cell)
     found = find_pictures(path, warn)
     if not found:
         raise InputError(f"{path} holds no pictures")
-    cells = tuple(_decode(ref, warn) for ref in found[:count])
+    cells = tuple(_decode(ref, warn) for ref in found[: count or PICTURES])
     return draw(Sheet(cells, min(columns, len(cells)), False), cell)
 
 
@@ -166,6 +169,16 @@ def _npy_samples(path: Path, manifest: dict[str, Any], count: int) -> Samples:
     for position in list(range(0, len(arrays[0]), step))[:count]:
         key = keys[position] if position < len(keys) else ""
         yield key, [np.array(array[position]) for array in arrays]
+
+
+def stack(sheets: Sequence[U8]) -> U8:
+    """Sheets one below the other, on paper as wide as the widest."""
+    width = max(sheet.shape[1] for sheet in sheets)
+    padded = [
+        np.pad(sheet, ((0, 0), (0, width - sheet.shape[1]), (0, 0)), constant_values=PAPER)
+        for sheet in sheets
+    ]
+    return np.concatenate(padded)
 
 
 def draw(sheet: Sheet, cell: int) -> U8:

@@ -130,3 +130,14 @@ def test_preview_of_any_folder_and_of_nothing(cli: Cli, photos: Path, tmp_path: 
     code, _, err = cli("preview", tmp_path / "empty", "-o", tmp_path / "b.png")
     assert code == 2
     assert "holds no pictures" in one_line_error(err)
+
+
+def test_several_sets_are_drawn_one_below_the_other(
+    cli: Cli, photos: Path, mixing: Path, tmp_path: Path
+) -> None:
+    sheet = tmp_path / "sheet.png"
+    code, _, err = cli("preview", photos, mixing, "-o", sheet, "--cell", 20, "--count", 5)
+    assert code == 0, err
+    pixels = np.array(Image.open(sheet))
+    assert pixels.shape == (2 * 28, 5 * 24 + 4, 3)
+    assert pixels[28:].std() > 20

@@ -335,5 +335,6 @@ def test_our_own_network_loads_offline_and_is_small() -> None:
     network = load_network(OWN_MODEL, OWN_WEIGHTS)
     assert OWN_FILE.stat().st_size <= 3_000_000
     assert network.weights_id.startswith("sha256:")
+    assert network.input_size == 96
     with pytest.raises(CheckpointError, match="are of squeezenet1_1, not of resnet18"):
         load_network("resnet18", OWN_WEIGHTS)
