@@ -135,6 +135,7 @@ def plan(job: BakeJob, warn: Callable[[str], None]) -> Plan:
     """
     if not images.codec_available(job.image_format):
         raise InputError(f"this Pillow cannot write {job.image_format}", "--image-format png")
+    _check_output_apart(job)
     source = open_imagefolder(job.source, warn)
     mixing = open_mixing_set(job.mixing_sets, warn)
     count = len(source.pictures)
@@ -146,6 +147,17 @@ def plan(job: BakeJob, warn: Callable[[str], None]) -> Plan:
     check_allowed(job.output, run, resume=job.resume, overwrite=job.overwrite)
     laid_out = Plan(job, source, mixing, order, shard_size, run, ())
     return replace(laid_out, pending=_pending(laid_out))
+
+
+def _check_output_apart(job: BakeJob) -> None:
+    """Refuse an output inside an input: the next run would take it for more input."""
+    output = job.output.resolve()
+    inputs = [("SOURCE", job.source), *(("the mixing set", path) for path in job.mixing_sets)]
+    for name, path in inputs:
+        if path.resolve() in (output, *output.parents):
+            raise InputError(
+                f"output {job.output} lies inside {name} {path}", "an --output somewhere else"
+            )
 
 
 def _run_plan(job: BakeJob, source: Source, mixing: MixingSet) -> RunPlan:

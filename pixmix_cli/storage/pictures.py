@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ class PictureRef:
     def read(self) -> bytes:
         """The picture's bytes. Raises StorageError."""
         try:
+            if not stat.S_ISREG(os.stat(self.path).st_mode):  # a pipe or device may never end
+                raise StorageError(f"{self.path} is no regular file")
             with open(self.path, "rb", buffering=0) as file:  # noqa: PTH123  (hot, no Path object)
                 if self.offset:
                     file.seek(self.offset)
@@ -69,13 +72,13 @@ def _walk(
     folder: str, relative: str, above: frozenset[tuple[int, int]], warn: Warn
 ) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
     try:
-        stat = os.stat(folder)
+        status = os.stat(folder)
         with os.scandir(folder) as entries:
             listing = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         warn(f"{folder} cannot be listed ({error.strerror}); its pictures are left out")
         return
-    identity = (stat.st_dev, stat.st_ino)
+    identity = (status.st_dev, status.st_ino)
     if identity in above:
         warn(f"{folder} is a link to a folder above it; not followed")
         return
@@ -85,7 +88,12 @@ def _walk(
     for entry in listing:
         if entry.name.startswith("."):
             continue
-        (folders if entry.is_dir() else files).append(entry)
+        if entry.is_dir():
+            folders.append(entry)
+        elif entry.is_file() or entry.is_symlink():  # a dangling link is reported when it is read
+            files.append(entry)
+        else:
+            warn(f"{entry.path} is no regular file; left out")
     yield relative, files
     for entry in folders:
         yield from _walk(entry.path, f"{relative}{entry.name}/", above, warn)

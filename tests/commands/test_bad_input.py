@@ -223,3 +223,31 @@ def test_a_mixing_picture_too_thin_to_crop_is_listed_not_enlarged(
     )
     assert code == 3
     assert "too thin" in (tmp_path / "o" / "errors.jsonl").read_text()
+
+
+def test_pipes_and_devices_named_like_pictures_are_never_waited_for(
+    cli: Cli, spoiled: Path, mixing: Path, tmp_path: Path
+) -> None:
+    import os
+
+    os.mkfifo(spoiled / "cat" / "pipe.jpg")
+    (spoiled / "cat" / "zero.jpg").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "fifo")
+    (spoiled / "cat" / "linked.jpg").symlink_to(tmp_path / "fifo")
+    out = tmp_path / "o"
+    code, _, err = cli("bake", spoiled, "--mixing-set", mixing, "-o", out, *SMALL)
+    assert code == 3
+    assert "pipe.jpg is no regular file" in err
+    rows = [json.loads(line) for line in (out / "errors.jsonl").read_text().splitlines()]
+    assert [row["key"] for row in rows] == ["cat/linked.jpg", "cat/zero.jpg"]
+
+
+@pytest.mark.parametrize("place", ["", "baked", "cat/baked"])
+def test_an_output_inside_an_input_is_refused(
+    cli: Cli, spoiled: Path, mixing: Path, tmp_path: Path, place: str
+) -> None:
+    before = sorted(spoiled.rglob("*"))
+    code, _, err = cli("bake", spoiled, "--mixing-set", mixing, "-o", spoiled / place, *SMALL)
+    assert code == 2
+    assert "lies inside SOURCE" in one_line_error(err)
+    assert sorted(spoiled.rglob("*")) == before
