@@ -74,7 +74,7 @@ def _whole(name: str, value: object, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise FeatVisError(
             f"{name} is {value!r}; it must be a whole number from {low} to {high}.",
-            hint=f"{name} within {low} and {high}",
+            hint=f"--{name.replace('_', '-')} {low} to {high}",
         )
 
 
@@ -83,7 +83,7 @@ def _real(name: str, value: object, low: float, high: float) -> None:
     if not good or not math.isfinite(value) or not low <= value <= high:  # type: ignore[arg-type,operator]
         raise FeatVisError(
             f"{name} is {value!r}; it must be a number from {low:g} to {high:g}.",
-            hint=f"{name} within {low:g} and {high:g}",
+            hint=f"--{name.replace('_', '-')} {low:g} to {high:g}",
         )
 
 

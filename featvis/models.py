@@ -316,11 +316,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
     raises   CheckpointError if the file is missing or damaged, or holds anything else
     """
-    try:
-        with path.open("rb") as file:
-            file.read(1)
-    except OSError as error:
-        raise _unreadable(path, error) from error
+    _check_regular(path)
     try:
         if path.suffix == ".safetensors":
             loaded: Any = load_file(path)
@@ -345,7 +341,30 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             f"{path} holds no state dict: found {_describe(loaded)}.",
             hint="torch.save(model.state_dict(), FILE) and --weights FILE",
         )
+    odd = [
+        key
+        for key, value in state.items()
+        if value.layout != torch.strided or value.is_meta or value.is_complex()
+    ]
+    if odd:
+        raise CheckpointError(
+            f"{path} holds tensors that are sparse, complex or without data: {_some(odd)}.",
+            hint="torch.save(model.state_dict(), FILE) of the plain network",
+        )
     return state
+
+
+def _check_regular(path: Path) -> None:
+    """Raise CheckpointError for what is missing, unreadable, or a pipe that may never end."""
+    try:
+        if path.exists() and not path.is_file():
+            raise CheckpointError(
+                f"{path} cannot be read: it is no regular file.", hint="--weights FILE"
+            )
+        with path.open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def _unreadable(path: Path, error: OSError) -> CheckpointError:
@@ -564,6 +583,7 @@ def _download(url: str, name: str, progress: bool) -> Path:
 
 def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
+    _check_regular(path)
     try:
         with path.open("rb") as file:
             while block := file.read(1 << 20):

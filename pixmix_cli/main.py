@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from pixmix_cli import __version__, kernel_cache
-from pixmix_cli.errors import PixMixError
+from pixmix_cli.errors import PixMixError, StorageError
 from pixmix_cli.terminal import ClosedPipe, Terminated, abandon_stdout, say
 
 EXIT_SKIPPED, EXIT_INTERRUPT, EXIT_PIPE, EXIT_TERMINATED = 3, 130, 141, 143
@@ -119,24 +119,33 @@ def run(arguments: list[str]) -> int:
         return 2
     except click.ClickException as error:
         message = " ".join(error.format_message().split())
-        say(f"{prefix}: {message.rstrip('.')}. Try: {prefix} --help")
+        end = "" if message.endswith("?") else "."
+        say(f"{prefix}: {message.rstrip('.')}{end} Try: {prefix} --help")
         return error.exit_code
     except PixMixError as error:
         if debug:
             raise
         say(f"{prefix}: {error}")
         return error.exit_code
-    except (ClosedPipe, BrokenPipeError):
-        abandon_stdout()
+    except ClosedPipe:
         return EXIT_PIPE
     except (KeyboardInterrupt, click.Abort):
-        say(f"{prefix}: interrupted; finished work is kept, add --resume to go on")
+        say(f"{prefix}: interrupted{_kept(name)}")
         return EXIT_INTERRUPT
     except Terminated:
-        say(f"{prefix}: terminated; finished work is kept, add --resume to go on")
+        say(f"{prefix}: terminated{_kept(name)}")
         return EXIT_TERMINATED
     except MemoryError:
         say(f"{prefix}: out of memory. Try: fewer workers (-j) or a smaller --size")
+        return 1
+    except OSError as error:
+        if debug:
+            raise
+        abandon_stdout()
+        if isinstance(error, BrokenPipeError) and "--help" in arguments:
+            return EXIT_PIPE
+        where = error.filename if isinstance(error.filename, str) else "a pipe or stdout"
+        say(f"{prefix}: {StorageError.from_os_error(error, where, 'using')}")
         return 1
     except Exception as error:
         if debug:
@@ -144,6 +153,24 @@ def run(arguments: list[str]) -> int:
         reason = " ".join(str(error).split())
         say(f"{prefix}: internal error: {type(error).__name__}: {reason}. Try: again with --debug")
         return 1
+
+
+def _kept(name: str | None) -> str:
+    """What to say of the work that was under way."""
+    if name in ("verify", "preview"):
+        return ""
+    return "; finished work is kept, add --resume to go on"
+
+
+def open_missing_streams() -> None:
+    """Give a process that was started with stdin, stdout or stderr closed somewhere to write."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 def complete(instruction: str) -> int:
@@ -155,10 +182,13 @@ def complete(instruction: str) -> int:
 
 def main() -> None:
     """The console script."""
+    open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
         # file names need not be valid UTF-8; show them as the file system gave them
         with contextlib.suppress(AttributeError):
-            stream.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+            unicode = (stream.encoding or "").lower().replace("-", "") == "utf8"
+            errors = "surrogateescape" if unicode else "backslashreplace"
+            stream.reconfigure(errors=errors)  # type: ignore[union-attr]
     if instruction := os.environ.get("_PIXMIX_COMPLETE"):
         sys.exit(complete(instruction))
     signal.signal(signal.SIGTERM, _on_sigterm)

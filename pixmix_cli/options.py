@@ -88,23 +88,43 @@ def load_config(ctx: click.Context, param: click.Parameter, value: Path | None) 
     except (OSError, ValueError) as error:
         raise InputError(f"--config {value} cannot be read: {error}") from None
     name = ctx.info_name or ""
-    table = document.get(name, {})
-    known = {
-        name.removeprefix("--"): parameter.name
+    if ctx.parent is not None and isinstance(ctx.parent.command, click.Group):
+        _check_tables(value, document, ctx.parent.command.list_commands(ctx.parent))
+    options = {
+        long.removeprefix("--"): parameter
         for parameter in ctx.command.params
-        for name in (*parameter.opts, parameter.name or "")
+        if isinstance(parameter, click.Option) and parameter.expose_value
+        for long in parameter.opts
+        if long.startswith("--")
     }
     defaults: dict[str, Any] = {}
-    for key, setting in table.items():
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"{near[0]}" if near else f"pixmix {name} --help"
+    for key, setting in document.get(name, {}).items():
+        if key not in options:
+            near = difflib.get_close_matches(key, options, n=1)
+            hint = near[0] if near else f"pixmix {name} --help"
             raise InputError(f"--config {value}: [{name}] has no option {key!r}", hint)
-        defaults[known[key] or key] = setting
+        parameter = options[key]
+        if isinstance(setting, (str, int, float)) and not isinstance(setting, bool):
+            setting = [str(setting)] if parameter.multiple else str(setting)
+        elif isinstance(setting, list) and parameter.multiple:
+            setting = [str(item) for item in setting]
+        elif not (isinstance(setting, bool) and parameter.is_flag):
+            raise InputError(f"--config {value}: [{name}] {key} cannot be {setting!r}")
+        defaults[parameter.name or key] = setting
     ctx.default_map = {**(ctx.default_map or {}), **defaults}
     return value
 
 
+def _check_tables(file: Path, document: dict[str, Any], commands: list[str]) -> None:
+    """Refuse what no command would read."""
+    for key, table in document.items():
+        if key not in commands or not isinstance(table, dict):
+            near = difflib.get_close_matches(key, commands, n=1)
+            hint = f"[{near[0] if near else 'bake'}] and the options below it"
+            raise InputError(f"--config {file}: {key!r} is not the table of a command", hint)
+
+
+MAX_COUNT = 100_000_000  # pictures of a set; beyond it is surely a slip
 _RUNNING = "Running"
 
 output_option = option(
@@ -118,7 +138,7 @@ output_option = option(
 )
 seed_option = option(
     "--seed",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 2**63 - 1),
     default=0,
     section="Output",
     help="Same seed, same bytes, for any number of workers.",
@@ -196,6 +216,8 @@ def _terminal_options(function: F) -> F:
         option(
             "--debug",
             is_flag=True,
+            allow_from_autoenv=False,
+            show_envvar=False,
             section=_RUNNING,
             expose_value=False,
             help="Show Python tracebacks.",

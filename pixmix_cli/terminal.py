@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+from pixmix_cli.errors import StorageError
+
 
 class ClosedPipe(BaseException):
     """Whoever read our stdout has gone away (`| head -1`): stop quietly, exit code 141."""
@@ -65,12 +67,9 @@ class Terminal:
 
     def line(self, text: str) -> None:
         """One line on stdout. Raises ClosedPipe when nobody reads any more."""
-        try:
+        with _stdout_errors():
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
-        except BrokenPipeError:
-            abandon_stdout()
-            raise ClosedPipe from None
 
     def info(self, text: str) -> None:
         """A message, unless -qq."""
@@ -100,7 +99,7 @@ class Terminal:
         elif self._progress == "json":
             meter = _JsonMeter(total, done)
             yield meter
-            meter.report()
+            meter.finish()
         else:
             yield _NoMeter()
 
@@ -110,12 +109,9 @@ class StdoutSink:
 
     def write(self, data: bytes) -> None:
         """All of the bytes. Raises ClosedPipe when nobody reads any more."""
-        try:
+        with _stdout_errors():
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
-        except BrokenPipeError:
-            abandon_stdout()
-            raise ClosedPipe from None
 
 
 class _NoMeter:
@@ -126,6 +122,7 @@ class _NoMeter:
 class _JsonMeter:
     def __init__(self, total: int, done: int) -> None:
         self._total, self._done, self._before = total, done, done
+        self._reported = -1
         self._start = self._last = time.monotonic()
 
     def update(self, n: int) -> None:
@@ -133,7 +130,12 @@ class _JsonMeter:
         if time.monotonic() - self._last >= 1:
             self.report()
 
+    def finish(self) -> None:
+        if self._reported != self._done:
+            self.report()
+
     def report(self) -> None:
+        self._reported = self._done
         self._last = time.monotonic()
         rate = (self._done - self._before) / max(self._last - self._start, 1e-9)
         left = (self._total - self._done) / rate if rate else None
@@ -141,10 +143,23 @@ class _JsonMeter:
         say(json.dumps({**record, "eta_s": None if left is None else round(left, 1)}))
 
 
+@contextlib.contextmanager
+def _stdout_errors() -> Iterator[None]:
+    """A reader that has gone away becomes ClosedPipe, a full disk a StorageError."""
+    try:
+        yield
+    except BrokenPipeError:
+        abandon_stdout()
+        raise ClosedPipe from None
+    except OSError as error:
+        abandon_stdout()
+        raise StorageError.from_os_error(error, "stdout") from None
+
+
 def say(text: str) -> None:
     """One line on stderr; a closed stderr is no reason to fail."""
     with contextlib.suppress(OSError, ValueError):
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(" ".join(text.split("\n")) + "\n")
         sys.stderr.flush()
 
 

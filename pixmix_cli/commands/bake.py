@@ -24,14 +24,15 @@ _RECIPE, _OUT, _RUN = "Recipe", "Output", "Running"
 @click.argument("source", type=click.Path(path_type=Path))
 @option(
     "--mixing-set",
-    "mixing_sets",
+    "mixing_set",
     type=click.Path(path_type=Path),
     multiple=True,
     required=True,
     section=_RECIPE,
     metavar="PATH",
     show_default=False,
-    help="Folder or .tar of pictures to mix in; may be given several times.",
+    help="Folder or .tar of pictures to mix in; may be given several times (in the environment "
+    "with : between).",
 )
 @option(
     "--preset",
@@ -119,7 +120,7 @@ _RECIPE, _OUT, _RUN = "Recipe", "Output", "Running"
 @options.terminal_options
 def command(
     source: Path,
-    mixing_sets: tuple[Path, ...],
+    mixing_set: tuple[Path, ...],
     preset: str,
     all_ops: bool,
     size: int | None,
@@ -150,7 +151,7 @@ def command(
         config = replace(PRESETS[preset], all_ops=all_ops, **chosen)
     job = bake.BakeJob(
         source=source,
-        mixing_sets=mixing_sets,
+        mixing_sets=mixing_set,
         config=config,
         with_json=draws_json,
         workers=workers or default_workers(),

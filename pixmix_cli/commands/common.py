@@ -51,21 +51,21 @@ def follow(
     remaining  of which this run makes
     """
     begin = time.monotonic()
-    skipped = 0
+    skipped, finished = 0, 0
     with terminal.meter(total, "pic", total - remaining) as meter:
         for step in steps:
             for record in step.records:
                 terminal.emit(record, output)
             if step.summary is not None:
-                skipped = step.summary["skipped"]
+                skipped, finished = step.summary["skipped"], step.summary["pictures"]
             meter.update(step.items)
     seconds = time.monotonic() - begin
     if remaining == 0:
-        terminal.info(f"nothing to do: {output} is complete ({total} pictures)")
+        terminal.info(f"nothing to do: {output} is complete ({finished} pictures)")
     else:
         rate = remaining / max(seconds, 1e-9)
         where = "stdout" if output is None else output
-        terminal.info(f"{remaining} pictures to {where} ({seconds:.1f} s, {rate:.1f}/s)")
+        terminal.info(f"{finished} pictures in {where} ({seconds:.1f} s, {rate:.1f}/s)")
     if skipped:
         where = "" if output is None else f"; {output / 'errors.jsonl'} lists them and says why"
         terminal.warn(f"{skipped} skipped{where}")

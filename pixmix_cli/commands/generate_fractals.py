@@ -20,7 +20,7 @@ pixmix generate-fractals -n 2000 --size 256 -o - > fractals.tar
 @option(
     "-n",
     "--count",
-    type=click.IntRange(1),
+    type=click.IntRange(1, options.MAX_COUNT),
     required=True,
     section="Pictures",
     help="Number of pictures; with --resume a larger one grows the set.",

@@ -16,6 +16,9 @@ pixmix preview baked -o baked.png --count 12
 """
 
 
+MAX_SIDE = {"jpeg": 65_500, "webp": 16_383}  # pixels that the formats can hold
+
+
 @click.command("preview", cls=options.Command, examples=EXAMPLES)
 @click.argument(
     "paths", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="PATH..."
@@ -53,8 +56,9 @@ def command(
 ) -> int:
     """Draw a contact sheet of each PATH: a folder, a .tar, a mixing set or a baked set.
 
-    The pictures are consecutive ones, not picked; of a baked set each row shows an original and
-    its copies. Several PATHs are drawn one below the other.
+    The pictures are the first ones, not picked; of a baked set, whose samples are taken evenly
+    spaced where it is not shuffled, each row shows an original and its copies. Several PATHs are
+    drawn one below the other.
     """
     from pixmix_cli.errors import InputError, OutputExistsError
     from pixmix_cli.pipelines import preview
@@ -69,11 +73,19 @@ def command(
     for path in paths:
         if not path.exists():
             raise InputError(f"{path} does not exist")
+    if not output.parent.is_dir():
+        raise InputError(f"the folder of {output} does not exist", f"mkdir {output.parent}")
     if output.exists() and not overwrite:
         raise OutputExistsError(f"{output} is there already", "--overwrite, or another name")
     sheet = preview.stack(
         [preview.sheet_of(path, count, columns, cell, terminal.warn) for path in paths]
     )
+    limit = MAX_SIDE.get(image_format)
+    if limit is not None and max(sheet.shape) > limit:
+        raise InputError(
+            f"a sheet of {sheet.shape[1]} x {sheet.shape[0]} pixels does not fit {image_format}",
+            "a smaller --count or --cell, or a name that ends in .png",
+        )
     data = images.encode(sheet, image_format)
     write_whole(output, data)
     terminal.emit({"path": str(output), "width": sheet.shape[1], "height": sheet.shape[0]})

@@ -58,7 +58,7 @@ _TARGETS, _OPTIMISER = "Targets", "Optimiser"
 @option(
     "-n",
     "--count",
-    type=click.IntRange(1),
+    type=click.IntRange(1, options.MAX_COUNT),
     section=_TARGETS,
     show_default="every channel once",
     help="Number of pictures, spread over the layers; with --resume a larger one grows the set.",
@@ -143,7 +143,8 @@ def command(
         from featvis import resolve_device
 
         place = resolve_device(device)
-        settings["batch_size"] = settings["batch_size"] or BATCH_SIZE.get(place, 256)
+        if settings["batch_size"] is None:
+            settings["batch_size"] = BATCH_SIZE.get(place, 256)
         config = FeatVisConfig(**settings)
         choice = featvis_set.NetworkChoice(network, weights, place, job.seed)
         wishes = featvis_set.Wishes(layers, channels, count)

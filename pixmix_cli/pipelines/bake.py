@@ -137,6 +137,8 @@ def plan(job: BakeJob, warn: Callable[[str], None]) -> Plan:
         raise InputError(f"this Pillow cannot write {job.image_format}", "--image-format png")
     _check_output_apart(job)
     source = open_imagefolder(job.source, warn)
+    if job.format == "imagefolder":
+        _check_no_empty_class(source)
     mixing = open_mixing_set(job.mixing_sets, warn)
     count = len(source.pictures)
     order = np.arange(count)
@@ -147,6 +149,18 @@ def plan(job: BakeJob, warn: Callable[[str], None]) -> Plan:
     check_allowed(job.output, run, resume=job.resume, overwrite=job.overwrite)
     laid_out = Plan(job, source, mixing, order, shard_size, run, ())
     return replace(laid_out, pending=_pending(laid_out))
+
+
+def _check_no_empty_class(source: Source) -> None:
+    """Refuse a class without pictures: ImageFolder numbers the folders that it finds."""
+    present = set(source.labels)
+    for label in range(len(source.classes)):
+        if label not in present:
+            raise InputError(
+                f"class folder {source.path}/{source.classes[label]} holds no pictures, and an "
+                "ImageFolder cannot keep its label",
+                "without that folder, or --format webdataset",
+            )
 
 
 def _check_output_apart(job: BakeJob) -> None:
@@ -447,7 +461,8 @@ def describe(plan: Plan) -> dict[str, Any]:
     job = plan.job
     baker = Baker(Context(job.config, job, plan.mixing, plan.source.classes, Path()))
     sizes = []
-    for index in plan.order[:: max(1, len(plan.order) // 16)][:16].tolist():
+    count = max(1, min(16, 16 * 512 * 512 // (job.config.size * job.config.size)))
+    for index in plan.order[:: max(1, len(plan.order) // count)][:count].tolist():
         sample = Sample(index, plan.source.pictures[index], plan.source.labels[index], "")
         try:
             picture = images.decode_rgb(sample.ref.read(), sample.ref.name)

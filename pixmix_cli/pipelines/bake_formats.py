@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from pixmix_cli.errors import StorageError
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import PartialFile, canonical_json, commit_all, partial_files
 from pixmix_cli.storage.imagefolder import Source
@@ -130,12 +129,21 @@ class TarShard:
 
 
 def target_names(source: Source) -> list[str]:
-    """Output name of every sample without extension: `class/sub/name`, or the whole file name
-    where two of a folder differ in nothing but the extension.
+    """Output name of every sample without extension, each once.
+
+    `class/sub/name`; the whole file name where two differ in nothing but the extension or case;
+    with the sample's index where even that is taken.
     """
-    stems = [str(PurePosixPath(ref.name).with_suffix("")) for ref in source.pictures]
-    seen = Counter(stems)
-    return [stem if seen[stem] == 1 else ref.name for stem, ref in zip(stems, source.pictures)]
+    full = [ref.name for ref in source.pictures]
+    names = [str(PurePosixPath(name).with_suffix("")) for name in full]
+    numbered = [f"{name}-{index}" for index, name in enumerate(full)]
+    for longer in (full, numbered):
+        # without regard to case, as some file systems compare names
+        seen = Counter(name.casefold() for name in names)
+        names = [
+            name if seen[name.casefold()] == 1 else other for name, other in zip(names, longer)
+        ]
+    return names
 
 
 class FolderShard:
@@ -144,14 +152,10 @@ class FolderShard:
     def __init__(self, job: BakeJob, tmp: Path, task: Task) -> None:
         """Nothing is open yet."""
         self._job = job
-        self._tmp = tmp / f"shard-{task.shard}"
+        self._tmp = tmp
         self._task = task
         self._files: list[PartialFile] = []
         self._rows: list[Row] = []
-        try:
-            self._tmp.mkdir(exist_ok=True)
-        except OSError as error:
-            raise StorageError.from_os_error(error, str(job.output)) from error
 
     def add(self, baked: Baked, class_name: str) -> None:
         """Write a picture under a temporary name."""
@@ -159,12 +163,7 @@ class FolderShard:
         data = images.encode(baked.pixels, job.image_format, job.quality)
         extension = images.FORMATS[job.image_format]
         path = f"{copy_folder(baked.copy)}/{baked.sample.target}.{extension}"
-        folder = self._tmp / f"{baked.copy}-{baked.sample.index}"  # one each: names may repeat
-        try:
-            folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise StorageError.from_os_error(error, str(job.output / path)) from error
-        file = PartialFile(job.output / path, folder)
+        file = PartialFile(job.output / path, self._tmp)
         file.write(data)
         file.close()
         self._files.append(file)
@@ -246,7 +245,7 @@ def is_in_place(output: Path, row: Row) -> bool:
     if path.suffix == ".npy" and not path.exists():
         path = (output / part_name(row["copy"], row["shard"])).with_suffix(".images")
     elif path.suffix == ".npy":
-        return path.stat().st_size >= row["bytes"]
+        return path.stat().st_size >= row["bytes"] and path.with_name("labels.npy").exists()
     try:
         return path.stat().st_size == row["bytes"]
     except OSError:

@@ -125,11 +125,13 @@ def pending_pictures(job: MixingSetJob, run: RunPlan, total: int) -> NDArray[np.
     if not job.resume:
         return np.flatnonzero(wanted)
     for row in committed_rows(job.output):
-        index = row["index"]
-        if index >= total:
+        index = row.get("index", -1)
+        if not 0 <= index < total:
             continue
         if job.format == "folder":
-            wanted[index] = "error" not in row and not _in_place(job.output, row)
+            wanted[index] = "error" not in row and not (
+                row["path"] == picture_path(index, job.image_format) and _in_place(job.output, row)
+            )
         elif "stop" in row and row["stop"] == min(index + job.shard_size, total):
             wanted[index : row["stop"]] = not _in_place(job.output, row)
     return np.flatnonzero(wanted)

@@ -1,4 +1,4 @@
-"""preview: a contact sheet. Consecutive pictures, never picked ones."""
+"""preview: a contact sheet. Consecutive or evenly spaced pictures, never picked ones."""
 
 from __future__ import annotations
 
@@ -75,14 +75,22 @@ def _decode(ref: PictureRef, warn: Callable[[str], None]) -> U8 | None:
         return None
 
 
+def _decoded(data: bytes, name: str) -> U8 | None:
+    try:
+        return images.decode_rgb(data, name)
+    except PixMixError:
+        return None
+
+
 def _baked_sheet(
     path: Path, manifest: dict[str, Any], count: int, warn: Callable[[str], None]
 ) -> Sheet:
+    source = Path(str(manifest["inputs"].get("SOURCE", {}).get("path", "")))
     readers = {"webdataset": _tar_samples, "imagefolder": _folder_samples, "npy": _npy_samples}
-    samples = list(readers[manifest["options"]["format"]](path, manifest, count))
+    reader = readers.get(str(manifest["options"].get("format")))
+    samples = [] if reader is None else list(reader(path, manifest, count))
     if not samples:
         raise InputError(f"{path} holds no finished pictures yet")
-    source = Path(manifest["inputs"]["SOURCE"]["path"])
     if not source.exists():
         warn(f"{source} is not there any more: the sheet shows no originals")
     per_row = 1 + max(len(copies) for _, copies in samples)
@@ -110,6 +118,7 @@ def _source_keys(manifest: dict[str, Any]) -> list[str]:
 
 def _tar_samples(path: Path, manifest: dict[str, Any], count: int) -> Samples:
     shards: dict[int, list[Row]] = {}
+    # a shard is shuffled already, so its first samples are as good as any
     for row in _artefacts(path):
         shards.setdefault(row["shard"], []).append(row)
     left = count
@@ -119,8 +128,8 @@ def _tar_samples(path: Path, manifest: dict[str, Any], count: int) -> Samples:
         names: dict[str, str] = {}
         for row in rows:
             for key, parts in _read_samples(path / row["path"], left):
-                data = next(d for e, d in parts.items() if e in images.FORMATS.values())
-                samples.setdefault(key, []).append(images.decode_rgb(data, key))
+                data = b"".join(d for e, d in parts.items() if e in images.FORMATS.values())
+                samples.setdefault(key, []).append(_decoded(data, key))
                 if "json" in parts:
                     names[key] = json.loads(parts["json"])["key"]
         if samples and not names:
@@ -152,21 +161,23 @@ def _folder_samples(path: Path, manifest: dict[str, Any], count: int) -> Samples
     step = max(1, len(by_index) // count)
     for index in sorted(by_index)[::step][:count]:
         rows = sorted(by_index[index], key=lambda row: row["copy"])[:MAX_COPIES]
-        copies = [images.decode_rgb((path / row["path"]).read_bytes(), row["path"]) for row in rows]
-        yield rows[0]["key"], list(copies)
+        refs = [PictureRef(row["path"], str(path / row["path"]), 0, 0) for row in rows]
+        yield str(rows[0].get("key", "")), [_decode(ref, lambda text: None) for ref in refs]
 
 
 def _npy_samples(path: Path, manifest: dict[str, Any], count: int) -> Samples:
-    arrays = [
-        np.load(file, mmap_mode="r", allow_pickle=False)
-        for file in sorted(path.glob("copy-*/images.npy"))[:MAX_COPIES]
-    ]
+    files = sorted(path.glob("copy-*/images.npy"))[:MAX_COPIES]
+    try:
+        arrays = [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} is damaged: {error}", f"pixmix verify {path}") from None
     if not arrays:
         return
+    length = min(len(array) for array in arrays)
     skipped = {row["key"] for row in committed_rows(path) if "error" in row}
     keys = [key for key in _source_keys(manifest) if key not in skipped]
-    step = max(1, len(arrays[0]) // count)
-    for position in list(range(0, len(arrays[0]), step))[:count]:
+    step = max(1, length // count)
+    for position in list(range(0, length, step))[:count]:
         key = keys[position] if position < len(keys) else ""
         yield key, [np.array(array[position]) for array in arrays]
 

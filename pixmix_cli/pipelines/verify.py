@@ -16,7 +16,7 @@ from pixmix_cli.pipelines import bake_formats
 from pixmix_cli.pipelines.engine import run_tasks
 from pixmix_cli.storage import images, tar
 from pixmix_cli.storage.files import read_bytes, sha256_hex
-from pixmix_cli.storage.output import MANIFEST, ROWS, Row, committed_rows, look
+from pixmix_cli.storage.output import MANIFEST, META, ROWS, Row, committed_rows, look
 from pixmix_cli.storage.pictures import walk
 
 PICTURES_A_TASK = 64
@@ -37,6 +37,7 @@ class Plan:
 
     path: Path
     manifest: dict[str, Any]
+    classes: tuple[str, ...]
     tasks: tuple[tuple[Row, ...], ...]
     total: int
     problems: tuple[Row, ...]  # found by comparing names alone
@@ -49,30 +50,55 @@ def plan(path: Path) -> Plan:
     """
     if not path.is_dir():
         raise InputError(f"{path} is not a folder made by pixmix")
-    state = look(path)
-    if state.status == "absent" or state.plan is None:
+    if not (path / MANIFEST).is_file() and not (path / META / "plan.json").is_file():
         raise InputError(
             f"{path} has no {MANIFEST}: it was not made by pixmix", "a folder that pixmix made"
         )
+    try:
+        state = look(path)
+    except InputError as error:
+        raise InputError(error.message, "--overwrite, to make the set again") from None
+    assert state.plan is not None
     problems: list[Row] = []
     if state.status == "unfinished":
         problems.append(_problem(".", "the run that makes it is not finished; --resume goes on"))
-    try:
-        rows = [row for row in committed_rows(path) if "error" not in row]
-    except ValueError as error:
-        raise InputError(f"{path / ROWS} cannot be read: {error}", "make the set again") from None
+    rows = [row for row in committed_rows(path) if "error" not in row]
+    classes = _classes(path, state.plan, problems)
     artefacts = [row for row in rows if "member" not in row]
     members: dict[str, list[Row]] = {}
     for row in rows:
         if "member" in row:
             members.setdefault(row["path"], []).append(row)
     problems.extend(_strangers(path, {row["path"] for row in rows}))
-    summary = state.plan.get("summary")
+    summary = state.plan.get("summary", {})
+    told = summary.get("pictures") if isinstance(summary, dict) else None
     total = sum(row.get("count", 1) for row in artefacts)
-    if summary is not None and summary["pictures"] != total:
-        text = f"{ROWS} tells of {total} pictures, {MANIFEST} of {summary['pictures']}"
-        problems.append(_problem(ROWS, text))
-    return Plan(path, state.plan, tuple(_tasks(artefacts, members)), total, tuple(problems))
+    if state.status == "finished" and told != total:
+        problems.append(_problem(ROWS, f"tells of {total} pictures, {MANIFEST} of {told}"))
+    return Plan(
+        path, state.plan, classes, tuple(_tasks(artefacts, members)), total, tuple(problems)
+    )
+
+
+def _classes(path: Path, manifest: dict[str, Any], problems: list[Row]) -> tuple[str, ...]:
+    """The class names of a baked set; what is wrong with them goes to `problems`."""
+    file = path / "classes.json"
+    if manifest["command"] != "bake" or not file.exists():
+        return ()
+    try:
+        names = json.loads(file.read_bytes())
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError("not a list of names")
+    except (ValueError, RecursionError) as error:
+        problems.append(_problem(file.name, f"is damaged: {error}"))
+        return ()
+    if manifest["options"].get("format") == "imagefolder":
+        for copy in sorted(path.glob("copy-*")):
+            folders = sorted(entry.name for entry in copy.iterdir() if entry.is_dir())
+            if folders != names:
+                text = "its folders are not the classes of classes.json: ImageFolder would number "
+                problems.append(_problem(copy.name, text + "them otherwise"))
+    return tuple(names)
 
 
 def _tasks(artefacts: list[Row], members: dict[str, list[Row]]) -> Iterator[tuple[Row, ...]]:
@@ -103,22 +129,20 @@ def _strangers(path: Path, known: set[str]) -> Iterator[Row]:
 def run(plan: Plan, workers: int) -> Iterator[Checked]:
     """Check everything; the problems found while planning come first."""
     yield Checked(0, plan.problems)
-    context = (plan.path, plan.manifest)
+    context = (plan.path, plan.manifest, plan.classes)
     yield from run_tasks(Checker, context, plan.tasks, workers, lambda task: str(task[0]["path"]))
 
 
 class Checker:
     """One worker: checks artefacts against their rows."""
 
-    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
-        """Read what the pictures and labels must be like."""
+    def __init__(self, path: Path, manifest: dict[str, Any], classes: tuple[str, ...]) -> None:
+        """Settle what the pictures and labels must be like."""
         self._path = path
-        self._size = manifest["options"]["size"]
+        self._size = manifest["options"].get("size")
         self._baked = manifest["command"] == "bake"
         self._json = bool(manifest["options"].get("draws-json"))
-        self._classes = 0
-        if self._baked and (path / "classes.json").exists():
-            self._classes = len(json.loads((path / "classes.json").read_bytes()))
+        self._classes = classes
 
     def __call__(self, rows: tuple[Row, ...]) -> Checked:
         """Check some loose pictures, or one tar, or the slices of one array."""
@@ -140,20 +164,20 @@ class Checker:
             problems.extend(_problem(name, text) for text in findings)
         except PixMixError as error:
             problems.append(_problem(name, error.message))
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
             problems.append(_problem(name, f"{type(error).__name__}: {error}"))
         return tuple(problems)
 
     def _picture(self, row: Row) -> Iterator[str]:
         path = self._path / row["path"]
-        if not path.exists():
+        if not path.is_file():
             yield "is missing"
             return
         data = read_bytes(path)
         if sha256_hex(data) != row["sha256"]:
             yield f"is not what was written ({len(data)} bytes, {row['bytes']} expected)"
         yield from self._decodes(data, row["path"])
-        if self._baked and not 0 <= row["label"] < self._classes:
+        if self._baked and not 0 <= row["label"] < len(self._classes):
             yield f"label {row['label']} is not in classes.json"
 
     def _decodes(self, data: bytes, name: str) -> Iterator[str]:
@@ -167,7 +191,7 @@ class Checker:
 
     def _tar(self, row: Row, member_rows: tuple[Row, ...]) -> Iterator[str]:
         path = self._path / row["path"]
-        if not path.exists():
+        if not path.is_file():
             yield "is missing"
             return
         if _sha256_of_file(path) != row["sha256"]:
@@ -196,14 +220,16 @@ class Checker:
         if not self._baked:
             return
         label = parts.get("cls", b"none").decode("ascii", "replace")
-        if not label.isdigit() or int(label) >= self._classes:
+        if not label.isdigit() or int(label) >= len(self._classes):
             yield f"sample {key}: label {label} is not in classes.json"
-        elif self._json and bake_formats.read_record(parts["json"])["label"] != int(label):
-            yield f"sample {key}: .cls and .json disagree on the label"
+        elif self._json:
+            record = bake_formats.read_record(parts["json"])
+            if (record["label"], record["class"]) != (int(label), self._classes[int(label)]):
+                yield f"sample {key}: .cls, .json and classes.json disagree on the label"
 
     def _array(self, rows: tuple[Row, ...]) -> Iterator[str]:
         path = self._path / rows[0]["path"]
-        if not path.exists():
+        if not path.is_file():
             yield "is missing"
             return
         pictures = np.load(path, mmap_mode="r", allow_pickle=False)

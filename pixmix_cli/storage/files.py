@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -32,6 +33,9 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+_NUMBERS = itertools.count()
+
+
 class PartialFile:
     """A file under a temporary name that becomes `final` on commit and nothing on failure.
 
@@ -47,7 +51,7 @@ class PartialFile:
         raises StorageError
         """
         self.final = final
-        self._partial = tmp / f"{os.getpid()}-{final.parent.name}-{final.name}"
+        self._partial = tmp / f"{os.getpid()}-{next(_NUMBERS)}"
         self._hash = hashlib.sha256()
         self.bytes = 0
         try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pixmix_cli.errors import InputError
 from pixmix_cli.storage.images import EXTENSIONS, is_picture_name
-from pixmix_cli.storage.pictures import PictureRef, Warn, digest_of, walk
+from pixmix_cli.storage.pictures import PictureRef, Warn, digest_of, length_of, walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Source:
     classes   names, sorted; a label is an index into them, as torchvision numbers them
     pictures  every picture, class by class, sorted by path inside each; `name` is the sample key
     labels    one a picture
-    digest    SHA-256 over names and lengths
+    digest    SHA-256 over class names, picture names and lengths
     """
 
     path: str
@@ -60,17 +60,11 @@ def open_imagefolder(path: Path, warn: Warn) -> Source:
             for entry in files:
                 if is_picture_name(entry.name):
                     key = f"{name}/{relative}{entry.name}"
-                    pictures.append(PictureRef(key, entry.path, 0, _size(entry)))
+                    pictures.append(PictureRef(key, entry.path, 0, length_of(entry)))
                     labels.append(label)
         if len(pictures) == before:
             warn(f"class folder {path / name} holds no pictures; the class keeps label {label}")
     if not pictures:
         raise InputError(f"SOURCE {path} holds no pictures ({' '.join(EXTENSIONS)})")
-    return Source(str(path), tuple(folders), tuple(pictures), tuple(labels), digest_of(pictures))
-
-
-def _size(entry: object) -> int:
-    try:
-        return int(entry.stat().st_size)  # type: ignore[attr-defined]
-    except OSError:  # a dangling link: kept, so that it is reported as unreadable
-        return 0
+    digest = digest_of(pictures, folders)
+    return Source(str(path), tuple(folders), tuple(pictures), tuple(labels), digest)

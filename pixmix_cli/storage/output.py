@@ -23,7 +23,6 @@ import fcntl
 import json
 import os
 import platform
-import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -59,9 +58,9 @@ ROWS = "manifest.jsonl"
 ERRORS = "errors.jsonl"
 SYNC_SECONDS = 0.5  # how much finished work a power loss may cost; kill -9 costs none of it
 
-# Names that a run may leave in its folder; --overwrite removes these and nothing else.
-_OWN_FILES = re.compile(r"manifest\.jsonl?|errors\.jsonl|classes\.json|README\.md|\d{6,}\.tar")
-_OWN_FOLDERS = re.compile(r"\.pixmix|\d{3,}|copy-\d{3,}")
+TRASH = "trash.jsonl"  # rows of what --overwrite is removing, so that a kill cannot orphan it
+BAKE_EXTRAS = ("classes.json", "README.md")  # written beside a baked set's manifest
+_BIGGEST = 2**62  # of the whole numbers in a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +119,9 @@ def look(path: Path) -> OutputState:
         if file.is_file():
             try:
                 plan = json.loads(file.read_bytes())
-            except (ValueError, OSError) as error:
-                raise InputError(f"{file} cannot be read: {error}", "another --output") from None
-            if not isinstance(plan, dict) or plan.get("tool") != "pixmix":
-                raise InputError(f"{file} was not written by pixmix", "another --output")
+            except (ValueError, RecursionError) as error:
+                raise InputError(f"{file} is damaged: {error}", "another --output") from None
+            _check_plan(plan, file)
             return OutputState(status, plan)
     if any(entry.name != META for entry in path.iterdir()):
         raise InputError(
@@ -133,11 +131,56 @@ def look(path: Path) -> OutputState:
     return OutputState("absent", None)
 
 
+def _check_plan(plan: Any, file: Path) -> None:
+    """Refuse a manifest.json or plan.json that is not one of ours."""
+    parts = {"command": str, "options": dict, "versions": dict, "inputs": dict}
+    whole = isinstance(plan, dict) and plan.get("tool") == "pixmix"
+    if not whole or not all(isinstance(plan.get(name), kind) for name, kind in parts.items()):
+        raise InputError(f"{file} was not written by pixmix, or is damaged", "another --output")
+    if not all(isinstance(value, dict) for value in plan["inputs"].values()):
+        raise InputError(f"{file} is damaged: inputs", "another --output")
+
+
 def committed_rows(path: Path) -> Iterator[Row]:
-    """Every row of finished work in an output, whether its run ended or not."""
+    """Every row of finished work in an output, whether its run ended or not.
+
+    raises  InputError that names the file and line of a row that is not one of ours
+    """
     for name in (ROWS, ERRORS, f"{META}/journal.jsonl"):
-        for line in _whole_lines(path / name):
-            yield json.loads(line)
+        yield from _read_rows(path / name)
+
+
+def _read_rows(file: Path) -> Iterator[Row]:
+    for number, line in enumerate(_whole_lines(file), 1):
+        try:
+            row = json.loads(line)
+            _check_row(row)
+        except (ValueError, RecursionError) as error:
+            raise InputError(
+                f"line {number} of {file} is damaged: {' '.join(str(error).split())}",
+                "another --output, or --overwrite",
+            ) from None
+        yield row
+
+
+def _check_row(row: Any) -> None:
+    """Raise ValueError for a row that no run of ours writes."""
+    if not isinstance(row, dict):
+        raise ValueError("not a row")
+    for name in ("index", "copy", "shard", "count", "bytes", "stop"):
+        number = row.get(name, 0)
+        if type(number) is not int or not -1 <= number < _BIGGEST:
+            raise ValueError(f"{name} is {number}")
+    if "error" in row:
+        return
+    path = row.get("path")
+    if not isinstance(path, str) or "\0" in path:
+        raise ValueError("no path")
+    parts = path.split("/")
+    if path.startswith("/") or not path or any(part in ("", ".", "..") for part in parts):
+        raise ValueError(f"path {path} leads out of the folder")
+    if "bytes" not in row and "member" not in row:
+        raise ValueError("no bytes")
 
 
 def _whole_lines(path: Path) -> Iterator[bytes]:
@@ -172,10 +215,11 @@ class Output:
             # again, now that nobody else can change it
             state = check_allowed(path, plan, resume=resume, overwrite=overwrite)
             self._finished_before = state.status == "finished" and not overwrite
-            if overwrite:
-                _remove_own_files(path)
+            if overwrite and state.plan is not None:
+                self._discard_rows(state.plan["command"])
             if not self._finished_before:
                 self._start()
+            _empty_trash(path)
         except BaseException:
             self._release(remove_folder=made)
             raise
@@ -187,7 +231,23 @@ class Output:
             self.tmp.mkdir(parents=True)
             text = json.dumps(self.plan.to_json(), indent=2) + "\n"
             write_whole(self._meta / "plan.json", text.encode(), self.tmp)
-            (self.path / MANIFEST).unlink(missing_ok=True)
+            (self.path / MANIFEST).unlink(missing_ok=True)  # after the plan: never without both
+        except OSError as error:
+            raise StorageError.from_os_error(error, str(self.path)) from error
+
+    def _discard_rows(self, command: str) -> None:
+        """Turn the rows of earlier work into a list of what is to be removed."""
+        try:
+            names = {row["path"] for row in _lenient_rows(self.path) if "path" in row}
+            names |= {name.replace("images.npy", "labels.npy") for name in names}
+            names |= {row["path"] for row in _lenient_lines(self._meta / TRASH)}
+            if command == "bake":
+                names.update(BAKE_EXTRAS)
+            text = "".join(canonical_json({"bytes": 0, "path": n}) + "\n" for n in sorted(names))
+            write_whole(self._meta / TRASH, text.encode())
+            for name in (ROWS, ERRORS, f"{META}/journal.jsonl"):
+                (self.path / name).unlink(missing_ok=True)
+            shutil.rmtree(self._meta / "parts", ignore_errors=True)
         except OSError as error:
             raise StorageError.from_os_error(error, str(self.path)) from error
 
@@ -396,16 +456,38 @@ def _acquire(lock: Path, output: Path) -> int:
         os.close(descriptor)  # that file was removed between our open and our lock: once more
 
 
-def _remove_own_files(path: Path) -> None:
-    for entry in sorted(path.iterdir()):
-        if entry.name == META:
-            for inner in entry.iterdir():
-                if inner.name != "lock":
-                    shutil.rmtree(inner) if inner.is_dir() else inner.unlink()
-        elif entry.is_dir() and not entry.is_symlink() and _OWN_FOLDERS.fullmatch(entry.name):
-            shutil.rmtree(entry)
-        elif entry.is_file() and _OWN_FILES.fullmatch(entry.name):
-            entry.unlink()
+def _lenient_rows(path: Path) -> Iterator[Row]:
+    for name in (ROWS, ERRORS, f"{META}/journal.jsonl"):
+        yield from _lenient_lines(path / name)
+
+
+def _lenient_lines(file: Path) -> Iterator[Row]:
+    """The rows that can be read; damaged ones name nothing that could be removed."""
+    for line in _whole_lines(file):
+        with contextlib.suppress(ValueError, RecursionError):
+            row = json.loads(line)
+            _check_row(row)
+            yield row
+
+
+def _empty_trash(path: Path) -> None:
+    """Remove what an --overwrite has listed, and the folders that this leaves empty."""
+    trash = path / META / TRASH
+    if not trash.exists():
+        return
+    try:
+        folders: set[Path] = set()
+        for row in _lenient_lines(trash):
+            file = path / row["path"]
+            if file.is_file() or file.is_symlink():
+                file.unlink()
+            folders.update(p for p in file.parents if path in p.parents)
+        for folder in sorted(folders, key=lambda p: -len(p.parts)):
+            with contextlib.suppress(OSError):  # not empty: someone else's files are in it
+                folder.rmdir()
+        trash.unlink()
+    except OSError as error:
+        raise StorageError.from_os_error(error, str(path), "removing files of") from error
 
 
 def _open_journal(path: Path) -> int:

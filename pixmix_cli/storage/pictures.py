@@ -63,7 +63,9 @@ class MixingSet:
 def walk(root: Path, warn: Warn) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
     """Every folder below root in sorted order, links followed, loops not: (relative path, files).
 
-    Hidden files and folders are passed over; an unreadable folder is warned about.
+    Hidden files and folders are passed over.
+
+    raises  StorageError for a folder that cannot be listed
     """
     yield from _walk(str(root), "", frozenset(), warn)
 
@@ -76,8 +78,9 @@ def _walk(
         with os.scandir(folder) as entries:
             listing = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        warn(f"{folder} cannot be listed ({error.strerror}); its pictures are left out")
-        return
+        raise StorageError(
+            f"{folder} cannot be listed ({error.strerror})", "its permissions, or without it"
+        ) from None
     identity = (status.st_dev, status.st_ino)
     if identity in above:
         warn(f"{folder} is a link to a folder above it; not followed")
@@ -88,9 +91,13 @@ def _walk(
     for entry in listing:
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
+        try:
+            kind = "folder" if entry.is_dir() else "file" if entry.is_file() else "other"
+        except OSError:  # a link to itself
+            kind = "other"
+        if kind == "folder":
             folders.append(entry)
-        elif entry.is_file() or entry.is_symlink():  # a dangling link is reported when it is read
+        elif kind == "file" or entry.is_symlink():  # a dangling link is reported when it is read
             files.append(entry)
         else:
             warn(f"{entry.path} is no regular file; left out")
@@ -112,15 +119,20 @@ def find_pictures(path: Path, warn: Warn) -> list[PictureRef]:
             return list(_tar_pictures(path, ""))
         if is_picture_name(path.name):
             return [PictureRef(path.name, str(path), 0, path.stat().st_size)]
-        raise InputError(f"{path} is neither a folder, a .tar file nor a picture")
+        raise InputError(
+            f"{path} is neither a folder, a .tar file nor a picture",
+            "gunzip it first" if path.suffix in (".gz", ".tgz") else None,
+        )
+    if not path.is_dir():
+        raise InputError(f"{path} is neither a folder nor a regular file")
     if (path / ".pixmix").is_dir():
         warn(f"{path} is an unfinished set (add --resume to the command that makes it)")
     found = []
     for relative, files in walk(path, warn):
         for entry in files:
             if is_picture_name(entry.name):
-                size = entry.stat().st_size
-                found.append(PictureRef(relative + entry.name, entry.path, 0, size))
+                name = relative + entry.name
+                found.append(PictureRef(name, entry.path, 0, length_of(entry)))
             elif entry.name.endswith(".tar"):
                 found.extend(_tar_pictures(Path(entry.path), relative))
     return found
@@ -140,6 +152,8 @@ def open_mixing_set(paths: Sequence[Path], warn: Warn) -> MixingSet:
     """
     pictures: list[PictureRef] = []
     for path in paths:
+        if not path.exists():
+            raise InputError(f"mixing set {path} does not exist")
         found = find_pictures(path, warn)
         if not found:
             endings = " ".join(EXTENSIONS)
@@ -151,9 +165,19 @@ def open_mixing_set(paths: Sequence[Path], warn: Warn) -> MixingSet:
     return MixingSet(tuple(str(p) for p in paths), tuple(pictures), digest_of(pictures))
 
 
-def digest_of(pictures: Sequence[PictureRef]) -> str:
-    """SHA-256 over names and lengths, in order."""
+def length_of(entry: os.DirEntry[str]) -> int:
+    """A file's bytes; 0 for a link that leads nowhere, which is reported when it is read."""
+    try:
+        return entry.stat().st_size
+    except OSError:
+        return 0
+
+
+def digest_of(pictures: Sequence[PictureRef], classes: Sequence[str] = ()) -> str:
+    """SHA-256 over class names, and picture names and lengths, in order."""
     digest = hashlib.sha256()
+    for name in classes:
+        digest.update(f"{name}\0class\n".encode("utf-8", "surrogateescape"))
     for ref in pictures:
         digest.update(f"{ref.name}\0{ref.length}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

@@ -56,12 +56,14 @@ def members(path: Path, file: BinaryIO | None = None) -> Iterator[Member]:
 
     raises  StorageError for a compressed, truncated or broken archive, saying where
     """
+    if not path.is_file():
+        raise StorageError(f"{path} is no regular file")
     last = "its first member"
     try:
         with tarfile.open(path, "r:", fileobj=file) as archive:
             size = path.stat().st_size
             for info in archive:
-                if not info.isreg():
+                if not info.isreg() or info.size < 0:
                     continue
                 if info.offset_data + info.size > size:
                     raise StorageError(f"{path} is truncated at member {info.name}")

@@ -251,3 +251,118 @@ def test_an_output_inside_an_input_is_refused(
     assert code == 2
     assert "lies inside SOURCE" in one_line_error(err)
     assert sorted(spoiled.rglob("*")) == before
+
+
+def test_a_new_class_between_two_runs_is_refused(
+    cli: Cli, spoiled: Path, mixing: Path, tmp_path: Path
+) -> None:
+    arguments = ["bake", spoiled, "--mixing-set", mixing, "-o", tmp_path / "o", *SMALL]
+    assert cli(*arguments)[0] == 0
+    (spoiled / "a new one").mkdir()
+    code, _, err = cli(*arguments, "--resume", "--copies", 2)
+    assert code == 2
+    assert "other pictures in SOURCE" in one_line_error(err)
+
+
+def test_an_empty_class_is_refused_where_it_would_shift_labels(
+    cli: Cli, spoiled: Path, mixing: Path, tmp_path: Path
+) -> None:
+    (spoiled / "a empty").mkdir()
+    arguments = ["bake", spoiled, "--mixing-set", mixing, *SMALL]
+    code, _, err = cli(*arguments, "-o", tmp_path / "f", "--format", "imagefolder")
+    assert code == 2
+    assert "a empty holds no pictures" in one_line_error(err)
+    assert cli(*arguments, "-o", tmp_path / "w")[0] == 0
+
+
+def test_names_that_collide_with_a_full_name_all_survive(
+    cli: Cli, mixing: Path, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    root = tmp_path / "s" / "c"
+    root.mkdir(parents=True)
+    long = "y" * 250
+    for name in ("x.jpg", "x.png", "x.jpg.png", "X.jpg", f"{long}.png"):
+        Image.new("RGB", (40, 40), "red").save(root / name)
+    out = tmp_path / "o"
+    code, stdout, err = cli(
+        "bake", tmp_path / "s", "--mixing-set", mixing, "-o", out, *SMALL, "--format", "imagefolder"
+    )
+    assert code == 0, err
+    assert len(set(stdout.splitlines())) == 5
+    assert len(list(out.rglob("*.jpg"))) == 5
+    assert cli("verify", out)[0] == 0
+
+
+def test_lost_labels_are_made_again(cli: Cli, photos: Path, mixing: Path, tmp_path: Path) -> None:
+    from tests.conftest import tree
+
+    out = tmp_path / "o"
+    arguments = ["bake", photos, "--mixing-set", mixing, "-o", out, *SMALL, "--format", "npy"]
+    assert cli(*arguments, "--copies", 2)[0] == 0
+    before = tree(out)
+    (out / "copy-001" / "labels.npy").unlink()
+    assert cli(*arguments, "--copies", 2, "--resume")[0] == 0
+    assert tree(out) == before
+
+
+def test_a_link_to_itself_is_listed_as_unreadable(
+    cli: Cli, spoiled: Path, mixing: Path, tmp_path: Path
+) -> None:
+    (spoiled / "cat" / "loop.jpg").symlink_to(spoiled / "cat" / "loop.jpg")
+    out = tmp_path / "o"
+    code, _, err = cli("bake", spoiled, "--mixing-set", mixing, "-o", out, *SMALL)
+    assert code == 3, err
+    assert "cat/loop.jpg" in (out / "errors.jsonl").read_text()
+
+
+def test_a_name_too_long_for_the_file_system_is_one_line(
+    cli: Cli, photos: Path, mixing: Path, tmp_path: Path
+) -> None:
+    code, _, err = cli("bake", photos, "--mixing-set", mixing, "-o", tmp_path / ("o" * 300), *SMALL)
+    assert code == 1
+    assert "internal error" not in one_line_error(err)
+
+
+@pytest.mark.parametrize("text", ["5", "{", '["a"]'])
+def test_verify_names_damaged_class_names(
+    cli: Cli, photos: Path, mixing: Path, tmp_path: Path, text: str
+) -> None:
+    out = tmp_path / "o"
+    assert cli("bake", photos, "--mixing-set", mixing, "-o", out, *SMALL)[0] == 0
+    (out / "classes.json").write_text(text)
+    code, stdout, _ = cli("verify", out, "-j", 1)
+    assert code == 1
+    assert "classes.json" in stdout
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "bake = 3", "[[bake]]", "[bakee]\nk = 3", "copies = 2", "[bake]\ncopies = 2.5",
+        "[bake]\ncopies = true", "[bake]\ncopies = [1, 2]", "[bake]\ncopies = {a = 1}",
+        "[bake]\ndebug = true",
+    ],
+)  # fmt: skip
+def test_a_config_that_says_nothing_sensible_is_refused(
+    cli: Cli, photos: Path, mixing: Path, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "x.toml").write_text(text)
+    code, _, err = cli(
+        "bake", photos, "--mixing-set", mixing, "-o", tmp_path / "o", *SMALL, "--config",
+        tmp_path / "x.toml",
+    )  # fmt: skip
+    assert code == 2
+    one_line_error(err)
+
+
+def test_a_config_may_name_a_mixing_set(
+    cli: Cli, photos: Path, mixing: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "x.toml").write_text(f'[bake]\nmixing-set = "{mixing}"\ncopies = 2\n')
+    code, stdout, err = cli(
+        "bake", photos, "-o", tmp_path / "o", *SMALL, "--config", tmp_path / "x.toml"
+    )
+    assert code == 0, err
+    assert len(stdout.splitlines()) == 2

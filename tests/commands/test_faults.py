@@ -271,3 +271,25 @@ def test_an_output_without_write_permission_is_one_clear_error(pixmix: Run, tmp_
     done = pixmix("generate-fractals", "-n", 1, "--size", 8, "-o", tmp_path / "file" / "o")
     assert done.returncode in (1, 2)
     assert str(tmp_path / "file") in one_line_error(done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code"),
+    [(">&-", 0), ("2>&-", 0), ("<&-", 0), ("> /dev/full", 1)],
+)
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_closed_and_full_streams_are_no_internal_error(
+    tmp_path: Path, redirection: str, code: int
+) -> None:
+    arguments = ["generate-fractals", "-n", 2, "--size", 16, "-j", 1, "-o", tmp_path / "o"]
+    for words in (arguments, ["--version"], ["verify", tmp_path / "o"]):
+        command = " ".join(f"'{a}'" for a in command_line(words))
+        done = subprocess.run(
+            ["bash", "-c", f"{command} {redirection}"], capture_output=True, env=environment(),
+            text=True, check=False,
+        )  # fmt: skip
+        if words[0] != "verify" or code == 0:
+            assert done.returncode == code, done.stderr
+        assert "internal error" not in done.stderr
+        assert "Traceback" not in done.stderr
+        assert "Exception" not in done.stderr

@@ -338,3 +338,24 @@ def test_our_own_network_loads_offline_and_is_small() -> None:
     assert network.input_size == 96
     with pytest.raises(CheckpointError, match="are of squeezenet1_1, not of resnet18"):
         load_network("resnet18", OWN_WEIGHTS)
+
+
+@pytest.mark.parametrize("kind", ["sparse", "complex", "meta"])
+def test_tensors_that_are_no_plain_numbers_are_refused(tmp_path: Path, kind: str) -> None:
+    state = build("squeezenet1_1").state_dict()
+    first = next(iter(state))
+    made = {
+        "sparse": lambda: state[first].flatten(1).to_sparse(),
+        "complex": lambda: state[first].to(torch.complex64),
+        "meta": lambda: state[first].to("meta"),
+    }
+    torch.save({**state, first: made[kind]()}, tmp_path / "odd.pth")
+    with pytest.raises(CheckpointError) as caught:
+        load_network("squeezenet1_1", str(tmp_path / "odd.pth"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.pth")
+    with pytest.raises(CheckpointError, match="no regular file"):
+        load_network("squeezenet1_1", str(tmp_path / "pipe.pth"))

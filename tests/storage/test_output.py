@@ -69,18 +69,85 @@ def test_a_folder_of_someone_elses_is_never_touched(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_overwrite_removes_our_files_and_leaves_strangers(tmp_path: Path) -> None:
+def with_files(path: Path, count: int) -> None:
+    """A finished output whose rows name files that are there."""
+    finished(path, count)
+    for index in range(count):
+        (path / f"{index}.png").write_bytes(b"x")
+
+
+def test_overwrite_removes_what_the_rows_name_and_leaves_everything_else(tmp_path: Path) -> None:
     path = tmp_path / "o"
-    finished(path)
-    (path / "copy-000").mkdir()
-    (path / "copy-000" / "000000.tar").write_bytes(b"old")
-    (path / "notes.txt").write_text("keep me")
+    with_files(path, 2)
+    for name in ("2024/thesis.txt", "copy-000/notes.txt", "5.png"):
+        (path / name).parent.mkdir(exist_ok=True)
+        (path / name).write_text("keep me")
     with Output(path, PLAN, resume=False, overwrite=True) as output:
+        assert not (path / "0.png").exists()
         output.commit([row(7)])
         output.finish()
-    left = sorted(p.name for p in path.iterdir())
-    assert left == ["manifest.json", "manifest.jsonl", "notes.txt"]
+    left = sorted(str(p.relative_to(path)) for p in path.rglob("*") if p.is_file())
+    assert left == [
+        "2024/thesis.txt", "5.png", "copy-000/notes.txt", "manifest.json", "manifest.jsonl",
+    ]  # fmt: skip
     assert [r["index"] for r in committed_rows(path)] == [7]
+
+
+@pytest.mark.parametrize("begun", ["finished", "unfinished"])
+@pytest.mark.parametrize("moment", ["_start", "_empty_trash"])
+def test_an_overwrite_killed_at_any_moment_can_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: str, moment: str
+) -> None:
+    from pixmix_cli.storage import output as module
+
+    path = tmp_path / "o"
+    with_files(path, 3)
+    if begun == "unfinished":
+        with Output(path, PLAN, resume=True, overwrite=False) as output:
+            output.open_for_writing()
+
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Output if moment == "_start" else module, moment, killed)
+    with pytest.raises(KeyboardInterrupt):
+        Output(path, PLAN, resume=False, overwrite=True)
+    monkeypatch.undo()
+    with Output(path, PLAN, resume=False, overwrite=True) as output:
+        assert list(output.rows()) == []
+        output.finish()
+    assert sorted(p.name for p in path.iterdir()) == ["manifest.json", "manifest.jsonl"]
+
+
+BAD_ROWS = [
+    "not json", "[]", "5", "{}", '{"path":5,"bytes":1}', '{"path":"../x","bytes":1}',
+    '{"path":"/x","bytes":1}', '{"path":"a/./b","bytes":1}', '{"path":"a\\u0000b","bytes":1}',
+    '{"path":"x","bytes":1,"index":"x"}', '{"path":"x","bytes":1,"index":3.5}',
+    '{"path":"x","bytes":1,"index":-5}', '{"path":"x","bytes":1,"index":1e400}',
+    '{"path":"x"}', "[" * 100_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", BAD_ROWS)
+def test_a_damaged_row_is_named_by_file_and_line(tmp_path: Path, bad: str) -> None:
+    path = tmp_path / "o"
+    finished(path)
+    with (path / "manifest.jsonl").open("a") as file:
+        file.write(bad + "\n")
+    with pytest.raises(InputError, match=r"line 4 of .*manifest\.jsonl is damaged"):
+        list(committed_rows(path))
+    with Output(path, PLAN, resume=False, overwrite=True) as output:  # the way out
+        output.finish()
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "5", "[]", '{"tool":"pixmix"}', '{"tool":"other"}', "[" * 100_000]
+)
+def test_a_damaged_manifest_is_refused(tmp_path: Path, text: str) -> None:
+    finished(tmp_path / "o")
+    (tmp_path / "o" / "manifest.json").write_text(text)
+    with pytest.raises(InputError, match=r"manifest\.json"):
+        look(tmp_path / "o")
 
 
 @pytest.mark.parametrize(
