@@ -358,9 +358,9 @@ class Output:
             self._journal = None
 
     def _release(self, *, remove_folder: bool) -> None:
-        # A folder that says nothing (no plan in it) is only this run's lock: take it away again.
+        # A folder that says nothing (neither plan nor trash) is only this run's lock: away with it.
         with contextlib.suppress(OSError):
-            if not (self._meta / "plan.json").exists():
+            if not any((self._meta / name).exists() for name in ("plan.json", TRASH)):
                 shutil.rmtree(self._meta, ignore_errors=True)
         os.close(self._lock)
         if remove_folder:
