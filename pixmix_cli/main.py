@@ -82,7 +82,7 @@ def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> No
     cls=LazyGroup,
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "PIXMIX"},
-    no_args_is_help=True,
+    no_args_is_help=False,  # its behaviour differs between click versions; see run()
 )
 @click.option(
     "--version",
@@ -106,6 +106,10 @@ def run(arguments: list[str]) -> int:
     name = next((a for a in arguments if a in COMMANDS), None)
     prefix = "pixmix" if name is None else f"pixmix {name}"
     try:
+        if not arguments:
+            with cli.make_context("pixmix", [], resilient_parsing=True) as ctx:
+                click.echo(cli.get_help(ctx), err=True)
+            return 2
         with cli.make_context("pixmix", list(arguments)) as ctx:
             result: Any = cli.invoke(ctx)
         sys.stdout.flush()
@@ -114,9 +118,6 @@ def run(arguments: list[str]) -> int:
         with contextlib.suppress(BrokenPipeError):
             sys.stdout.flush()
         return ending.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        say(error.format_message())
-        return 2
     except click.ClickException as error:
         message = " ".join(error.format_message().split())
         end = "" if message.endswith("?") else "."
@@ -141,10 +142,12 @@ def run(arguments: list[str]) -> int:
     except OSError as error:
         if debug:
             raise
-        abandon_stdout()
+        where = error.filename
+        if not isinstance(where, str):  # only streams have no name
+            abandon_stdout()
+            where = "a pipe or stdout"
         if isinstance(error, BrokenPipeError) and "--help" in arguments:
             return EXIT_PIPE
-        where = error.filename if isinstance(error.filename, str) else "a pipe or stdout"
         say(f"{prefix}: {StorageError.from_os_error(error, where, 'using')}")
         return 1
     except Exception as error:

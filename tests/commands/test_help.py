@@ -39,6 +39,12 @@ def test_every_command_opens_with_an_example_and_tells_defaults(cli: Cli, name: 
     assert "PIXMIX_" in out
 
 
+def test_no_command_at_all_gets_the_help_on_stderr(cli: Cli) -> None:
+    code, out, err = cli()
+    assert (code, out) == (2, "")
+    assert "generate-fractals" in err
+
+
 def test_group_help_lists_every_command_and_exit_code(cli: Cli) -> None:
     code, out, _ = cli("--help")
     assert code == 0
