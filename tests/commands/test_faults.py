@@ -17,12 +17,21 @@ COUNT = 96
 FRACTALS = ["generate-fractals", "-n", COUNT, "--size", 128, "-j", 2]
 
 
-def start(arguments: list[object], **options: object) -> subprocess.Popen[bytes]:
-    """Begin a command in a process group of its own, as a shell does."""
+def hear_ctrl_c() -> None:
+    """Tests that are run in the background ignore Ctrl-C, and their children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def start(arguments: list[object]) -> subprocess.Popen[bytes]:
+    """Begin a command in a process group of its own, with Ctrl-C working, as a shell does."""
     return subprocess.Popen(
-        command_line(arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env=environment(), start_new_session=True, **options,  # type: ignore[call-overload]
-    )  # fmt: skip
+        command_line(arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        start_new_session=True,
+        preexec_fn=hear_ctrl_c,
+    )
 
 
 def wait_for_rows(process: subprocess.Popen[bytes], out: Path, rows: int) -> None:
