@@ -187,7 +187,7 @@ def test_help_into_a_closed_pipe_is_no_error() -> None:
     assert done.stderr == b""
 
 
-BAKE = ["--size", 64, "--copies", 3, "--shard-size", 4, "-j", 2]
+BAKE = ["--size", 128, "--copies", 8, "--shard-size", 2, "-j", 2]
 
 
 @pytest.mark.parametrize("layout", ["webdataset", "imagefolder", "npy"])
