@@ -17,7 +17,7 @@ from pixmix_cli import __version__, kernel_cache
 from pixmix_cli.errors import PixMixError, StorageError
 from pixmix_cli.terminal import ClosedPipe, Terminated, abandon_stdout, say
 
-EXIT_SKIPPED, EXIT_INTERRUPT, EXIT_PIPE, EXIT_TERMINATED = 3, 130, 141, 143
+EXIT_INTERRUPT, EXIT_PIPE, EXIT_TERMINATED = 130, 141, 143
 
 # name: (module, one line for `pixmix --help`, which imports none of the modules)
 COMMANDS = {

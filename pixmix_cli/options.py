@@ -181,62 +181,57 @@ workers_option = option(
 )
 
 
-def _terminal_options(function: F) -> F:
-    decorated = compose(
-        option(
-            "--json",
-            "as_json",
-            is_flag=True,
-            section=_RUNNING,
-            help="One JSON record an artefact on stdout instead of its path.",
-        ),
-        option(
-            "--progress",
-            type=click.Choice(["auto", "bar", "json", "none"]),
-            default="auto",
-            section=_RUNNING,
-            help="Progress on stderr; auto: a bar on a terminal.",
-        ),
-        option(
-            "-q",
-            "--quiet",
-            count=True,
-            section=_RUNNING,
-            show_default=False,
-            help="No progress bar; -qq: errors only.",
-        ),
-        option(
-            "-v",
-            "--verbose",
-            count=True,
-            section=_RUNNING,
-            show_default=False,
-            help="More messages.",
-        ),
-        option(
-            "--debug",
-            is_flag=True,
-            allow_from_autoenv=False,
-            show_envvar=False,
-            section=_RUNNING,
-            expose_value=False,
-            help="Show Python tracebacks.",
-        ),
-        option(
-            "--config",
-            type=click.Path(path_type=Path),
-            is_eager=True,
-            expose_value=False,
-            callback=load_config,
-            section=_RUNNING,
-            metavar="FILE",
-            help="TOML file of defaults: a [COMMAND] table of option names.",
-        ),
-    )(function)
-    return decorated
-
-
-terminal_options: Callable[[F], F] = _terminal_options
+terminal_options = compose(
+    option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        section=_RUNNING,
+        help="One JSON record an artefact on stdout instead of its path.",
+    ),
+    option(
+        "--progress",
+        type=click.Choice(["auto", "bar", "json", "none"]),
+        default="auto",
+        section=_RUNNING,
+        help="Progress on stderr; auto: a bar on a terminal.",
+    ),
+    option(
+        "-q",
+        "--quiet",
+        count=True,
+        section=_RUNNING,
+        show_default=False,
+        help="No progress bar; -qq: errors only.",
+    ),
+    option(
+        "-v",
+        "--verbose",
+        count=True,
+        section=_RUNNING,
+        show_default=False,
+        help="More messages.",
+    ),
+    option(
+        "--debug",
+        is_flag=True,
+        allow_from_autoenv=False,
+        show_envvar=False,
+        section=_RUNNING,
+        expose_value=False,
+        help="Show Python tracebacks.",
+    ),
+    option(
+        "--config",
+        type=click.Path(path_type=Path),
+        is_eager=True,
+        expose_value=False,
+        callback=load_config,
+        section=_RUNNING,
+        metavar="FILE",
+        help="TOML file of defaults: a [COMMAND] table of option names.",
+    ),
+)
 
 
 def make_terminal(quiet: int, verbose: int, progress: str, as_json: bool) -> Terminal:

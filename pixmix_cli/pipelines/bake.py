@@ -403,7 +403,8 @@ class MixingCache:
         self._side = shorter_side
         self._kept: dict[int, U8] = {}
         self._bytes = 0
-        self._broken: dict[int, str] = {}
+        self._broken: set[int] = set()
+        self._untold: list[tuple[int, str]] = []  # of them, not yet in a row
 
     def get(self, index: int, on_error: str) -> tuple[int, U8]:
         """Mixing picture `index`, or the next one that can be read, and its index.
@@ -426,7 +427,8 @@ class MixingCache:
                             f"mixing set: {error.message}",
                             "--on-error skip to mix in the next picture instead and list it",
                         ) from None
-                    self._broken[candidate] = error.message
+                    self._broken.add(candidate)
+                    self._untold.append((candidate, error.message))
                     continue
                 picture = resize_shorter_side(decoded, self._side)
                 self._bytes += picture.nbytes
@@ -440,7 +442,8 @@ class MixingCache:
         )
 
     def errors(self) -> list[dict[str, Any]]:
-        """A row for each mixing picture found broken so far."""
+        """A row for each mixing picture found broken since the last call."""
+        found, self._untold = self._untold, []
         return [
             {
                 "copy": -1,
@@ -449,7 +452,7 @@ class MixingCache:
                 "key": self._mixing.pictures[index].name,
                 "shard": -1,
             }
-            for index, reason in sorted(self._broken.items())
+            for index, reason in found
         ]
 
 

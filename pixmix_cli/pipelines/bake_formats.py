@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import io
 import json
 import struct
 from collections import Counter
@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from pixmix_cli.storage import images
-from pixmix_cli.storage.files import PartialFile, canonical_json, commit_all, partial_files
+from pixmix_cli.storage.files import (
+    PartialFile,
+    canonical_json,
+    commit_all,
+    partial_files,
+    sha256_hex,
+)
 from pixmix_cli.storage.imagefolder import Source
-from pixmix_cli.storage.output import META, Output
+from pixmix_cli.storage.output import META, Output, Row, has_its_length
 from pixmix_cli.storage.tar import BLOCK, TarWriter
 
 if TYPE_CHECKING:
     from pixmix_cli.pipelines.bake import Baked, BakeJob, Plan, Task
-
-Row = dict[str, Any]
 
 
 class ShardWriter(Protocol):
@@ -242,14 +246,11 @@ def part_name(copy: int, shard: int) -> str:
 def is_in_place(output: Path, row: Row) -> bool:
     """Whether the artefact that a row tells of is still there, whole."""
     path = output / row["path"]
-    if path.suffix == ".npy" and not path.exists():
-        path = (output / part_name(row["copy"], row["shard"])).with_suffix(".images")
-    elif path.suffix == ".npy":
+    if path.suffix != ".npy":
+        return has_its_length(output, row)
+    if path.exists():  # joined already: the row tells of a slice of it
         return path.stat().st_size >= row["bytes"] and path.with_name("labels.npy").exists()
-    try:
-        return path.stat().st_size == row["bytes"]
-    except OSError:
-        return False
+    return has_its_length(output, {**row, "path": f"{part_name(row['copy'], row['shard'])}.images"})
 
 
 def merge(plan: Plan, output: Output) -> list[Row]:
@@ -294,8 +295,6 @@ def _append(part: Path, file: PartialFile) -> None:
 
 
 def _npy_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
-    import io
-
     header = io.BytesIO()
     description = {"descr": dtype.str, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(header, description)
@@ -376,7 +375,7 @@ def npy_slices(rows: list[Row]) -> list[tuple[int, Row]]:
 
 def sha256_of_array(array: np.ndarray) -> str:
     """SHA-256 of an array's bytes in C order."""
-    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+    return sha256_hex(array.tobytes())
 
 
 def read_record(data: bytes) -> Row:

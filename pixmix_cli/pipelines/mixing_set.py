@@ -23,7 +23,14 @@ from pixmix_cli.pipelines.engine import run_tasks
 from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import PartialFile, canonical_json, commit_all, sha256_hex
-from pixmix_cli.storage.output import Output, Row, RunPlan, check_allowed, committed_rows
+from pixmix_cli.storage.output import (
+    Output,
+    Row,
+    RunPlan,
+    check_allowed,
+    committed_rows,
+    has_its_length,
+)
 from pixmix_cli.storage.tar import Sink, TarWriter
 
 STORING_AHEAD = 2  # batches that wait for encoding before the GPU has to wait for them
@@ -130,19 +137,12 @@ def pending_pictures(job: MixingSetJob, run: RunPlan, total: int) -> NDArray[np.
             continue
         if job.format == "folder":
             wanted[index] = "error" not in row and not (
-                row["path"] == picture_path(index, job.image_format) and _in_place(job.output, row)
+                row["path"] == picture_path(index, job.image_format)
+                and has_its_length(job.output, row)
             )
         elif "stop" in row and row["stop"] == min(index + job.shard_size, total):
-            wanted[index : row["stop"]] = not _in_place(job.output, row)
+            wanted[index : row["stop"]] = not has_its_length(job.output, row)
     return np.flatnonzero(wanted)
-
-
-def _in_place(output: Path, row: Row) -> bool:
-    try:
-        size: int = (output / row["path"]).stat().st_size
-    except OSError:
-        return False
-    return size == row["bytes"]
 
 
 def run(plan: Plan) -> Iterator[Step]:

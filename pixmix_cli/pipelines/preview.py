@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -55,7 +56,7 @@ def sheet_of(
     found = find_pictures(path, warn)
     if not found:
         raise InputError(f"{path} holds no pictures")
-    cells = tuple(_decode(ref, warn) for ref in found[: count or PICTURES])
+    cells = tuple(_decode(ref.read, ref.name, warn) for ref in found[: count or PICTURES])
     return draw(Sheet(cells, min(columns, len(cells)), False), cell)
 
 
@@ -67,18 +68,14 @@ def look_or_none(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _decode(ref: PictureRef, warn: Callable[[str], None]) -> U8 | None:
+def _decode(
+    read: Callable[[], bytes], name: str, warn: Callable[[str], None] | None = None
+) -> U8 | None:
     try:
-        return images.decode_rgb(ref.read(), ref.name)
+        return images.decode_rgb(read(), name)
     except PixMixError as error:
-        warn(error.message)
-        return None
-
-
-def _decoded(data: bytes, name: str) -> U8 | None:
-    try:
-        return images.decode_rgb(data, name)
-    except PixMixError:
+        if warn is not None:
+            warn(error.message)
         return None
 
 
@@ -97,7 +94,8 @@ def _baked_sheet(
     cells: list[U8 | None] = []
     for key, copies in samples:
         original = source / key
-        shown = _decode(PictureRef(key, str(original), 0, 0), warn) if original.is_file() else None
+        ref = PictureRef(key, str(original), 0, 0)
+        shown = _decode(ref.read, key, warn) if original.is_file() else None
         cells.extend([shown, *copies, *[None] * (per_row - 1 - len(copies))])
     return Sheet(tuple(cells), per_row, True)
 
@@ -129,7 +127,7 @@ def _tar_samples(path: Path, manifest: dict[str, Any], count: int) -> Samples:
         for row in rows:
             for key, parts in _read_samples(path / row["path"], left):
                 data = b"".join(d for e, d in parts.items() if e in images.FORMATS.values())
-                samples.setdefault(key, []).append(_decoded(data, key))
+                samples.setdefault(key, []).append(_decode(io.BytesIO(data).read, key))
                 if "json" in parts:
                     names[key] = json.loads(parts["json"])["key"]
         if samples and not names:
@@ -162,7 +160,7 @@ def _folder_samples(path: Path, manifest: dict[str, Any], count: int) -> Samples
     for index in sorted(by_index)[::step][:count]:
         rows = sorted(by_index[index], key=lambda row: row["copy"])[:MAX_COPIES]
         refs = [PictureRef(row["path"], str(path / row["path"]), 0, 0) for row in rows]
-        yield str(rows[0].get("key", "")), [_decode(ref, lambda text: None) for ref in refs]
+        yield str(rows[0].get("key", "")), [_decode(ref.read, ref.name) for ref in refs]
 
 
 def _npy_samples(path: Path, manifest: dict[str, Any], count: int) -> Samples:

@@ -106,9 +106,7 @@ class PartialFile:
 
     def commit(self) -> None:
         """Durable bytes, then the final name, then the durable name."""
-        self.flush_to_disk()
-        self.rename()
-        sync_directory(self.final.parent)
+        commit_all([self])
 
     def discard(self) -> None:
         """Remove the temporary file; safe to call at any time."""

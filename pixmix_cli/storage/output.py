@@ -56,6 +56,8 @@ META = ".pixmix"
 MANIFEST = "manifest.json"
 ROWS = "manifest.jsonl"
 ERRORS = "errors.jsonl"
+JOURNAL = f"{META}/journal.jsonl"
+_ROW_FILES = (ROWS, ERRORS, JOURNAL)  # wherever rows of finished work are; later ones win
 SYNC_SECONDS = 0.5  # how much finished work a power loss may cost; kill -9 costs none of it
 
 TRASH = "trash.jsonl"  # rows of what --overwrite is removing, so that a kill cannot orphan it
@@ -146,7 +148,7 @@ def committed_rows(path: Path) -> Iterator[Row]:
 
     raises  InputError that names the file and line of a row that is not one of ours
     """
-    for name in (ROWS, ERRORS, f"{META}/journal.jsonl"):
+    for name in _ROW_FILES:
         yield from _read_rows(path / name)
 
 
@@ -181,6 +183,15 @@ def _check_row(row: Any) -> None:
         raise ValueError(f"path {path} leads out of the folder")
     if "bytes" not in row and "member" not in row:
         raise ValueError("no bytes")
+
+
+def has_its_length(output: Path, row: Row) -> bool:
+    """Whether the file that a row tells of is still there, as long as it was written."""
+    try:
+        length: int = (output / row["path"]).stat().st_size
+    except OSError:
+        return False
+    return length == row["bytes"]
 
 
 def _whole_lines(path: Path) -> Iterator[bytes]:
@@ -245,7 +256,7 @@ class Output:
                 names.update(BAKE_EXTRAS)
             text = "".join(canonical_json({"bytes": 0, "path": n}) + "\n" for n in sorted(names))
             write_whole(self._meta / TRASH, text.encode())
-            for name in (ROWS, ERRORS, f"{META}/journal.jsonl"):
+            for name in _ROW_FILES:
                 (self.path / name).unlink(missing_ok=True)
             shutil.rmtree(self._meta / "parts", ignore_errors=True)
         except OSError as error:
@@ -270,7 +281,7 @@ class Output:
         text = b"".join(canonical_json(row).encode() + b"\n" for row in rows)
         try:
             if self._journal is None:
-                self._journal = _open_journal(self._meta / "journal.jsonl")
+                self._journal = _open_journal(self.path / JOURNAL)
             view = memoryview(text)
             while view:
                 view = view[os.write(self._journal, view) :]
@@ -309,7 +320,7 @@ class Output:
         return summary
 
     def _write_rows(self) -> dict[str, int]:
-        sources = [self.path / ROWS, self.path / ERRORS, self._meta / "journal.jsonl"]
+        sources = [self.path / name for name in _ROW_FILES]
         totals = {"pictures": 0, "bytes": 0, "skipped": 0}
         with contextlib.ExitStack() as stack:
             files = [
@@ -457,7 +468,7 @@ def _acquire(lock: Path, output: Path) -> int:
 
 
 def _lenient_rows(path: Path) -> Iterator[Row]:
-    for name in (ROWS, ERRORS, f"{META}/journal.jsonl"):
+    for name in _ROW_FILES:
         yield from _lenient_lines(path / name)
 
 
@@ -528,11 +539,11 @@ def _sorted_lines(sources: list[Path]) -> Iterator[tuple[int, int, int]]:
     table = np.frombuffer(columns, np.int64).reshape(-1, 7)
     order = np.lexsort((np.arange(len(table)), table[:, 3], table[:, 2], table[:, 1], table[:, 0]))
     table = table[order]
-    for position, row_numbers in enumerate(table):
-        last = position + 1 == len(table)
-        if last or (table[position + 1, :4] != row_numbers[:4]).any():
-            number, offset, length = row_numbers[4:].tolist()
-            yield number, offset, length
+    last_of_its_key = np.ones(len(table), bool)
+    last_of_its_key[:-1] = (table[1:, :4] != table[:-1, :4]).any(axis=1)
+    for numbers in table[last_of_its_key, 4:]:
+        number, offset, length = numbers.tolist()
+        yield number, offset, length
 
 
 def _made_with() -> dict[str, str]:

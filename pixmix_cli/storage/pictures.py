@@ -41,8 +41,6 @@ class PictureRef:
                 if self.offset:
                     file.seek(self.offset)
                     return file.read(self.length)
-                if self.path.endswith(".tar"):
-                    return file.read(self.length)
                 return file.read()
         except OSError as error:
             raise StorageError.from_os_error(error, self.path, "reading") from error
