@@ -50,6 +50,7 @@ def follow(
     total      pictures of the whole output
     remaining  of which this run makes
     """
+    terminal.detail(f"{remaining} of {total} pictures to make")
     begin = time.monotonic()
     skipped, finished = 0, 0
     with terminal.meter(total, "pic", total - remaining) as meter:

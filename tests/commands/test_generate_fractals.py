@@ -123,6 +123,11 @@ def test_progress_as_json_ends_at_the_total(cli: Cli, tmp_path: Path) -> None:
     assert (last["done"], last["total"]) == (10, 10)
 
 
+def test_verbose_says_how_much_is_to_do(cli: Cli, tmp_path: Path) -> None:
+    assert "10 of 10 pictures to make" in cli(*ARGUMENTS, "-o", tmp_path / "o", "-v")[2]
+    assert "to make" not in cli(*ARGUMENTS, "-o", tmp_path / "p")[2]
+
+
 def test_quiet_twice_says_nothing(cli: Cli, tmp_path: Path) -> None:
     code, stdout, stderr = cli(*ARGUMENTS, "-o", tmp_path / "o", "-qq")
     assert code == 0
