@@ -24,7 +24,9 @@ from pixmix_cli.storage.output import META, Output, Row, has_its_length
 from pixmix_cli.storage.tar import BLOCK, TarWriter
 
 if TYPE_CHECKING:
-    from pixmix_cli.pipelines.bake import Baked, BakeJob, Plan, Task
+    from pixmix_cli.pipelines.bake import Plan
+    from pixmix_cli.pipelines.bake_job import BakeJob, Task
+    from pixmix_cli.pipelines.bake_worker import Baked
 
 
 class ShardWriter(Protocol):

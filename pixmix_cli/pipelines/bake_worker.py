@@ -1,0 +1,192 @@
+"""The work of one bake worker: shards of samples in, committed files and their rows out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pixmix_cli.errors import PictureError, PixMixError
+from pixmix_cli.mixing.config import PixMixConfig
+from pixmix_cli.mixing.draws import Draws, draw
+from pixmix_cli.mixing.pixmix import (
+    U8,
+    Mixer,
+    crop_mixing,
+    crop_original,
+    resize_shorter_side,
+)
+from pixmix_cli.pipelines import bake_formats
+from pixmix_cli.pipelines.bake_job import BakeJob, Sample, Task
+from pixmix_cli.seeding import Stream, rng_for
+from pixmix_cli.storage import images
+from pixmix_cli.storage.pictures import MixingSet
+
+MIXING_CACHE_BYTES = 128 << 20  # resized mixing pictures kept a worker: 650 at 256 x 256
+MAX_ASPECT = 50  # of a mixing picture: 1 x 5000 px would need 1 GB at a shorter side of 256
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a worker needs besides its tasks."""
+
+    config: PixMixConfig
+    job: BakeJob
+    mixing: MixingSet
+    classes: tuple[str, ...]
+    tmp: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Baked:
+    """One finished picture, before it is written."""
+
+    sample: Sample
+    copy: int
+    draws: Draws
+    mixing: str | None  # name of the mixing picture, when a round used it
+    pixels: U8
+
+
+class Baker:
+    """One worker: bakes shards. Called with a Task, returns (rows, pictures done)."""
+
+    def __init__(self, context: Context) -> None:
+        """Set up scratch memory and an empty cache of mixing pictures."""
+        self._context = context
+        self._mixer = Mixer(context.config)
+        self._cache = MixingCache(context.mixing, context.config.mixing_size)
+
+    @staticmethod
+    def compile(config: PixMixConfig) -> None:
+        """Fill the kernel cache, so that workers started after it only load."""
+        from pixmix_cli.mixing.draws import Round
+
+        square = np.zeros((config.size, config.size, 3), np.uint8)
+        rounds = tuple(Round(None, operation, 1.0, 0.0) for operation in ("add", "multiply"))
+        Mixer(config)(Draws((0, 0, 1, 1), False, 0, (0.0, 0.0), None, rounds), square, square)
+
+    def __call__(self, task: Task) -> tuple[list[dict[str, Any]], int]:
+        """Bake one shard and leave its files in place, durable."""
+        writer = bake_formats.shard_writer(self._context.job, self._context.tmp, task)
+        rows: list[dict[str, Any]] = []
+        try:
+            for sample in task.samples:
+                try:
+                    picture = images.decode_rgb(sample.ref.read(), sample.ref.name)
+                except PixMixError as error:
+                    if self._context.job.on_error == "fail":
+                        raise PictureError(
+                            f"SOURCE {self._context.job.source}: {error.message}",
+                            "--on-error skip to leave such pictures out and list them",
+                        ) from None
+                    rows.append(
+                        {
+                            "error": error.message,
+                            "index": sample.index,
+                            "key": sample.ref.name,
+                            "shard": task.shard,
+                        }
+                    )
+                    continue
+                for copy in task.copies:
+                    baked = self.bake(sample, copy, picture)
+                    writer.add(baked, self._context.classes[sample.label])
+            rows.extend(writer.commit())
+        except BaseException:
+            writer.discard()
+            raise
+        rows.extend(self._cache.errors())
+        return rows, len(task.samples) * len(task.copies)
+
+    def bake(self, sample: Sample, copy: int, picture: U8) -> Baked:
+        """One copy of one decoded sample.
+
+        picture  (h, w, 3) uint8
+        """
+        config = self._context.config
+        rng = rng_for(self._context.job.seed, Stream.BAKE, copy, sample.ref.name)
+        draws = draw(config, rng, picture.shape[:2], len(self._context.mixing.pictures))
+        original = crop_original(config, draws, picture)
+        mixing = None
+        name = None
+        if draws.uses_mixing:
+            index, resized = self._cache.get(draws.mixing, self._context.job.on_error)
+            draws = replace(draws, mixing=index)
+            mixing = crop_mixing(config, draws, resized)
+            name = self._context.mixing.pictures[index].name
+        return Baked(sample, copy, draws, name, self._mixer(draws, original, mixing))
+
+
+def _check_not_thin(picture: U8, name: str) -> None:
+    """Refuse a mixing picture whose shorter side could be enlarged to size only at absurd cost."""
+    height, width = picture.shape[:2]
+    if max(height, width) > MAX_ASPECT * min(height, width):
+        raise PictureError(
+            f"{name}: {width} x {height} pixels is too thin to crop squares from "
+            f"(at most {MAX_ASPECT} to 1)"
+        )
+
+
+class MixingCache:
+    """Mixing pictures, decoded and resized, the latest used kept in memory."""
+
+    def __init__(self, mixing: MixingSet, shorter_side: int) -> None:
+        """Start empty. shorter_side in pixels, as PixMixConfig.mixing_size."""
+        self._mixing = mixing
+        self._side = shorter_side
+        self._kept: dict[int, U8] = {}
+        self._bytes = 0
+        self._broken: set[int] = set()
+        self._untold: list[tuple[int, str]] = []  # of them, not yet in a row
+
+    def get(self, index: int, on_error: str) -> tuple[int, U8]:
+        """Mixing picture `index`, or the next one that can be read, and its index.
+
+        raises  PictureError when it is broken and on_error is "fail", or when all are broken
+        """
+        count = len(self._mixing.pictures)
+        for candidate in ((index + step) % count for step in range(count)):
+            if candidate in self._broken:
+                continue
+            picture = self._kept.pop(candidate, None)
+            if picture is None:
+                ref = self._mixing.pictures[candidate]
+                try:
+                    decoded = images.decode_rgb(ref.read(), ref.name)
+                    _check_not_thin(decoded, ref.name)
+                except PixMixError as error:
+                    if on_error == "fail":
+                        raise PictureError(
+                            f"mixing set: {error.message}",
+                            "--on-error skip to mix in the next picture instead and list it",
+                        ) from None
+                    self._broken.add(candidate)
+                    self._untold.append((candidate, error.message))
+                    continue
+                picture = resize_shorter_side(decoded, self._side)
+                self._bytes += picture.nbytes
+            self._kept[candidate] = picture  # now the latest used: dictionaries keep order
+            while self._bytes > MIXING_CACHE_BYTES and len(self._kept) > 1:
+                oldest = next(iter(self._kept))
+                self._bytes -= self._kept.pop(oldest).nbytes
+            return candidate, picture
+        raise PictureError(
+            f"none of the {count} pictures of the mixing set can be read", "another --mixing-set"
+        )
+
+    def errors(self) -> list[dict[str, Any]]:
+        """A row for each mixing picture found broken since the last call."""
+        found, self._untold = self._untold, []
+        return [
+            {
+                "copy": -1,
+                "error": reason,
+                "index": index,
+                "key": self._mixing.pictures[index].name,
+                "shard": -1,
+            }
+            for index, reason in found
+        ]
