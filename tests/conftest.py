@@ -61,9 +61,18 @@ def command_line(arguments: Sequence[object]) -> list[str]:
     return [sys.executable, "-m", "pixmix_cli.main", *(str(a) for a in arguments)]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """No test touches the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIXMIX_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 def environment(**extra: str) -> dict[str, str]:
     """The environment of a subprocess: this checkout first on the path, no PIXMIX_ settings."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PIXMIX_", "_PIXMIX"))}
+    kept["PIXMIX_CACHE_DIR"] = os.environ["PIXMIX_CACHE_DIR"]
     return {**kept, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **extra}
 
 

@@ -115,6 +115,14 @@ _RECIPE, _OUT, _RUN = "Recipe", "Output", "Running"
     help="A picture that cannot be read: stop, or leave it out, list it, exit 3.",
 )
 @options.workers_option
+@option(
+    "--mixing-cache",
+    type=click.Path(path_type=Path),
+    section=_RUN,
+    metavar="FOLDER|none",
+    show_default="pixmix in the user's cache folder",
+    help="Where decoded mixing pictures are kept for other workers and later runs.",
+)
 @options.existing_options
 @options.dry_run_option
 @options.terminal_options
@@ -128,6 +136,7 @@ def command(
     beta: float | None,
     severity: float | None,
     workers: int | None,
+    mixing_cache: Path | None,
     dry_run: bool,
     quiet: int,
     verbose: int,
@@ -142,6 +151,7 @@ def command(
     from pixmix_cli.mixing.config import PRESETS
     from pixmix_cli.pipelines import bake
     from pixmix_cli.pipelines.engine import default_workers
+    from pixmix_cli.storage.picture_cache import default_folder
 
     options.check_existing(resume, overwrite)
     terminal = options.make_terminal(quiet, verbose, progress, as_json)
@@ -155,6 +165,7 @@ def command(
         config=config,
         with_json=draws_json,
         workers=workers or default_workers(),
+        mixing_cache=None if str(mixing_cache) == "none" else mixing_cache or default_folder(),
         resume=resume,
         overwrite=overwrite,
         **settings,

@@ -24,12 +24,13 @@ from pixmix_cli.pipelines.bake_worker import Baker, Context
 from pixmix_cli.pipelines.engine import run_tasks
 from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.seeding import Stream, rng_for
-from pixmix_cli.storage import images
+from pixmix_cli.storage import images, picture_cache
 from pixmix_cli.storage.imagefolder import Source, open_imagefolder
 from pixmix_cli.storage.output import Output, RunPlan, check_allowed, committed_rows
 from pixmix_cli.storage.pictures import MixingSet, open_mixing_set
 
 ALGORITHM = "1"  # raise it when the same settings would give other bytes
+RESIZE = "1"  # raise it when mixing pictures would be resized to other bytes
 SHARD_RANGE = (100, 1000)  # samples: no shard too small to stream well, none too large to redo
 GOOD_SHARD_COUNT = 64  # shards enough to feed many workers and loaders
 
@@ -214,6 +215,7 @@ def _bake_pending(plan: Plan, output: Output) -> Iterator[Step]:
         mixing=plan.mixing,
         classes=plan.source.classes,
         tmp=output.tmp,
+        mixing_key=_mixing_key(plan),
     )
     workers = min(plan.job.workers, max(1, len(plan.pending)))
     steps = run_tasks(Baker, (context,), _tasks(plan), workers, _describe_task)
@@ -221,6 +223,18 @@ def _bake_pending(plan: Plan, output: Output) -> Iterator[Step]:
         output.commit(rows)
         artefacts = () if plan.job.format == "npy" else tuple(r for r in rows if "error" not in r)
         yield Step(items, artefacts)
+
+
+def _mixing_key(plan: Plan) -> str:
+    """The mixing set's place in the cache of decoded pictures, with room made for it."""
+    folder = plan.job.mixing_cache
+    if folder is None or not plan.pending:
+        return ""
+    versions = {"resize": RESIZE, "pillow": images.pillow_version, **images.codec("jpeg")}
+    made_how = f"{plan.job.config.mixing_size} {versions}"
+    key = picture_cache.identity(plan.mixing.pictures, made_how)
+    picture_cache.make_room(folder, key)
+    return key
 
 
 def _describe_task(task: Task) -> str:

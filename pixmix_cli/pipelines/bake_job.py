@@ -26,6 +26,7 @@ class BakeJob:
     with_json: bool = True  # webdataset only: each sample's draws beside it
     seed: int = 0
     workers: int = 1
+    mixing_cache: Path | None = None  # folder of decoded mixing pictures kept between runs
     on_error: str = "skip"  # "fail" | "skip"
     resume: bool = False
     overwrite: bool = False

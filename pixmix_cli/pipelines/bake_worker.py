@@ -22,9 +22,10 @@ from pixmix_cli.pipelines import bake_formats
 from pixmix_cli.pipelines.bake_job import BakeJob, Sample, Task
 from pixmix_cli.seeding import Stream, rng_for
 from pixmix_cli.storage import images
+from pixmix_cli.storage.picture_cache import PictureCache
 from pixmix_cli.storage.pictures import MixingSet
 
-MIXING_CACHE_BYTES = 128 << 20  # resized mixing pictures kept a worker: 650 at 256 x 256
+KEPT_BYTES = 64 << 20  # resized mixing pictures kept in a worker's memory: 320 at 256 x 256
 MAX_ASPECT = 50  # of a mixing picture: 1 x 5000 px would need 1 GB at a shorter side of 256
 
 
@@ -37,6 +38,7 @@ class Context:
     mixing: MixingSet
     classes: tuple[str, ...]
     tmp: Path
+    mixing_key: str = ""  # of the mixing set in the cache of decoded pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,11 @@ class Baker:
         """Set up scratch memory and an empty cache of mixing pictures."""
         self._context = context
         self._mixer = Mixer(context.config)
-        self._cache = MixingCache(context.mixing, context.config.mixing_size)
+        job, mixing = context.job, context.mixing
+        on_disk = None
+        if job.mixing_cache is not None:
+            on_disk = PictureCache(job.mixing_cache, context.mixing_key, len(mixing.pictures))
+        self._cache = MixingPictures(mixing, context.config.mixing_size, on_disk)
 
     @staticmethod
     def compile(config: PixMixConfig) -> None:
@@ -130,13 +136,16 @@ def _check_not_thin(picture: U8, name: str) -> None:
         )
 
 
-class MixingCache:
-    """Mixing pictures, decoded and resized, the latest used kept in memory."""
+class MixingPictures:
+    """The mixing set, decoded and resized: from memory, else from the disk cache, else made."""
 
-    def __init__(self, mixing: MixingSet, shorter_side: int) -> None:
-        """Start empty. shorter_side in pixels, as PixMixConfig.mixing_size."""
+    def __init__(
+        self, mixing: MixingSet, shorter_side: int, on_disk: PictureCache | None = None
+    ) -> None:
+        """Start with nothing in memory. shorter_side in pixels, as PixMixConfig.mixing_size."""
         self._mixing = mixing
         self._side = shorter_side
+        self._on_disk = on_disk
         self._kept: dict[int, U8] = {}
         self._bytes = 0
         self._broken: set[int] = set()
@@ -153,10 +162,8 @@ class MixingCache:
                 continue
             picture = self._kept.pop(candidate, None)
             if picture is None:
-                ref = self._mixing.pictures[candidate]
                 try:
-                    decoded = images.decode_rgb(ref.read(), ref.name)
-                    _check_not_thin(decoded, ref.name)
+                    picture = self._load(candidate)
                 except PixMixError as error:
                     if on_error == "fail":
                         raise PictureError(
@@ -166,16 +173,28 @@ class MixingCache:
                     self._broken.add(candidate)
                     self._untold.append((candidate, error.message))
                     continue
-                picture = resize_shorter_side(decoded, self._side)
                 self._bytes += picture.nbytes
             self._kept[candidate] = picture  # now the latest used: dictionaries keep order
-            while self._bytes > MIXING_CACHE_BYTES and len(self._kept) > 1:
+            while self._bytes > KEPT_BYTES and len(self._kept) > 1:
                 oldest = next(iter(self._kept))
                 self._bytes -= self._kept.pop(oldest).nbytes
             return candidate, picture
         raise PictureError(
             f"none of the {count} pictures of the mixing set can be read", "another --mixing-set"
         )
+
+    def _load(self, number: int) -> U8:
+        if self._on_disk is not None:
+            picture = self._on_disk.get(number)
+            if picture is not None:
+                return picture
+        ref = self._mixing.pictures[number]
+        decoded = images.decode_rgb(ref.read(), ref.name)
+        _check_not_thin(decoded, ref.name)
+        picture = resize_shorter_side(decoded, self._side)
+        if self._on_disk is not None:
+            self._on_disk.put(number, picture)
+        return picture
 
     def errors(self) -> list[dict[str, Any]]:
         """A row for each mixing picture found broken since the last call."""

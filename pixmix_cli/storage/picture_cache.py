@@ -146,7 +146,7 @@ class PictureCache:
             if offset + height * width * 3 > os.fstat(self._pixels).st_size:
                 return None  # a torn entry
             picture = np.empty((height, width, 3), np.uint8)
-            if os.preadv(self._pixels, [picture], offset) < picture.nbytes:
+            if os.preadv(self._pixels, [picture.data], offset) < picture.nbytes:
                 return None
         except OSError:
             return None
@@ -166,7 +166,7 @@ class PictureCache:
             if offset is None:
                 self._full = True
                 return
-            written = os.pwrite(self._pixels, picture, offset)
+            written = os.pwrite(self._pixels, picture.data, offset)
             if written == picture.nbytes:
                 height, width = picture.shape[:2]
                 entry = _ENTRY.pack(offset, height, width, _crc(offset, picture))
