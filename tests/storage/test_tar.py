@@ -68,3 +68,19 @@ def test_links_and_devices_in_a_hostile_tar_are_passed_over(tmp_path: Path) -> N
         hostile.addfile(info, io.BytesIO(b"abc"))
     assert [m.name for m in tar.members(path)] == ["/absolute.jpg"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["x.tar"]
+
+
+@pytest.mark.parametrize("length", [0, 1, 12345, 2**33 - 1, 2**33])
+@pytest.mark.parametrize("name", ["a", "000000001.json", "n" * 100, "y/" * 60 + "z", "ü.jpg"])
+def test_headers_are_those_of_the_standard_library(name, length):
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = length, 0o644
+    if length < 2**33:
+        expected = bytearray(info.tobuf(tarfile.USTAR_FORMAT))
+        expected[329:345] = bytes(16)  # device numbers: older Pythons write zeros there
+        expected[148:156] = b" " * 8
+        expected[148:156] = b"%06o\0 " % sum(expected)
+        assert tar._header(name, length) == bytes(expected)
+    else:
+        with pytest.raises(ValueError, match="overflow"):
+            tar._header(name, length)
