@@ -174,7 +174,11 @@ def elastic_transform(pictures: U8, level: int, rng: np.random.Generator) -> U8:
     amplitude, sigma, corner = (
         side * np.array(v)
         for v in zip(
-            (0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03)
+            (0, 0, 0.08),
+            (0.05, 0.2, 0.07),
+            (0.08, 0.06, 0.06),
+            (0.1, 0.04, 0.05),
+            (0.1, 0.03, 0.03),
         )
     )
     centre, reach = side // 2, side // 3
