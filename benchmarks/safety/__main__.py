@@ -1,0 +1,296 @@
+"""Does a mixing set make classifiers safer? Trains one small network an arm and examines it.
+
+    python -m benchmarks.safety --data cifar10 --arm plain --arm noise \\
+        --arm fractals=pixmix:mixing/fractals --epochs 100 --seeds 5 -o out
+    python -m benchmarks.safety --smoke -o out
+
+DIR holds train/ and test/, or is "digits". An arm is NAME=RECIPE, see benchmarks/safety/arms.py.
+A run that is finished is kept in OUT/runs and not done again; OUT/exam holds the exam's pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread beats two on a shared small machine
+
+import numpy as np
+import PIL
+import torch
+
+from benchmarks.safety import arms as recipes
+from benchmarks.safety import data, evaluate, report
+from benchmarks.safety.arms import Arm
+from benchmarks.safety.train import Training, train
+from pixmix_cli.errors import InputError, PixMixError
+from pixmix_cli.storage.files import write_whole
+from pixmix_cli.storage.pictures import open_mixing_set
+
+VERSION = 1  # raise it when the same settings would train another network
+SMOKE = {"epochs": 12, "seeds": 3, "depth": 10, "width": 1}
+SMOKE_SIZE = evaluate.Size(severities=(1, 3, 5), sequence_pictures=50, attacked=200, anomalies=300)
+
+
+def main() -> int:
+    """Run what is not done yet and report. Exit code 0, or the error's."""
+    arguments = _arguments()
+    try:
+        _run(arguments)
+    except PixMixError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.safety",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--data", help='folder with train/ and test/, or "digits"')
+    parser.add_argument("--arm", action="append", metavar="NAME=RECIPE", default=[])
+    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--depth", type=int, default=16, help="of the WRN: 10, 16, 22, ...")
+    parser.add_argument("--width", type=int, default=4)
+    parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to N-1")
+    parser.add_argument(
+        "--bakes", type=int, help="bake only so many times an arm; seeds share them in turn"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--float32", action="store_true", help="instead of bfloat16")
+    parser.add_argument("--photographs", type=Path, help="folder: one more set of anomalies")
+    parser.add_argument("--smoke", action="store_true", help="minutes on a small CPU")
+    parser.add_argument("--report", action="store_true", help="only from the runs there are")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    if arguments.smoke:
+        for name in ("epochs", "seeds", "depth", "width"):
+            setattr(arguments, name, SMOKE[name])
+        arguments.bakes = arguments.bakes or 1
+        arguments.arm = arguments.arm or ["plain", "noise", "fractals"]
+        arguments.data = arguments.data or "digits"
+    elif not arguments.report and not (arguments.data and arguments.arm):
+        parser.error("--data and at least one --arm are needed (or --smoke, or --report)")
+    for name in ("epochs", "seeds", "width"):
+        if getattr(arguments, name) < 1:
+            parser.error(f"--{name} must be at least 1")
+    if arguments.depth < 10 or (arguments.depth - 4) % 6:
+        parser.error("--depth must be 10, 16, 22, ...")
+    return arguments
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    out: Path = arguments.output
+    if not arguments.report:
+        _do_runs(arguments, out)
+    runs = _finished(out)
+    if not runs:
+        raise InputError(f"{out} holds no finished runs", "without --report")
+    text = report.table(runs)
+    print(text)
+    details = "\n".join(report.detail(runs, f"{part}: ") for part in _PARTS)
+    write_whole(out / "table.md", f"{text}\n{details}".encode())
+    write_whole(out / "results.json", (json.dumps({"runs": runs}, indent=1) + "\n").encode())
+    try:
+        report.draw(runs, out / "safety.png")
+    except ModuleNotFoundError:
+        print("no picture: matplotlib is not installed (pip install matplotlib)", file=sys.stderr)
+
+
+_PARTS = ("corruption", "flips", "anomalies")
+
+
+def _do_runs(arguments: argparse.Namespace, out: Path) -> None:
+    begin = time.perf_counter()
+    arms = [recipes.parse(text) for text in arguments.arm]
+    if len({arm.name for arm in arms}) < len(arms):
+        raise InputError("two arms have the same name", "--arm NAME=RECIPE")
+    device = _device(arguments.device)
+    torch.set_num_threads(1 if device.type == "cpu" else 4)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    out.mkdir(parents=True, exist_ok=True)
+    folder = data.splits(arguments.data, out)
+    train_set, test_set = data.load(folder / "train"), data.load(folder / "test")
+    if train_set.classes != test_set.classes:
+        raise InputError(f"{folder}: train and test have different classes")
+    size = SMOKE_SIZE if arguments.smoke else evaluate.Size()
+    exam = evaluate.make_exam(test_set, size, arguments.photographs, out / "exam")
+    seen = data.fingerprints(train_set.pictures)
+    if seen & data.fingerprints(test_set.pictures):
+        raise InputError(f"{folder}: some pictures are in both train and test")
+    for pictures in exam.structured.values():
+        found = data.fingerprints(pictures)
+        if seen & found:
+            raise InputError("a picture of an anomaly set is a training picture", "--photographs")
+        seen |= found
+    seen |= data.fingerprints(test_set.pictures)
+    mixing = {arm.name: _mixing_sets(arm, out, seen) for arm in arms if arm.is_baked_here}
+    config = Training(
+        arguments.depth, arguments.width, arguments.epochs, bfloat16=not arguments.float32
+    )
+    print(f"exam and mixing sets: {time.perf_counter() - begin:.0f} s", file=sys.stderr)
+    (out / "runs").mkdir(exist_ok=True)
+    todo = []
+    for seed in range(arguments.seeds):
+        for arm in arms:
+            bake_seed = seed % (arguments.bakes or arguments.seeds)
+            settings = {
+                "arm": arm.name,
+                "recipe": arm.recipe,
+                "mixing": _digest(mixing.get(arm.name, [])),
+                "bake seed": bake_seed if arm.is_baked_here else None,
+                "seed": seed,
+                "training": asdict(config),
+                "exam": asdict(size),
+                "photographs": arguments.photographs is not None,
+                "train": train_set.digest,
+                "test": test_set.digest,
+                "device": device.type,
+                "version": [VERSION, evaluate.VERSION],
+            }
+            if not _is_done(_place(out, arm, seed), settings):
+                todo.append((arm, seed, bake_seed, settings))
+    baked = _bakes(todo, mixing, folder / "train", out, arguments.epochs)
+    for arm, seed, bake_seed, settings in todo:
+        start = time.perf_counter()
+        if arm.is_baked_here:
+            epochs = recipes.baked_epochs(baked.get(arm, bake_seed), train_set, device)
+        elif arm.recipe in recipes.SHELF:
+            epochs = recipes.shelf_epochs(arm.recipe, train_set, device)
+        else:
+            epochs = recipes.baked_epochs(Path(arm.recipe), train_set, device)
+        waited = time.perf_counter() - start
+        model, loss = train(config, epochs, len(train_set.classes), device, seed)
+        trained = time.perf_counter() - start - waited
+        measures = evaluate.sit(exam, size, model, device, config.bfloat16)
+        record = {
+            **settings,
+            "measures": measures,
+            "loss": loss,
+            "seconds": {
+                "waited for bake": round(waited, 1),
+                "training": round(trained, 1),
+                "exam": round(time.perf_counter() - start - waited - trained, 1),
+            },
+            "machine": _machine(device),
+        }
+        write_whole(_place(out, arm, seed), (json.dumps(record, indent=1) + "\n").encode())
+        found = measures["corruption error"], measures["calibration, corrupted"]
+        print(
+            f"{arm.name} seed {seed}: corruption error {found[0]:.3f}, calibration {found[1]:.3f}"
+            f" ({waited:.0f} + {trained:.0f} + "
+            f"{time.perf_counter() - start - waited - trained:.0f} s)",
+            file=sys.stderr,
+            flush=True,
+        )
+        baked.release(arm, bake_seed)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name not in ("cpu", "cuda"):
+        raise InputError(f"--device {name} is none of auto, cpu, cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: this PyTorch sees no GPU", "--device cpu")
+    return torch.device(name)
+
+
+def _mixing_sets(arm: Arm, out: Path, seen: set[bytes]) -> list[Path]:
+    if arm.recipe in recipes.MADE:
+        return [recipes.make_mixing_set(arm.recipe, out / "mixing")]
+    for folder in arm.mixing_sets:
+        data.check_apart(seen, folder)
+    return arm.mixing_sets
+
+
+def _digest(folders: list[Path]) -> str | None:
+    if not folders:
+        return None
+    return open_mixing_set(folders, lambda text: None).digest
+
+
+class _Bakes:
+    """Sets baked ahead, in a thread, in the order in which they are needed; each removed after."""
+
+    def __init__(
+        self, jobs: dict[tuple[str, int], Any], needed: dict[tuple[str, int], int]
+    ) -> None:
+        self._needed = needed
+        self._pool = concurrent.futures.ThreadPoolExecutor(1)
+        self._results = {key: self._pool.submit(job) for key, job in jobs.items()}
+
+    def get(self, arm: Arm, seed: int) -> Path:
+        result: Path = self._results[arm.name, seed].result()
+        return result
+
+    def release(self, arm: Arm, seed: int) -> None:
+        key = arm.name, seed
+        if key not in self._needed:
+            return
+        self._needed[key] -= 1
+        if self._needed[key] == 0:
+            shutil.rmtree(self._results[key].result())
+
+
+def _bakes(
+    todo: list[Any], mixing: dict[str, list[Path]], source: Path, out: Path, copies: int
+) -> _Bakes:
+    jobs: dict[tuple[str, int], Any] = {}
+    needed: dict[tuple[str, int], int] = {}
+    for arm, _, bake_seed, _ in todo:
+        if arm.is_baked_here:
+            key = arm.name, bake_seed
+            needed[key] = needed.get(key, 0) + 1
+            place = out / "baked" / f"{arm.name}-{bake_seed}"
+            jobs.setdefault(
+                key,
+                lambda arm=arm, seed=bake_seed, place=place: recipes.bake(
+                    mixing[arm.name], source, place, copies, seed
+                ),
+            )
+    return _Bakes(jobs, needed)
+
+
+def _place(out: Path, arm: Arm, seed: int) -> Path:
+    return out / "runs" / f"{arm.name}-{seed}.json"
+
+
+def _is_done(path: Path, settings: dict[str, Any]) -> bool:
+    if not path.exists():
+        return False
+    record = json.loads(path.read_text())
+    return all(record.get(name) == value for name, value in settings.items())
+
+
+def _finished(out: Path) -> list[dict[str, Any]]:
+    runs = [json.loads(path.read_text()) for path in (out / "runs").glob("*.json")]
+    order = {name: place for place, name in enumerate(("plain", *recipes.SHELF, "noise"))}
+    return sorted(runs, key=lambda r: (order.get(r["arm"], 9), r["arm"], r["seed"]))
+
+
+def _machine(device: torch.device) -> dict[str, str]:
+    name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
+    return {
+        "device": name,
+        "processor": f"{platform.machine()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "pillow": PIL.__version__,
+        "torch": torch.__version__,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""The pictures that are trained and tested on, as arrays, and whether sets overlap."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pixmix_cli.errors import InputError, PixMixError
+from pixmix_cli.mixing.pixmix import fit_square
+from pixmix_cli.storage import images
+from pixmix_cli.storage.imagefolder import open_imagefolder
+from pixmix_cli.storage.pictures import PictureRef, open_mixing_set
+
+U8 = NDArray[np.uint8]
+SIDE = 32  # pixels; other pictures are shrunk or enlarged to it
+DIGITS_TEST = 500
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One split.
+
+    pictures  (n, 32, 32, 3) uint8
+    labels    (n,) int64
+    classes   names by label
+    digest    SHA-256 of pictures and labels
+    """
+
+    pictures: U8
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.pictures.tobytes() + self.labels.tobytes()).hexdigest()
+
+
+def load(folder: Path) -> Labelled:
+    """Every picture of an ImageFolder, class by class.
+
+    raises  InputError when there is none; PictureError for a broken picture
+    """
+    source = open_imagefolder(folder, _ignore)
+    pictures = np.stack([_square(ref) for ref in source.pictures])
+    return Labelled(pictures, np.array(source.labels, np.int64), source.classes)
+
+
+def splits(data: str, out: Path) -> Path:
+    """The folder with train/ and test/ that --data means.
+
+    data    such a folder, or "digits": scikit-learn's, written below `out` the first time
+    raises  InputError
+    """
+    if data == "digits":
+        return _write_digits(out / "digits")
+    folder = Path(data)
+    for split in ("train", "test"):
+        if not (folder / split).is_dir():
+            raise InputError(
+                f"--data {data} has no folder {split}",
+                "a folder with train and test, each with one folder of pictures a class; or digits",
+            )
+    return folder
+
+
+def _write_digits(folder: Path) -> Path:
+    if (folder / "done").exists():
+        return folder
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    order = np.random.default_rng(0).permutation(len(digits.images))
+    for place, index in enumerate(order.tolist()):
+        split = "test" if place < DIGITS_TEST else "train"
+        target = folder / split / str(digits.target[index])
+        target.mkdir(parents=True, exist_ok=True)
+        levels = Image.fromarray((digits.images[index] * (255 / 16)).astype(np.uint8))
+        large = levels.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        large.save(target / f"{index:04d}.png")
+    (folder / "done").touch()
+    return folder
+
+
+def fingerprints(pictures: Iterable[U8]) -> set[bytes]:
+    """A hash of each picture's pixels at 32 px."""
+    return {hashlib.blake2b(picture.tobytes(), digest_size=16).digest() for picture in pictures}
+
+
+def check_apart(seen: set[bytes], mixing_set: Path) -> int:
+    """Refuse a mixing set that shows pictures of the exam, and count its pictures.
+
+    seen    fingerprints of train and test pictures, and of the anomalies
+    raises  InputError naming the first such picture
+    """
+    found = open_mixing_set([mixing_set], _ignore).pictures
+    for ref in found:
+        try:
+            picture = _square(ref)
+        except PixMixError:
+            continue  # bake passes it over too
+        if fingerprints([picture]) & seen:
+            raise InputError(
+                f"{mixing_set}: {ref.name} is a picture of the exam (train, test or anomalies)",
+                "a mixing set without it",
+            )
+    return len(found)
+
+
+def _square(ref: PictureRef) -> U8:
+    return np.ascontiguousarray(fit_square(images.decode_rgb(ref.read(), ref.name), SIDE))
+
+
+def _ignore(text: str) -> None:
+    pass

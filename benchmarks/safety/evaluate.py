@@ -1,0 +1,182 @@
+"""The exam: pictures made once for all arms and seeds, and what a network makes of them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from benchmarks.safety import anomalies, corruptions, measures, perturbations
+from benchmarks.safety.arms import on_device
+from benchmarks.safety.data import SIDE, U8, Labelled
+from benchmarks.safety.train import autocast
+
+VERSION = 1  # raise it when the same arguments would give another exam
+SEED = 20
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of the exam is sat: fewer pictures on a slow machine."""
+
+    severities: tuple[int, ...] = (1, 2, 3, 4, 5)
+    sequence_pictures: int = 500
+    attacked: int = 1000
+    anomalies: int = 1000
+
+
+@dataclass(frozen=True)
+class Exam:
+    """corrupted and sequences by name, (severities, n, ...) and (m, frames, ...); all uint8."""
+
+    test: Labelled
+    corrupted: dict[str, U8]
+    sequences: dict[str, U8]
+    noise: dict[str, U8]
+    structured: dict[str, U8]
+
+
+def make_exam(test: Labelled, size: Size, photographs: Path | None, cache: Path) -> Exam:
+    """The exam, from the cache folder where it was made before."""
+    digest = hashlib.sha256(f"{VERSION} {size} {photographs} {test.digest}".encode())
+    folder = cache / digest.hexdigest()[:16]
+    corrupted = {
+        name: _kept(
+            folder / f"{name}.npy",
+            lambda name=name: np.stack(
+                [corruptions.corrupt(test.pictures, name, s, SEED) for s in size.severities]
+            ),
+        )
+        for name in corruptions.CORRUPTIONS
+    }
+    some = test.pictures[_spread(len(test.pictures), size.sequence_pictures)]
+    sequences = {
+        name: _kept(
+            folder / f"sequence-{name}.npy",
+            lambda name=name: perturbations.sequence(some, name, SEED),
+        )
+        for name in perturbations.SEQUENCES
+    }
+
+    def made(kinds: dict[str, Any]) -> dict[str, U8]:
+        return {
+            name: _kept(
+                folder / f"anomaly-{name}.npy",
+                lambda make=make, number=number: make(
+                    size.anomalies, SIDE, np.random.default_rng([SEED, number])
+                ),
+            )
+            for number, (name, make) in enumerate(kinds.items())
+        }
+
+    structured = made(anomalies.STRUCTURED)
+    if photographs is not None:
+        files = sorted(path for path in photographs.rglob("*") if path.is_file())
+        rng = np.random.default_rng([SEED, 99])
+        structured["photographs"] = _kept(
+            folder / "anomaly-photographs.npy",
+            lambda: anomalies.photographs(files, size.anomalies, SIDE, rng),
+        )
+    return Exam(test, corrupted, sequences, made(anomalies.NOISE), structured)
+
+
+def _kept(path: Path, make: Any) -> U8:
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial.npy")
+        np.save(partial, make())
+        partial.replace(path)
+    array: U8 = np.load(path, mmap_mode="r")
+    return array
+
+
+def _spread(count: int, wanted: int) -> NDArray[np.int64]:
+    """Indices of at most `wanted` of `count` pictures, evenly over the classes."""
+    return np.linspace(0, count - 1, min(count, wanted)).astype(np.int64)
+
+
+class Examiner:
+    """One network on the exam."""
+
+    def __init__(self, model: nn.Module, device: torch.device, bfloat16: bool) -> None:
+        self._model = model
+        self._device = device
+        self._bfloat16 = bfloat16
+
+    def probabilities(self, pictures: U8) -> NDArray[np.float32]:
+        """(n, classes) for (n, s, s, 3) uint8."""
+        parts = []
+        with torch.inference_mode():
+            for begin in range(0, len(pictures), 2000):
+                x = on_device(np.array(pictures[begin : begin + 2000]), self._device)
+                x = x.contiguous(memory_format=torch.channels_last)
+                with autocast(self._device, self._bfloat16):
+                    logits = self._model(x.float() / 255)
+                parts.append(torch.softmax(logits.float(), 1).cpu().numpy())
+        return np.concatenate(parts)
+
+    def attacked_error(self, test: Labelled, count: int) -> float:
+        """Error on pictures attacked by PGD, in float32."""
+        index = _spread(len(test.pictures), count)
+        wrong = []
+        generator = torch.Generator(self._device).manual_seed(SEED)
+        for part in np.array_split(index, max(1, len(index) // 500)):
+            x = on_device(test.pictures[part], self._device).float() / 255
+            x = x.contiguous(memory_format=torch.channels_last)
+            y = torch.from_numpy(test.labels[part]).to(self._device)
+            with torch.inference_mode():
+                attacked = None
+            attacked = measures.pgd(self._model, x, y, generator)
+            with torch.inference_mode():
+                wrong.append((self._model(attacked).argmax(1) != y).float().cpu().numpy())
+        return float(np.concatenate(wrong).mean())
+
+
+def sit(exam: Exam, size: Size, model: nn.Module, device: torch.device, bfloat16: bool) -> dict:
+    """Every measure of one network, as a flat record of numbers in [0, 1]."""
+    examiner = Examiner(model, device, bfloat16)
+    labels = exam.test.labels
+    clean = examiner.probabilities(exam.test.pictures)
+    record: dict[str, float] = {
+        "clean error": measures.error(clean.argmax(1), labels),
+        "calibration, clean": _calibration(clean, labels),
+    }
+    errors, gaps = [], []
+    for name, levels in exam.corrupted.items():
+        found = [examiner.probabilities(level) for level in levels]
+        wrong = [measures.error(p.argmax(1), labels) for p in found]
+        record[f"corruption: {name}"] = float(np.mean(wrong))
+        errors.append(np.mean(wrong))
+        gaps.extend(_calibration(p, labels) for p in found)
+    record["corruption error"] = float(np.mean(errors))
+    record["calibration, corrupted"] = float(np.mean(gaps))
+    record["adversarial error"] = examiner.attacked_error(exam.test, size.attacked)
+    rates = []
+    for name, frames in exam.sequences.items():
+        flat = examiner.probabilities(frames.reshape(-1, *frames.shape[2:])).argmax(1)
+        rate = perturbations.flip_rate(flat.reshape(frames.shape[:2]), name in perturbations.NOISE)
+        record[f"flips: {name}"] = rate
+        rates.append(rate)
+    record["flip rate"] = float(np.mean(rates))
+    normal = 1 - clean.max(1)
+    for kind, sets in (("noise", exam.noise), ("structured", exam.structured)):
+        areas = []
+        for name, pictures in sets.items():
+            area = measures.auroc(normal, 1 - examiner.probabilities(pictures).max(1))
+            record[f"anomalies: {name}"] = area
+            areas.append(area)
+        record[f"AUROC, {kind}"] = float(np.mean(areas))
+    every = [value for name, value in record.items() if name.startswith("anomalies: ")]
+    record["AUROC"] = float(np.mean(every))
+    return record
+
+
+def _calibration(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    correct = probabilities.argmax(1) == labels
+    return measures.rms_calibration_error(probabilities.max(1), correct)
