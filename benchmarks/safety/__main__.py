@@ -11,11 +11,8 @@ A run that is finished is kept in OUT/runs and not done again; OUT/exam holds th
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
 import json
 import os
-import platform
-import shutil
 import sys
 import time
 from dataclasses import asdict
@@ -24,20 +21,19 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread beats two on a shared small machine
 
-import numpy as np
-import PIL
 import torch
 
 from benchmarks.safety import arms as recipes
 from benchmarks.safety import data, evaluate, report
 from benchmarks.safety.arms import Arm
-from benchmarks.safety.train import Training, train
+from benchmarks.safety.runs import Bakes, Job, record_path, run_all
+from benchmarks.safety.train import Training, has_fast_bfloat16
 from pixmix_cli.errors import InputError, PixMixError
 from pixmix_cli.storage.files import write_whole
 from pixmix_cli.storage.pictures import open_mixing_set
 
 VERSION = 1  # raise it when the same settings would train another network
-SMOKE = {"epochs": 12, "seeds": 3, "depth": 10, "width": 1}
+SMOKE = {"epochs": 16, "seeds": 3, "depth": 10, "width": 1, "stem": 2, "copies": 8, "bakes": 1}
 SMOKE_SIZE = evaluate.Size(severities=(1, 3, 5), sequence_pictures=50, attacked=200, anomalies=300)
 
 
@@ -67,6 +63,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--bakes", type=int, help="bake only so many times an arm; seeds share them in turn"
     )
+    parser.add_argument("--copies", type=int, help="copies a bake; the number of epochs")
+    parser.add_argument("--jobs", type=int, help="networks at once; one a core, 2 on a GPU")
+    parser.add_argument("--stem", type=int, choices=(1, 2), default=1, help="2: a quicker network")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--float32", action="store_true", help="instead of bfloat16")
     parser.add_argument("--photographs", type=Path, help="folder: one more set of anomalies")
@@ -75,10 +74,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
     if arguments.smoke:
-        for name in ("epochs", "seeds", "depth", "width"):
-            setattr(arguments, name, SMOKE[name])
-        arguments.bakes = arguments.bakes or 1
-        arguments.arm = arguments.arm or ["plain", "noise", "fractals"]
+        for name, value in SMOKE.items():
+            setattr(arguments, name, value)
+        arguments.arm = arguments.arm or ["plain", "fractals"]
         arguments.data = arguments.data or "digits"
     elif not arguments.report and not (arguments.data and arguments.arm):
         parser.error("--data and at least one --arm are needed (or --smoke, or --report)")
@@ -117,8 +115,6 @@ def _do_runs(arguments: argparse.Namespace, out: Path) -> None:
     if len({arm.name for arm in arms}) < len(arms):
         raise InputError("two arms have the same name", "--arm NAME=RECIPE")
     device = _device(arguments.device)
-    torch.set_num_threads(1 if device.type == "cpu" else 4)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     out.mkdir(parents=True, exist_ok=True)
     folder = data.splits(arguments.data, out)
     train_set, test_set = data.load(folder / "train"), data.load(folder / "test")
@@ -136,9 +132,8 @@ def _do_runs(arguments: argparse.Namespace, out: Path) -> None:
         seen |= found
     seen |= data.fingerprints(test_set.pictures)
     mixing = {arm.name: _mixing_sets(arm, out, seen) for arm in arms if arm.is_baked_here}
-    config = Training(
-        arguments.depth, arguments.width, arguments.epochs, bfloat16=not arguments.float32
-    )
+    bfloat16 = has_fast_bfloat16(device) and not arguments.float32
+    config = Training(arguments.depth, arguments.width, arguments.epochs, bfloat16, arguments.stem)
     print(f"exam and mixing sets: {time.perf_counter() - begin:.0f} s", file=sys.stderr)
     (out / "runs").mkdir(exist_ok=True)
     todo = []
@@ -159,42 +154,17 @@ def _do_runs(arguments: argparse.Namespace, out: Path) -> None:
                 "device": device.type,
                 "version": [VERSION, evaluate.VERSION],
             }
-            if not _is_done(_place(out, arm, seed), settings):
-                todo.append((arm, seed, bake_seed, settings))
-    baked = _bakes(todo, mixing, folder / "train", out, arguments.epochs)
-    for arm, seed, bake_seed, settings in todo:
-        start = time.perf_counter()
-        if arm.is_baked_here:
-            epochs = recipes.baked_epochs(baked.get(arm, bake_seed), train_set, device)
-        elif arm.recipe in recipes.SHELF:
-            epochs = recipes.shelf_epochs(arm.recipe, train_set, device)
-        else:
-            epochs = recipes.baked_epochs(Path(arm.recipe), train_set, device)
-        waited = time.perf_counter() - start
-        model, loss = train(config, epochs, len(train_set.classes), device, seed)
-        trained = time.perf_counter() - start - waited
-        measures = evaluate.sit(exam, size, model, device, config.bfloat16)
-        record = {
-            **settings,
-            "measures": measures,
-            "loss": loss,
-            "seconds": {
-                "waited for bake": round(waited, 1),
-                "training": round(trained, 1),
-                "exam": round(time.perf_counter() - start - waited - trained, 1),
-            },
-            "machine": _machine(device),
-        }
-        write_whole(_place(out, arm, seed), (json.dumps(record, indent=1) + "\n").encode())
-        found = measures["corruption error"], measures["calibration, corrupted"]
-        print(
-            f"{arm.name} seed {seed}: corruption error {found[0]:.3f}, calibration {found[1]:.3f}"
-            f" ({waited:.0f} + {trained:.0f} + "
-            f"{time.perf_counter() - start - waited - trained:.0f} s)",
-            file=sys.stderr,
-            flush=True,
-        )
-        baked.release(arm, bake_seed)
+            if not _is_done(record_path(out, arm, seed), settings):
+                todo.append((arm, seed, settings))
+    kept = data.keep(train_set, out / "exam" / "train.npz")
+    data.keep(test_set, out / "exam" / "test.npz")
+    jobs = [
+        Job(arm, seed, settings, config, size, str(device), kept, arguments.photographs, out)
+        for arm, seed, settings in todo
+    ]
+    baked = Bakes(jobs, mixing, folder / "train", out, arguments.copies or arguments.epochs)
+    workers = arguments.jobs or (2 if device.type == "cuda" else os.cpu_count() or 1)
+    run_all(jobs, baked, min(workers, max(1, len(jobs))))
 
 
 def _device(name: str) -> torch.device:
@@ -221,52 +191,6 @@ def _digest(folders: list[Path]) -> str | None:
     return open_mixing_set(folders, lambda text: None).digest
 
 
-class _Bakes:
-    """Sets baked ahead, in a thread, in the order in which they are needed; each removed after."""
-
-    def __init__(
-        self, jobs: dict[tuple[str, int], Any], needed: dict[tuple[str, int], int]
-    ) -> None:
-        self._needed = needed
-        self._pool = concurrent.futures.ThreadPoolExecutor(1)
-        self._results = {key: self._pool.submit(job) for key, job in jobs.items()}
-
-    def get(self, arm: Arm, seed: int) -> Path:
-        result: Path = self._results[arm.name, seed].result()
-        return result
-
-    def release(self, arm: Arm, seed: int) -> None:
-        key = arm.name, seed
-        if key not in self._needed:
-            return
-        self._needed[key] -= 1
-        if self._needed[key] == 0:
-            shutil.rmtree(self._results[key].result())
-
-
-def _bakes(
-    todo: list[Any], mixing: dict[str, list[Path]], source: Path, out: Path, copies: int
-) -> _Bakes:
-    jobs: dict[tuple[str, int], Any] = {}
-    needed: dict[tuple[str, int], int] = {}
-    for arm, _, bake_seed, _ in todo:
-        if arm.is_baked_here:
-            key = arm.name, bake_seed
-            needed[key] = needed.get(key, 0) + 1
-            place = out / "baked" / f"{arm.name}-{bake_seed}"
-            jobs.setdefault(
-                key,
-                lambda arm=arm, seed=bake_seed, place=place: recipes.bake(
-                    mixing[arm.name], source, place, copies, seed
-                ),
-            )
-    return _Bakes(jobs, needed)
-
-
-def _place(out: Path, arm: Arm, seed: int) -> Path:
-    return out / "runs" / f"{arm.name}-{seed}.json"
-
-
 def _is_done(path: Path, settings: dict[str, Any]) -> bool:
     if not path.exists():
         return False
@@ -278,18 +202,6 @@ def _finished(out: Path) -> list[dict[str, Any]]:
     runs = [json.loads(path.read_text()) for path in (out / "runs").glob("*.json")]
     order = {name: place for place, name in enumerate(("plain", *recipes.SHELF, "noise"))}
     return sorted(runs, key=lambda r: (order.get(r["arm"], 9), r["arm"], r["seed"]))
-
-
-def _machine(device: torch.device) -> dict[str, str]:
-    name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
-    return {
-        "device": name,
-        "processor": f"{platform.machine()}, {os.cpu_count()} cores",
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "pillow": PIL.__version__,
-        "torch": torch.__version__,
-    }
 
 
 if __name__ == "__main__":

@@ -49,18 +49,15 @@ def shapes(n: int, size: int, rng: np.random.Generator) -> U8:
     return np.stack([_drawing(size, rng) for _ in range(n)])
 
 
-def digits(n: int, size: int, rng: np.random.Generator) -> U8:
-    """Handwritten digits (scikit-learn's) in two colours.
+def digits(handwritten: U8, n: int, size: int, rng: np.random.Generator) -> U8:
+    """Handwritten digits in two colours.
 
-    raises  ModuleNotFoundError without scikit-learn
+    handwritten  (m, 8, 8) uint8
     """
-    from sklearn.datasets import load_digits
-
-    pictures = load_digits().images[rng.permutation(1797)[np.arange(n) % 1797]]
     out = []
-    for digit in pictures:
-        levels = Image.fromarray((digit * (255 / 16)).astype(np.uint8))
-        ink = np.asarray(levels.resize((size, size), Image.Resampling.BICUBIC))[:, :, None] / 255
+    for digit in handwritten[rng.permutation(len(handwritten))[np.arange(n) % len(handwritten)]]:
+        large = Image.fromarray(digit).resize((size, size), Image.Resampling.BICUBIC)
+        ink = np.asarray(large)[:, :, None] / 255
         ground, colour = _two_colours(rng)
         out.append(to_levels(ground + (colour - ground) * ink))
     return np.stack(out)
@@ -84,7 +81,7 @@ NOISE: dict[str, Callable[[int, int, np.random.Generator], U8]] = {
     f.__name__: f for f in (gaussian, rademacher)
 }
 STRUCTURED: dict[str, Callable[[int, int, np.random.Generator], U8]] = {
-    f.__name__: f for f in (blobs, textures, shapes, digits)
+    f.__name__: f for f in (blobs, textures, shapes)
 }
 
 

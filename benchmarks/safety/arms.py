@@ -35,7 +35,7 @@ SHELF = ("plain", "cutout", "mixup", "cutmix")
 MADE = ("noise", "fractals")
 HOLE = 16  # side of Cutout's square (DeVries & Taylor 2017, CIFAR-10)
 PADDING = 4
-MADE_SIZE, MADE_COUNT = 72, 400  # pixels and pictures of a mixing set made on the spot
+MADE_SIZE, MADE_COUNT = 72, 200  # pixels and pictures of a mixing set made on the spot
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import nn
 
 from benchmarks.safety import anomalies, corruptions, measures, perturbations
 from benchmarks.safety.arms import on_device
-from benchmarks.safety.data import SIDE, U8, Labelled
+from benchmarks.safety.data import SIDE, U8, Labelled, digits
 from benchmarks.safety.train import autocast
 
 VERSION = 1  # raise it when the same arguments would give another exam
@@ -76,6 +76,12 @@ def make_exam(test: Labelled, size: Size, photographs: Path | None, cache: Path)
         }
 
     structured = made(anomalies.STRUCTURED)
+    structured["digits"] = _kept(
+        folder / "anomaly-digits.npy",
+        lambda: anomalies.digits(
+            digits(cache)[0], size.anomalies, SIDE, np.random.default_rng([SEED, 98])
+        ),
+    )
     if photographs is not None:
         files = sorted(path for path in photographs.rglob("*") if path.is_file())
         rng = np.random.default_rng([SEED, 99])
@@ -130,8 +136,6 @@ class Examiner:
             x = on_device(test.pictures[part], self._device).float() / 255
             x = x.contiguous(memory_format=torch.channels_last)
             y = torch.from_numpy(test.labels[part]).to(self._device)
-            with torch.inference_mode():
-                attacked = None
             attacked = measures.pgd(self._model, x, y, generator)
             with torch.inference_mode():
                 wrong.append((self._model(attacked).argmax(1) != y).float().cpu().numpy())
