@@ -34,6 +34,7 @@ from pixmix_cli.storage.pictures import open_mixing_set
 
 VERSION = 1  # raise it when the same settings would train another network
 SMOKE = {"epochs": 16, "seeds": 3, "depth": 10, "width": 1, "stem": 2, "copies": 8, "bakes": 1}
+SIZE = evaluate.Size()
 SMOKE_SIZE = evaluate.Size(severities=(1, 3, 5), sequence_pictures=50, attacked=200, anomalies=300)
 
 
@@ -120,8 +121,10 @@ def _do_runs(arguments: argparse.Namespace, out: Path) -> None:
     train_set, test_set = data.load(folder / "train"), data.load(folder / "test")
     if train_set.classes != test_set.classes:
         raise InputError(f"{folder}: train and test have different classes")
-    size = SMOKE_SIZE if arguments.smoke else evaluate.Size()
-    exam = evaluate.make_exam(test_set, size, arguments.photographs, out / "exam")
+    size = SMOKE_SIZE if arguments.smoke else SIZE
+    exam = evaluate.make_exam(
+        test_set, size, arguments.photographs, out / "exam", arguments.data != "digits"
+    )
     seen = data.fingerprints(train_set.pictures)
     if seen & data.fingerprints(test_set.pictures):
         raise InputError(f"{folder}: some pictures are in both train and test")
@@ -151,20 +154,25 @@ def _do_runs(arguments: argparse.Namespace, out: Path) -> None:
                 "photographs": arguments.photographs is not None,
                 "train": train_set.digest,
                 "test": test_set.digest,
+                "copies": arguments.copies or arguments.epochs,
                 "device": device.type,
                 "version": [VERSION, evaluate.VERSION],
             }
+            settings = json.loads(json.dumps(settings))  # as a record gives it back
             if not _is_done(record_path(out, arm, seed), settings):
                 todo.append((arm, seed, settings))
     kept = data.keep(train_set, out / "exam" / "train.npz")
     data.keep(test_set, out / "exam" / "test.npz")
+    photographs, with_digits = arguments.photographs, arguments.data != "digits"
     jobs = [
-        Job(arm, seed, settings, config, size, str(device), kept, arguments.photographs, out)
+        Job(arm, seed, settings, config, size, str(device), kept, photographs, with_digits, out)
         for arm, seed, settings in todo
     ]
-    baked = Bakes(jobs, mixing, folder / "train", out, arguments.copies or arguments.epochs)
     workers = arguments.jobs or (2 if device.type == "cuda" else os.cpu_count() or 1)
-    run_all(jobs, baked, min(workers, max(1, len(jobs))))
+    workers = min(workers, max(1, len(jobs)))
+    copies = arguments.copies or arguments.epochs
+    baked = Bakes(jobs, mixing, folder / "train", out, copies, ahead=workers + 1)
+    run_all(jobs, baked, workers)
 
 
 def _device(name: str) -> torch.device:

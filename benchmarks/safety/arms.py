@@ -180,9 +180,10 @@ def shelf_epochs(recipe: str, train: Labelled, device: torch.device) -> Epochs:
             return x, labels
         # the transforms mix neighbours of a batch, so the epoch is put in a random order first
         order = torch.randperm(len(x), generator=random, device=device)
+        batch = min(BATCH, len(x))
         parts = [
             mix(x[index].float(), labels[index])
-            for index in order[: len(order) // BATCH * BATCH].split(BATCH)
+            for index in order[: len(order) // batch * batch].split(batch)
         ]
         mixed, targets = (torch.cat(part) for part in zip(*parts))
         return mixed.round().to(torch.uint8), targets

@@ -42,8 +42,13 @@ class Exam:
     structured: dict[str, U8]
 
 
-def make_exam(test: Labelled, size: Size, photographs: Path | None, cache: Path) -> Exam:
-    """The exam, from the cache folder where it was made before."""
+def make_exam(
+    test: Labelled, size: Size, photographs: Path | None, cache: Path, with_digits: bool = True
+) -> Exam:
+    """The exam, from the cache folder where it was made before.
+
+    with_digits  whether digits are anomalies: not for a network trained on them
+    """
     digest = hashlib.sha256(f"{VERSION} {size} {photographs} {test.digest}".encode())
     folder = cache / digest.hexdigest()[:16]
     corrupted = {
@@ -76,12 +81,13 @@ def make_exam(test: Labelled, size: Size, photographs: Path | None, cache: Path)
         }
 
     structured = made(anomalies.STRUCTURED)
-    structured["digits"] = _kept(
-        folder / "anomaly-digits.npy",
-        lambda: anomalies.digits(
-            digits(cache)[0], size.anomalies, SIDE, np.random.default_rng([SEED, 98])
-        ),
-    )
+    if with_digits:
+        structured["digits"] = _kept(
+            folder / "anomaly-digits.npy",
+            lambda: anomalies.digits(
+                digits(cache)[0], size.anomalies, SIDE, np.random.default_rng([SEED, 98])
+            ),
+        )
     if photographs is not None:
         files = sorted(path for path in photographs.rglob("*") if path.is_file())
         rng = np.random.default_rng([SEED, 99])

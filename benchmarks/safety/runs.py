@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 import sys
+import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ class Job:
     device: str
     train: Path
     photographs: Path | None
+    with_digits: bool
     out: Path
 
     @property
@@ -47,6 +49,7 @@ class Job:
 
 
 def run_all(jobs: list[Job], baked: Bakes, workers: int) -> None:
+    """Do the jobs, so many at once, and tell of each on stderr."""
     spawn = multiprocessing.get_context("spawn")
     with (
         concurrent.futures.ProcessPoolExecutor(workers, mp_context=spawn) as processes,
@@ -77,8 +80,9 @@ def do(job: Job, folder: Path | None) -> str:
     torch.set_num_threads(1)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     train_set = data.kept(job.train)
+    test_set = data.kept(job.train.with_name("test.npz"))
     exam = evaluate.make_exam(
-        data.kept(job.train.with_name("test.npz")), job.size, job.photographs, job.out / "exam"
+        test_set, job.size, job.photographs, job.out / "exam", job.with_digits
     )
     if folder is not None:
         epochs = recipes.baked_epochs(folder, train_set, device)
@@ -104,19 +108,39 @@ def do(job: Job, folder: Path | None) -> str:
 
 
 class Bakes:
-    """Sets baked ahead, in a thread, in the order in which they are needed; each removed after."""
+    """Sets baked ahead in a thread, in the order in which they are needed; each removed after.
+
+    At most `ahead` jobs ahead: a hundred epochs of CIFAR are 15 GB.
+    """
 
     def __init__(
-        self, jobs: list[Job], mixing: dict[str, list[Path]], source: Path, out: Path, copies: int
+        self,
+        jobs: list[Job],
+        mixing: dict[str, list[Path]],
+        source: Path,
+        out: Path,
+        copies: int,
+        ahead: int,
     ) -> None:
         self._needed = Counter(self._key(job) for job in jobs if job.arm.is_baked_here)
         self._pool = concurrent.futures.ThreadPoolExecutor(1)
-        self._results = {
-            (name, seed): self._pool.submit(
-                recipes.bake, mixing[name], source, out / "baked" / f"{name}-{seed}", copies, seed
-            )
-            for name, seed in self._needed
-        }
+        self._change = threading.Condition()
+        self._finished = 0
+        self._stopped = False
+
+        def bake(place: int, name: str, seed: int) -> Path:
+            with self._change:
+                self._change.wait_for(lambda: self._stopped or self._finished + ahead >= place)
+                if self._stopped:
+                    raise concurrent.futures.CancelledError
+            folder = out / "baked" / f"{name}-{seed}"
+            return recipes.bake(mixing[name], source, folder, copies, seed)
+
+        self._results: dict[tuple[str, int], concurrent.futures.Future[Path]] = {}
+        for place, job in enumerate(jobs):
+            key = self._key(job)
+            if job.arm.is_baked_here and key not in self._results:
+                self._results[key] = self._pool.submit(bake, place, *key)
 
     @staticmethod
     def _key(job: Job) -> tuple[str, int]:
@@ -129,14 +153,23 @@ class Bakes:
         return None if job.arm.recipe in recipes.SHELF else Path(job.arm.recipe)
 
     def release(self, job: Job) -> None:
-        """Say that a job needs its folder no more."""
-        key = self._key(job)
-        self._needed[key] -= 1
-        if self._needed[key] == 0:
+        """Say that a job is done and needs its folder no more."""
+        with self._change:
+            self._finished += 1
+            self._change.notify_all()
+            if not job.arm.is_baked_here:
+                return
+            key = self._key(job)
+            self._needed[key] -= 1
+            last = self._needed[key] == 0
+        if last:
             shutil.rmtree(self._results[key].result())
 
     def stop(self) -> None:
         """Bake no more."""
+        with self._change:
+            self._stopped = True
+            self._change.notify_all()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 

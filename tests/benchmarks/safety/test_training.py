@@ -1,0 +1,289 @@
+"""Arms, training, the exam as a whole, the report and the command."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks.safety import __main__ as command
+from benchmarks.safety import arms, data, evaluate, report
+from benchmarks.safety.data import Labelled
+from benchmarks.safety.network import WideResNet
+from benchmarks.safety.train import Training, train
+from pixmix_cli.errors import InputError, PixMixError
+
+CPU = torch.device("cpu")
+TINY = Training(depth=10, width=1, epochs=3, bfloat16=False, stem=2)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def toy(n=96, seed=0):
+    """Dark pictures are class 0, light ones class 1."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 2
+    pictures = rng.integers(0, 100, (n, 32, 32, 3)) + 155 * labels[:, None, None, None]
+    return Labelled(pictures.astype(np.uint8), labels.astype(np.int64), ("dark", "light"))
+
+
+def write_folder(split, folder):
+    for number, (picture, label) in enumerate(zip(split.pictures, split.labels)):
+        place = folder / split.classes[label]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(place / f"{number:03d}.png")
+
+
+@pytest.mark.parametrize(("depth", "convolutions"), [(10, 7 + 3), (16, 13 + 3)])
+def test_the_network_has_the_depth_it_is_asked_for(depth, convolutions):
+    model = WideResNet(depth, 2, 5)
+    assert sum(isinstance(m, torch.nn.Conv2d) for m in model.modules()) == convolutions
+    assert model(torch.rand(2, 3, 32, 32)).shape == (2, 5)
+    with pytest.raises(ValueError, match="depth must be"):
+        WideResNet(12, 1, 2)
+
+
+@pytest.mark.parametrize("recipe", arms.SHELF)
+def test_training_learns_a_toy_and_repeats_itself(recipe):
+    split = toy()
+    epochs = arms.shelf_epochs(recipe, split, CPU)
+    torch.manual_seed(0)
+    model, loss = train(TINY, epochs, 2, CPU, seed=1)
+    assert not model.training
+    test = toy(seed=1)
+    found = evaluate.Examiner(model, CPU, False).probabilities(test.pictures)
+    assert found.shape == (96, 2)
+    assert (found.argmax(1) == test.labels).mean() > 0.9
+    if recipe == "plain":
+        again, same = train(TINY, arms.shelf_epochs(recipe, split, CPU), 2, CPU, seed=1)
+        assert same == loss
+        for one, two in zip(model.state_dict().values(), again.state_dict().values()):
+            assert torch.equal(one, two)
+        assert train(TINY, epochs, 2, CPU, seed=2)[1] != loss
+
+
+def test_training_that_diverges_says_so():
+    split = toy()
+    labels = torch.from_numpy(split.labels)
+    broken = torch.full((96, 3, 32, 32), math.nan)
+    with pytest.raises(PixMixError, match="diverged in epoch 0"):
+        train(TINY, lambda epoch, random: (broken, labels), 2, CPU, seed=0)
+
+
+def test_flip_and_crop_shows_parts_of_the_padded_picture():
+    picture = np.arange(32 * 32 * 3, dtype=np.uint32).reshape(1, 32, 32, 3) % 251 + 1
+    pictures = arms.on_device(np.repeat(picture, 64, 0).astype(np.uint8), CPU)
+    out = arms.flip_and_crop(pictures, torch.Generator().manual_seed(0))
+    padded = torch.nn.functional.pad(pictures[:1], (4,) * 4)[0]
+    views = {
+        padded.flip(2)[:, y : y + 32, x : x + 32].numpy().tobytes()
+        for y in range(9)
+        for x in range(9)
+    } | {padded[:, y : y + 32, x : x + 32].numpy().tobytes() for y in range(9) for x in range(9)}
+    found = {view.contiguous().numpy().tobytes() for view in out}
+    assert found <= views
+    assert len(found) > 30
+
+
+def test_cutout_makes_one_square_grey():
+    pictures = torch.zeros(50, 3, 32, 32, dtype=torch.uint8)
+    out = arms.cutout(pictures, torch.Generator().manual_seed(0))
+    area = (out == 128).sum((2, 3))
+    assert torch.equal(area[:, 0], area[:, 1])
+    assert area.max() == 16 * 16
+    assert area.min() >= 8 * 8
+
+
+def test_an_arm_is_a_name_and_a_recipe(tmp_path):
+    assert arms.parse("plain") == arms.Arm("plain", "plain")
+    assert arms.parse("control=noise") == arms.Arm("control", "noise")
+    (tmp_path / "mixing").mkdir()
+    arm = arms.parse(f"ours=pixmix:{tmp_path}/mixing,{tmp_path}")
+    assert arm.is_baked_here
+    assert arm.mixing_sets == [tmp_path / "mixing", tmp_path]
+    for wrong in ("pixmax", "a=b", f"a=pixmix:{tmp_path}/no", str(tmp_path), "a/b=plain", "=plain"):
+        if wrong == "=plain":
+            assert arms.parse(wrong).name == "plain"
+            continue
+        with pytest.raises(InputError):
+            arms.parse(wrong)
+
+
+@pytest.mark.parametrize("layout", ["npy", "imagefolder", "webdataset"])
+def test_a_baked_set_of_every_format_shows_one_copy_an_epoch(layout, tmp_path, pixmix):
+    split = toy(12)
+    write_folder(split, tmp_path / "train")
+    write_folder(toy(4, seed=3), tmp_path / "mixing")
+    words = ["--preset", "cifar", "--copies", "2", "--format", layout, "--image-format", "png"]
+    if layout == "npy":
+        words = words[:-2]
+    source = str(tmp_path / "train"), "--mixing-set", str(tmp_path / "mixing")
+    pixmix("bake", *source, *words, "-o", str(tmp_path / "baked"))
+    epochs = arms.baked_epochs(tmp_path / "baked", data.load(tmp_path / "train"), CPU)
+    first, labels = epochs(0, torch.Generator())
+    assert first.shape == (12, 3, 32, 32)
+    assert first.dtype == torch.uint8
+    assert sorted(labels.tolist()) == sorted(split.labels.tolist())
+    assert not torch.equal(first, epochs(1, torch.Generator())[0])
+    assert torch.equal(first, epochs(2, torch.Generator())[0])
+    with pytest.raises(InputError, match="12 pictures"):
+        arms.baked_epochs(tmp_path / "baked", toy(14), CPU)
+    other = Labelled(split.pictures, split.labels, ("a", "b"))
+    with pytest.raises(InputError, match="other classes"):
+        arms.baked_epochs(tmp_path / "baked", other, CPU)
+
+
+def test_a_mixing_set_that_shows_the_exam_is_refused(tmp_path):
+    split = toy(6)
+    write_folder(toy(6, seed=9), tmp_path / "apart")
+    write_folder(split, tmp_path / "same")
+    seen = data.fingerprints(split.pictures)
+    assert data.check_apart(seen, tmp_path / "apart") == 6
+    with pytest.raises(InputError, match="a picture of the exam"):
+        data.check_apart(seen, tmp_path / "same")
+
+
+def test_the_exam_is_made_once_and_sat_by_everybody(tmp_path):
+    pytest.importorskip("sklearn")
+    size = evaluate.Size((1, 5), sequence_pictures=2, attacked=4, anomalies=5)
+    exam = evaluate.make_exam(toy(10), size, None, tmp_path)
+    assert exam.corrupted["fog"].shape == (2, 10, 32, 32, 3)
+    assert exam.sequences["translate"].shape == (2, 16, 32, 32, 3)
+    assert set(exam.structured) == {"blobs", "textures", "shapes", "digits"}
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
+    again = evaluate.make_exam(toy(10), size, None, tmp_path)
+    assert times == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
+    assert np.array_equal(again.corrupted["snow"], exam.corrupted["snow"])
+    assert "digits" not in evaluate.make_exam(toy(10), size, None, tmp_path, False).structured
+
+    class Brightness(torch.nn.Module):
+        def forward(self, x):
+            light = (x.mean((1, 2, 3)) - 0.5) * 20
+            return torch.stack([-light, light], 1)
+
+    record = evaluate.sit(exam, size, Brightness(), CPU, bfloat16=False)
+    assert record["clean error"] == 0
+    assert record["adversarial error"] == 0  # 2/255 does not cross such a margin
+    assert set(report.COLUMNS.values()) <= set(record)
+    assert set(report.AXES.values()) <= set(record)
+    assert all(0 <= value <= 1 for value in record.values())
+    corruptions = [value for name, value in record.items() if name.startswith("corruption: ")]
+    assert record["corruption error"] == pytest.approx(np.mean(corruptions))
+    assert len(corruptions) == 14
+
+
+def run_of(arm, seed, value):
+    measures = dict.fromkeys((*report.COLUMNS.values(), *report.AXES.values()), value)
+    return {"arm": arm, "seed": seed, "measures": {**measures, "corruption: fog": value}}
+
+
+def test_means_spreads_and_paired_differences_are_those_worked_by_hand():
+    assert report.spread([1.0, 2.0, 3.0]) == (2.0, 1.0)
+    assert math.isnan(report.spread([1.0])[1])
+    mean, half, n = report.difference({0: 1.0, 1: 2.0, 2: 3.5}, {0: 0.5, 1: 1.0, 2: 2.0, 3: 9.0})
+    assert (mean, n) == (1.0, 3)
+    assert half == pytest.approx(4.30 * 0.5 / math.sqrt(3))
+
+
+def test_the_table_shows_arms_against_plain_and_against_noise():
+    runs = [run_of("plain", s, 0.4 + 0.01 * s) for s in range(3)]
+    runs += [run_of("noise", s, 0.3 + 0.01 * s) for s in range(3)]
+    runs += [run_of("ours", s, 0.3 + 0.02 * s) for s in range(3)]
+    text = report.table(runs)
+    assert "| plain | 3 | .410 ± .010 |" in text
+    assert "| noise | **-0.100 ± 0.000** |" in text  # minus plain
+    assert (
+        "| ours | +0.010 ± 0.025 |" in text
+    )  # minus noise: .01 s, which is .01 ± 4.30 * .01 / 3**.5
+    assert report.detail(runs, "corruption: ").splitlines()[-1] == "| fog | .410 | .310 | .320 |"
+
+
+def test_the_picture_divides_the_errors_of_plain_by_those_of_the_arm():
+    arms_ = report.by_arm([run_of("plain", 0, 0.4), run_of("ours", 0, 0.2)])
+    found = report.normalised(arms_, "plain")
+    assert found["plain"] == [1] * 5
+    assert found["ours"] == pytest.approx([2, 2, 2, 2, 0.6 / 0.8])  # AUROC: higher is better
+
+
+def test_the_picture_is_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    report.draw([run_of("plain", 0, 0.4), run_of("ours", 0, 0.2)], tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as drawn:
+        assert drawn.width > 300
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(command, "SIZE", evaluate.Size((1,), 2, 4, 4))
+
+
+def call(monkeypatch, *words):
+    monkeypatch.setattr("sys.argv", ["safety", *map(str, words)])
+    return command.main()
+
+
+def test_the_command_runs_each_arm_once_and_goes_on(tmp_path, monkeypatch, capsys, small):
+    pytest.importorskip("sklearn")
+    write_folder(toy(40), tmp_path / "data" / "train")
+    write_folder(toy(10, seed=1), tmp_path / "data" / "test")
+    write_folder(toy(4, seed=2), tmp_path / "mixing")
+    out = tmp_path / "out"
+    words = [
+        "--data",
+        tmp_path / "data",
+        "--arm",
+        "plain",
+        "--arm",
+        f"ours=pixmix:{tmp_path}/mixing",
+    ]
+    words += ["--epochs", 1, "--depth", 10, "--width", 1, "--stem", 2, "--jobs", 1, "-o", out]
+    assert call(monkeypatch, *words, "--seeds", 1) == 0
+    assert "| ours | 1 |" in capsys.readouterr().out
+    records = {path: path.stat().st_mtime_ns for path in (out / "runs").iterdir()}
+    assert [path.name for path in sorted(records)] == ["ours-0.json", "plain-0.json"]
+    assert json.loads((out / "results.json").read_text())["runs"][0]["machine"]["device"] == "CPU"
+    assert not list((out / "baked").iterdir())
+    assert call(monkeypatch, *words, "--seeds", 1) == 0
+    assert records == {path: path.stat().st_mtime_ns for path in (out / "runs").iterdir()}
+    assert call(monkeypatch, "--report", "-o", out) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--data", "nowhere", "--arm", "plain"], "--data nowhere has no folder train"),
+        (["--data", "nowhere", "--arm", "plein"], "plein is no recipe"),
+        (["--data", "nowhere", "--arm", "plain", "--arm", "plain"], "the same name"),
+        (["--report"], "no finished runs"),
+    ],
+)
+def test_bad_input_is_one_line(words, message, tmp_path, monkeypatch, capsys):
+    assert call(monkeypatch, *words, "-o", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+def test_a_gpu_that_is_not_there_is_one_line(tmp_path, monkeypatch, capsys):
+    words = ["--data", "digits", "--arm", "plain", "--device", "cuda", "-o", tmp_path]
+    assert call(monkeypatch, *words) == 2
+    assert "sees no GPU" in capsys.readouterr().err
+
+
+def test_pictures_in_both_train_and_test_are_refused(tmp_path, monkeypatch, capsys, small):
+    pytest.importorskip("sklearn")
+    write_folder(toy(8), tmp_path / "train")
+    write_folder(toy(8), tmp_path / "test")
+    assert call(monkeypatch, "--data", tmp_path, "--arm", "plain", "-o", tmp_path / "out") == 2
+    assert "in both train and test" in capsys.readouterr().err
