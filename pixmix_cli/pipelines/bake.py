@@ -25,9 +25,10 @@ from pixmix_cli.pipelines.engine import run_tasks
 from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.seeding import Stream, rng_for
 from pixmix_cli.storage import images, picture_cache
-from pixmix_cli.storage.imagefolder import Source, open_imagefolder
+from pixmix_cli.storage.imagefolder import open_imagefolder
 from pixmix_cli.storage.output import Output, RunPlan, check_allowed, committed_rows
 from pixmix_cli.storage.pictures import MixingSet, open_mixing_set
+from pixmix_cli.storage.source import Source
 
 ALGORITHM = "1"  # raise it when the same settings would give other bytes
 RESIZE = "1"  # raise it when mixing pictures would be resized to other bytes

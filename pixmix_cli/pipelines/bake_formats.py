@@ -19,8 +19,8 @@ from pixmix_cli.storage.files import (
     partial_files,
     sha256_hex,
 )
-from pixmix_cli.storage.imagefolder import Source
 from pixmix_cli.storage.output import META, Output, Row, has_its_length
+from pixmix_cli.storage.source import Source
 from pixmix_cli.storage.tar import BLOCK, TarWriter
 
 if TYPE_CHECKING:

@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import array
 from pathlib import Path
 
 from pixmix_cli.errors import InputError
 from pixmix_cli.storage.images import EXTENSIONS, is_picture_name
-from pixmix_cli.storage.pictures import PictureRef, Warn, digest_of, length_of, walk
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A labelled dataset.
-
-    path      as the user gave it
-    classes   names, sorted; a label is an index into them, as torchvision numbers them
-    pictures  every picture, class by class, sorted by path inside each; `name` is the sample key
-    labels    one a picture
-    digest    SHA-256 over class names, picture names and lengths
-    """
-
-    path: str
-    classes: tuple[str, ...]
-    pictures: tuple[PictureRef, ...]
-    labels: tuple[int, ...]
-    digest: str
+from pixmix_cli.storage.pictures import Folder, Pictures, Warn, digest_of, length_of, walk
+from pixmix_cli.storage.source import Source
 
 
 def open_imagefolder(path: Path, warn: Warn) -> Source:
@@ -52,19 +35,20 @@ def open_imagefolder(path: Path, warn: Warn) -> Source:
         raise InputError(
             f"SOURCE {path} is empty", f"a folder with one folder a class, as {path}/cat/1.jpg"
         )
-    pictures: list[PictureRef] = []
-    labels: list[int] = []
+    pictures = Pictures()
+    labels = array.array("i")
     for label, name in enumerate(folders):
         before = len(pictures)
         for relative, files in walk(path / name, warn):
+            inside = f"{name}/{relative}"
+            pictures.begin(Folder(inside, f"{path}/{inside}".rstrip("/")))
             for entry in files:
                 if is_picture_name(entry.name):
-                    key = f"{name}/{relative}{entry.name}"
-                    pictures.append(PictureRef(key, entry.path, 0, length_of(entry)))
+                    pictures.add(entry.name, length_of(entry))
                     labels.append(label)
         if len(pictures) == before:
             warn(f"class folder {path / name} holds no pictures; the class keeps label {label}")
     if not pictures:
         raise InputError(f"SOURCE {path} holds no pictures ({' '.join(EXTENSIONS)})")
     digest = digest_of(pictures, folders)
-    return Source(str(path), tuple(folders), tuple(pictures), tuple(labels), digest)
+    return Source(str(path), "imagefolder", tuple(folders), pictures, labels, digest)

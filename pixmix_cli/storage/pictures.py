@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import array
 import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pixmix_cli.errors import InputError, StorageError
 from pixmix_cli.storage import tar
@@ -33,17 +38,168 @@ class PictureRef:
     length: int
 
     def read(self) -> bytes:
-        """The picture's bytes. Raises StorageError."""
-        try:
-            if not stat.S_ISREG(os.stat(self.path).st_mode):  # a pipe or device may never end
-                raise StorageError(f"{self.path} is no regular file")
-            with open(self.path, "rb", buffering=0) as file:  # noqa: PTH123  (hot, no Path object)
-                if self.offset:
-                    file.seek(self.offset)
-                    return file.read(self.length)
-                return file.read()
-        except OSError as error:
-            raise StorageError.from_os_error(error, self.path, "reading") from error
+        """The picture's bytes. Raises PixMixError."""
+        if self.offset:
+            return read_bytes_at(self.path, self.offset, self.length)
+        return read_bytes_at(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class PixelsRef(PictureRef):
+    """A picture that lies in a file as plain uint8 values.
+
+    layout  (height, width, order): "hwc" RGB, "chw" RGB one channel after the other, "hw" grey
+    """
+
+    layout: tuple[int, int, str]
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """(h, w, 3) uint8 RGB, not writable. Raises StorageError."""
+        height, width, order = self.layout
+        data = read_bytes_at(self.path, self.offset, self.length)
+        if len(data) != height * width * (1 if order == "hw" else 3):
+            raise StorageError(f"{self.path} ends inside picture {self.name}")
+        if order == "chw":
+            return np.frombuffer(data, np.uint8).reshape(3, height, width).transpose(1, 2, 0)
+        if order == "hw":
+            grey = np.frombuffer(data, np.uint8).reshape(height, width, 1)
+            return np.broadcast_to(grey, (height, width, 3))
+        return np.frombuffer(data, np.uint8).reshape(height, width, 3)
+
+    def read(self) -> bytes:
+        """The picture as a PPM file, which every decoder reads exactly. Raises StorageError."""
+        height, width, _ = self.layout
+        return b"P6 %d %d 255\n" % (width, height) + self.pixels().tobytes()
+
+
+def read_bytes_at(path: str, offset: int = 0, length: int = -1) -> bytes:
+    """Some bytes of a regular file; all of them by default. Raises StorageError."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe or device may never end
+            raise StorageError(f"{path} is no regular file")
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123  (hot, no Path object)
+            if offset:
+                file.seek(offset)
+            return file.read(length)
+    except OSError as error:
+        raise StorageError.from_os_error(error, path, "reading") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Where pictures lie as files: the picture `rest` is the file `path/rest`.
+
+    prefix  what the pictures' names begin with
+    """
+
+    prefix: str
+    path: str
+
+    def ref(self, rest: str, offset: int, length: int) -> PictureRef:
+        """One of its pictures."""
+        return PictureRef(self.prefix + rest, f"{self.path}/{rest}", 0, length)
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A file that holds pictures one after the other.
+
+    layout  of pictures that are plain values (see PixelsRef); None for picture files
+    """
+
+    prefix: str
+    path: str
+    layout: tuple[int, int, str] | None = None
+
+    def ref(self, rest: str, offset: int, length: int) -> PictureRef:
+        """One of its pictures."""
+        name = self.prefix + rest
+        if self.layout is None:
+            return PictureRef(name, self.path, offset, length)
+        return PixelsRef(name, self.path, offset, length, self.layout)
+
+
+class Place(Protocol):
+    """A folder or file in which pictures lie, and how to read them there."""
+
+    @property
+    def prefix(self) -> str:
+        """What the names of its pictures begin with."""
+
+    def ref(self, rest: str, offset: int, length: int) -> PictureRef:
+        """The picture whose name is prefix + rest."""
+
+
+class Pictures(Sequence[PictureRef]):
+    """A long list of pictures in little memory: 28 bytes each and the end of its name.
+
+    Ten million PictureRef objects would take 4 GB. Here they are made when asked for.
+    """
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._places: list[Place] = []
+        self._place = array.array("i")
+        self._rests = bytearray()  # UTF-8, one after the other
+        self._ends = array.array("q", [0])
+        self._offsets = array.array("q")
+        self._lengths = array.array("q")
+
+    def begin(self, place: Place) -> None:
+        """What is added from now on lies here."""
+        self._places.append(place)
+
+    def add(self, rest: str, length: int, offset: int = 0) -> None:
+        """Append a picture of the place begun last."""
+        self._rests += rest.encode("utf-8", "surrogateescape")
+        self._ends.append(len(self._rests))
+        self._place.append(len(self._places) - 1)
+        self._offsets.append(offset)
+        self._lengths.append(length)
+
+    def extend(self, more: Pictures) -> None:
+        """Append all of another list."""
+        shift, start = len(self._places), len(self._rests)
+        self._places += more._places
+        self._place.extend(array.array("i", (number + shift for number in more._place)))
+        self._rests += more._rests
+        self._ends.extend(array.array("q", (end + start for end in more._ends[1:])))
+        self._offsets.extend(more._offsets)
+        self._lengths.extend(more._lengths)
+
+    def __len__(self) -> int:
+        """How many pictures."""
+        return len(self._place)
+
+    @overload
+    def __getitem__(self, index: int) -> PictureRef: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[PictureRef]: ...
+
+    def __getitem__(self, index: int | slice) -> PictureRef | list[PictureRef]:
+        """One picture, or a list of them."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if index < 0:
+            index += len(self)
+        place = self._places[self._place[index]]
+        rest = self._rests[self._ends[index] : self._ends[index + 1]]
+        text = rest.decode("utf-8", "surrogateescape")
+        return place.ref(text, self._offsets[index], self._lengths[index])
+
+    def add_to(self, digest: hashlib._Hash) -> None:
+        """Feed every name and length, in order."""
+        prefixes = [encoded(place.prefix) for place in self._places]
+        start = 0
+        for place, end, length in zip(self._place, self._ends[1:], self._lengths):
+            digest.update(b"%b%b\0%d\n" % (prefixes[place], bytes(self._rests[start:end]), length))
+            start = end
+
+
+def encoded(text: str) -> bytes:
+    """A file name's bytes, whatever they are."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +210,7 @@ class MixingSet:
     """
 
     paths: tuple[str, ...]
-    pictures: tuple[PictureRef, ...]
+    pictures: Pictures
     digest: str
 
 
@@ -104,43 +260,48 @@ def _walk(
         yield from _walk(entry.path, f"{relative}{entry.name}/", above, warn)
 
 
-def find_pictures(path: Path, warn: Warn) -> list[PictureRef]:
+def find_pictures(path: Path, warn: Warn) -> Pictures:
     """The pictures of one folder, tar file or picture file, sorted by name.
 
     warn    called with one line for each thing passed over
     raises  InputError when the path is missing; StorageError for a broken tar
     """
+    found = Pictures()
     if not path.exists():
         raise InputError(f"{path} does not exist")
     if path.is_file():
         if path.suffix == ".tar":
-            return list(_tar_pictures(path, ""))
-        if is_picture_name(path.name):
-            return [PictureRef(path.name, str(path), 0, path.stat().st_size)]
-        raise InputError(
-            f"{path} is neither a folder, a .tar file nor a picture",
-            "gunzip it first" if path.suffix in (".gz", ".tgz") else None,
-        )
+            _add_tar(found, path, "")
+        elif is_picture_name(path.name):
+            found.begin(Folder("", str(path.parent)))
+            found.add(path.name, path.stat().st_size)
+        else:
+            raise InputError(
+                f"{path} is neither a folder, a .tar file nor a picture",
+                "gunzip it first" if path.suffix in (".gz", ".tgz") else None,
+            )
+        return found
     if not path.is_dir():
         raise InputError(f"{path} is neither a folder nor a regular file")
     if (path / ".pixmix").is_dir():
         warn(f"{path} is an unfinished set (add --resume to the command that makes it)")
-    found = []
     for relative, files in walk(path, warn):
+        folder = Folder(relative, f"{path}/{relative}".rstrip("/"))
+        found.begin(folder)
         for entry in files:
             if is_picture_name(entry.name):
-                name = relative + entry.name
-                found.append(PictureRef(name, entry.path, 0, length_of(entry)))
+                found.add(entry.name, length_of(entry))
             elif entry.name.endswith(".tar"):
-                found.extend(_tar_pictures(Path(entry.path), relative))
+                _add_tar(found, Path(entry.path), relative)
+                found.begin(folder)
     return found
 
 
-def _tar_pictures(path: Path, relative: str) -> Iterator[PictureRef]:
+def _add_tar(found: Pictures, path: Path, relative: str) -> None:
+    found.begin(Container(f"{relative}{path.name}/", str(path)))
     for member in tar.members(path):
         if is_picture_name(member.name):
-            name = f"{relative}{path.name}/{member.name}"
-            yield PictureRef(name, str(path), member.offset, member.length)
+            found.add(member.name, member.length, member.offset)
 
 
 def open_mixing_set(paths: Sequence[Path], warn: Warn) -> MixingSet:
@@ -148,7 +309,7 @@ def open_mixing_set(paths: Sequence[Path], warn: Warn) -> MixingSet:
 
     raises  InputError when one is missing or holds no picture; StorageError for a broken tar
     """
-    pictures: list[PictureRef] = []
+    pictures = Pictures()
     for path in paths:
         if not path.exists():
             raise InputError(f"mixing set {path} does not exist")
@@ -160,7 +321,7 @@ def open_mixing_set(paths: Sequence[Path], warn: Warn) -> MixingSet:
                 "pixmix generate-fractals -n 1000 -o mixing",
             )
         pictures.extend(found)
-    return MixingSet(tuple(str(p) for p in paths), tuple(pictures), digest_of(pictures))
+    return MixingSet(tuple(str(p) for p in paths), pictures, digest_of(pictures))
 
 
 def length_of(entry: os.DirEntry[str]) -> int:
@@ -171,11 +332,10 @@ def length_of(entry: os.DirEntry[str]) -> int:
         return 0
 
 
-def digest_of(pictures: Sequence[PictureRef], classes: Sequence[str] = ()) -> str:
+def digest_of(pictures: Pictures, classes: Sequence[str] = ()) -> str:
     """SHA-256 over class names, and picture names and lengths, in order."""
     digest = hashlib.sha256()
     for name in classes:
-        digest.update(f"{name}\0class\n".encode("utf-8", "surrogateescape"))
-    for ref in pictures:
-        digest.update(f"{ref.name}\0{ref.length}\n".encode("utf-8", "surrogateescape"))
+        digest.update(encoded(f"{name}\0class\n"))
+    pictures.add_to(digest)
     return digest.hexdigest()
