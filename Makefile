@@ -4,13 +4,14 @@
 # make check      lint, format, types, import contracts
 # make docs       docs/commands.md and the pictures in docs/
 # make bench      the benchmarks that need no GPU
+# make bench-safety  does a mixing set make classifiers safer? three minutes, on digits
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all check format docs bench wheel clean
+.PHONY: demo test test-all check format docs bench bench-safety wheel clean
 
 $(VENV)/.installed-%: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -43,6 +44,9 @@ docs: $(VENV)/.installed-demo
 
 bench: $(VENV)/.installed-demo
 	$(BIN)/python -m benchmarks.bake
+
+bench-safety: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.safety --smoke -o demo/safety
 
 wheel: $(VENV)/.installed-dev
 	$(BIN)/python -m build --wheel --outdir dist .

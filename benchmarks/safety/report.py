@@ -16,15 +16,18 @@ COLUMNS = {  # heading: measure in a run's record
     "flip rate": "flip rate",
     "AUROC, structured": "AUROC, structured",
     "AUROC, noise": "AUROC, noise",
+    "AUROC, all": "AUROC",
 }
 HIGHER_IS_BETTER = ("AUROC", "anomalies")
 AXES = {  # of the figure: measure
-    "Corruptions": "corruption error",
-    "Adversaries": "adversarial error",
-    "Consistency": "flip rate",
-    "Calibration": "calibration, corrupted",
-    "Anomaly\ndetection": "AUROC",
+    "Corruption error": "corruption error",
+    "Adversarial error": "adversarial error",
+    "Flip rate": "flip rate",
+    "Calibration error": "calibration, corrupted",
+    "Anomalies, AUROC": "AUROC, structured",
 }
+CONTROLS = ("plain", "noise")
+CENTRE = 0.15  # where the worst arm is drawn, so that its lines can be told apart
 # two-sided 95 % quantiles of Student's t by degrees of freedom
 STUDENT = (math.inf, 12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
 
@@ -113,48 +116,77 @@ def detail(runs: Sequence[dict[str, Any]], prefix: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def normalised(arms: dict[str, dict[int, dict[str, float]]], reference: str) -> dict[str, list]:
-    """For each arm its position on the five axes: the reference's error divided by the arm's.
+def normalised(
+    arms: dict[str, dict[int, dict[str, float]]],
+) -> dict[str, list[tuple[float, float, float]]]:
+    """For each arm and axis its place, and the places of its mean minus and plus the deviation.
 
-    Above 1 is better than the reference. AUROC counts as the error 1 - AUROC.
+    On every axis 0 is the worst and 1 the best that any arm's mean, less or more its deviation,
+    reaches; so a difference that seeds alone could make looks as small as it is.
     """
+    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in arms}
+    for measure in AXES.values():
+        sign = 1 if measure.startswith(HIGHER_IS_BETTER) else -1
+        bands = {}
+        for name, seeds in arms.items():
+            mean, deviation = spread([m[measure] for m in seeds.values()])
+            deviation = 0.0 if math.isnan(deviation) else deviation
+            bands[name] = tuple(sign * mean + step * deviation for step in (0, -1, 1))
+        every = [value for band in bands.values() for value in band]
+        low, length = min(every), max(every) - min(every)
+        for name, band in bands.items():
+            mean, worse, better = ((v - low) / length if length else 1.0 for v in band)
+            found[name].append((mean, worse, better))
+    return found
 
-    def error(seeds: dict[int, dict[str, float]], measure: str) -> float:
-        mean = spread([m[measure] for m in seeds.values()])[0]
-        return 1 - mean if measure.startswith(HIGHER_IS_BETTER) else mean
 
-    return {
-        name: [
-            error(arms[reference], measure) / max(error(seeds, measure), 1e-9)
-            for measure in AXES.values()
-        ]
-        for name, seeds in arms.items()
-    }
+def _range(arms: dict[str, dict[int, dict[str, float]]], measure: str) -> str:
+    """The worst and the best mean of any arm."""
+    means = [spread([m[measure] for m in seeds.values()])[0] for seeds in arms.values()]
+    ordered = sorted(means, reverse=not measure.startswith(HIGHER_IS_BETTER))
+    return f"{_short(ordered[0])} to {_short(ordered[-1])}"
 
 
 def draw(runs: Sequence[dict[str, Any]], path: Path) -> None:
-    """The picture: five axes, one line an arm. Needs matplotlib."""
+    """The picture: five axes, one line an arm, its seeds' spread as a band. Needs matplotlib."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
     arms = by_arm(runs)
-    reference = "plain" if "plain" in arms else next(iter(arms))
-    figure, axes = plt.subplots(figsize=(6.4, 5.6), subplot_kw={"projection": "polar"})
-    angles = [2 * math.pi * i / len(AXES) for i in range(len(AXES))]
-    for number, (name, values) in enumerate(normalised(arms, reference).items()):
-        style = {"color": f"C{number % 10}", "lw": 1.8, "label": name}
-        if name == reference:
-            style |= {"color": "0.5", "ls": "--"}
-        axes.plot([*angles, angles[0]], [*values, values[0]], **style)
+    figure, axes = plt.subplots(figsize=(6.8, 5.8), subplot_kw={"projection": "polar"})
+    angles = [2 * math.pi * i / len(AXES) for i in range(len(AXES) + 1)]
+    colours = plt.get_cmap("tab10").colors
+    number = 0
+    for name, places in normalised(arms).items():
+        style: dict[str, Any] = {"color": "0.35", "ls": "--" if name == "plain" else ":"}
+        if name not in CONTROLS:
+            style = {"color": colours[number % 10]}
+            number += 1
+        mean, worse, better = (
+            [CENTRE + (1 - CENTRE) * place[k] for place in (*places, places[0])] for k in range(3)
+        )
+        axes.plot(angles, mean, lw=1.8, label=name, **style)
+        axes.fill_between(angles, worse, better, color=style["color"], alpha=0.12, lw=0)
     axes.set_theta_offset(math.pi / 2)
     axes.set_theta_direction(-1)
-    axes.set_xticks(angles, list(AXES))
-    axes.tick_params(axis="x", pad=14)
-    axes.set_ylim(bottom=0)
-    axes.set_title(f"error of {reference} / error of the arm\n(outwards is safer)", fontsize=10)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.08, 1.05), frameon=False)
+    labels = [f"{name}\n{_range(arms, measure)}" for name, measure in AXES.items()]
+    axes.set_xticks(angles[:-1], labels)
+    axes.tick_params(axis="x", pad=34)
+    axes.set_yticks([CENTRE, 1], [])
+    axes.set_ylim(0, 1.03)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.16, 1.08), frameon=False)
+    counts = sorted({len(seeds) for seeds in arms.values()})
+    seeds = "1 seed" if counts == [1] else f"{'-'.join(map(str, counts))} seeds"
+    figure.text(
+        0.5,
+        -0.04,
+        f"Outwards is safer: each axis runs from the worst to the best arm, {seeds} each,\n"
+        "mean and standard deviation; below each name the worst and the best mean.",
+        ha="center",
+        fontsize=8.5,
+    )
     figure.savefig(path, dpi=130, bbox_inches="tight")
     plt.close(figure)
 

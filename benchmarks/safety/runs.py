@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import platform
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -24,6 +25,7 @@ from benchmarks.safety import arms as recipes
 from benchmarks.safety import data, evaluate
 from benchmarks.safety.arms import Arm
 from benchmarks.safety.train import Training, train
+from pixmix_cli.pipelines.engine import die_with_parent
 from pixmix_cli.storage.files import write_whole
 
 
@@ -52,7 +54,9 @@ def run_all(jobs: list[Job], baked: Bakes, workers: int) -> None:
     """Do the jobs, so many at once, and tell of each on stderr."""
     spawn = multiprocessing.get_context("spawn")
     with (
-        concurrent.futures.ProcessPoolExecutor(workers, mp_context=spawn) as processes,
+        concurrent.futures.ProcessPoolExecutor(
+            workers, mp_context=spawn, initializer=_begin_worker
+        ) as processes,
         concurrent.futures.ThreadPoolExecutor(workers) as threads,
     ):
 
@@ -66,11 +70,20 @@ def run_all(jobs: list[Job], baked: Bakes, workers: int) -> None:
         try:
             for future in concurrent.futures.as_completed(futures):
                 print(future.result(), file=sys.stderr, flush=True)
+        except KeyboardInterrupt:
+            message = "Interrupted. Finished runs are kept: the same command goes on."
+            print(message, file=sys.stderr, flush=True)
+            os._exit(130)  # not to wait for trainings of minutes; the workers end with us
         except BaseException:
             for future in futures:
                 future.cancel()
             baked.stop()
             raise
+
+
+def _begin_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends us
+    threading.Thread(target=die_with_parent, daemon=True).start()
 
 
 def do(job: Job, folder: Path | None) -> str:

@@ -146,11 +146,11 @@ def _begin_worker(make_runner: Callable[..., Callable[[Any], Any]], context: tup
     global _runner
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends us
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    threading.Thread(target=die_with_parent, daemon=True).start()
     _runner = make_runner(*context)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """End this process when the parent is gone, even by kill -9: nobody wants its work then."""
     parent = multiprocessing.parent_process()
     if parent is not None:

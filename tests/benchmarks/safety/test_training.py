@@ -208,11 +208,19 @@ def test_the_table_shows_arms_against_plain_and_against_noise():
     assert report.detail(runs, "corruption: ").splitlines()[-1] == "| fog | .410 | .310 | .320 |"
 
 
-def test_the_picture_divides_the_errors_of_plain_by_those_of_the_arm():
-    arms_ = report.by_arm([run_of("plain", 0, 0.4), run_of("ours", 0, 0.2)])
-    found = report.normalised(arms_, "plain")
-    assert found["plain"] == [1] * 5
-    assert found["ours"] == pytest.approx([2, 2, 2, 2, 0.6 / 0.8])  # AUROC: higher is better
+def test_the_picture_runs_from_the_worst_to_the_best_on_each_axis():
+    runs = [run_of("plain", seed, value) for seed, value in enumerate((0.4, 0.6))]
+    runs += [run_of("ours", seed, 0.2) for seed in range(2)]
+    found = report.normalised(report.by_arm(runs))
+    deviation = math.sqrt(0.02)  # of .4 and .6
+    worst = 0.5 + deviation
+    errors = found["ours"][:4]  # lower is better
+    assert errors == [(1, 1, 1)] * 4
+    mean, worse, better = found["plain"][0]
+    assert mean == pytest.approx(deviation / (worst - 0.2))
+    assert worse == 0
+    assert better == pytest.approx(2 * deviation / (worst - 0.2))
+    assert found["ours"][4] == (0, 0, 0)  # AUROC: higher is better
 
 
 def test_the_picture_is_drawn(tmp_path):
