@@ -25,6 +25,7 @@ COMMANDS = {
     "render-featvis": ("render_featvis", "Make the feature-visualization half of a mixing set."),
     "bake": ("bake", "Write PixMix-augmented copies of a dataset as shards."),
     "verify": ("verify", "Check an output: hashes, counts, and that every picture decodes."),
+    "inspect": ("inspect", "Measure sets of pictures: is a mixing set any good?"),
     "preview": ("preview", "Draw a contact sheet of a mixing set or a baked set."),
 }
 
@@ -160,7 +161,7 @@ def run(arguments: list[str]) -> int:
 
 def _kept(name: str | None) -> str:
     """What to say of the work that was under way."""
-    if name in ("verify", "preview"):
+    if name in ("verify", "inspect", "preview"):
         return ""
     return "; finished work is kept, add --resume to go on"
 

@@ -44,7 +44,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from fractals import color, quality
+from fractals import color, measures, quality
 from fractals.config import FractalConfig
 from fractals.generate import generate_fractal, render_recipe, warm_up
 from fractals.ifs import MAX_SINGULAR_VALUE
@@ -180,7 +180,7 @@ def render_instance(recipe: Recipe, settings: Settings, category: int, instance:
         movement = settings.movement * 0.5**attempt
         moved = move_recipe(recipe, rng, movement, settings.palette_kept, settings.rotation)
         pixels = render_recipe(moved, side, settings.points_per_pixel)
-        small = np.rint(quality.shrink(pixels, quality.CHECK_SIZE)).astype(np.uint8)
+        small = np.rint(measures.shrink(pixels, quality.CHECK_SIZE)).astype(np.uint8)
         check = quality.check_picture(small)
         if best is None or check.score > best[0]:
             best = check.score, pixels

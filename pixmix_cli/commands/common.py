@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pixmix_cli.errors import InputError
+from pixmix_cli.errors import InputError, OutputExistsError
 from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.terminal import StdoutSink, Terminal
 
@@ -25,6 +25,25 @@ def check_config() -> Iterator[None]:
         yield
     except ValueError as error:
         raise InputError(str(error), getattr(error, "hint", None)) from None
+
+
+def picture_output(path: Path, overwrite: bool) -> str:
+    """The format of a picture that is to be written at `path`, by the ending of its name.
+
+    raises  InputError when the name tells no format or the folder does not exist;
+            OutputExistsError when the file is there and may not be replaced
+    """
+    from pixmix_cli.storage import images
+
+    formats = {f".{extension}": name for name, extension in images.FORMATS.items()}
+    image_format = formats.get(path.suffix.lower())
+    if image_format is None:
+        raise InputError(f"cannot tell a picture format from {path}", "a name that ends in .png")
+    if not path.parent.is_dir():
+        raise InputError(f"the folder of {path} does not exist", f"mkdir {path.parent}")
+    if path.exists() and not overwrite:
+        raise OutputExistsError(f"{path} is there already", "--overwrite, or another name")
+    return image_format
 
 
 def make_set(

@@ -60,23 +60,17 @@ def command(
     spaced where it is not shuffled, each row shows an original and its copies. Several PATHs are
     drawn one below the other.
     """
-    from pixmix_cli.errors import InputError, OutputExistsError
+    from pixmix_cli.commands.common import picture_output
+    from pixmix_cli.errors import InputError
     from pixmix_cli.pipelines import preview
     from pixmix_cli.storage import images
     from pixmix_cli.storage.files import write_whole
 
     terminal = options.make_terminal(quiet, verbose, progress, as_json)
-    formats = {f".{extension}": name for name, extension in images.FORMATS.items()}
-    image_format = formats.get(output.suffix.lower())
-    if image_format is None:
-        raise InputError(f"cannot tell a picture format from {output}", "a name that ends in .png")
+    image_format = picture_output(output, overwrite)
     for path in paths:
         if not path.exists():
             raise InputError(f"{path} does not exist")
-    if not output.parent.is_dir():
-        raise InputError(f"the folder of {output} does not exist", f"mkdir {output.parent}")
-    if output.exists() and not overwrite:
-        raise OutputExistsError(f"{output} is there already", "--overwrite, or another name")
     sheet = preview.stack(
         [preview.sheet_of(path, count, columns, cell, terminal.warn) for path in paths]
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fractals import Fractal, FractalConfig, generate_fractal, quality, render_recipe, warm_up
+from fractals import Fractal, FractalConfig, generate_fractal, measures, render_recipe, warm_up
 
 SMALL = FractalConfig(size=96)
 
@@ -102,12 +102,12 @@ def test_a_side_of_two_thousand_looks_like_the_small_one() -> None:
     recipe = _make(4).recipe
     large = render_recipe(recipe, 2048, 2.0)
     small = render_recipe(recipe, 256)
-    difference = quality.shrink(large, 32) - quality.shrink(small, 32)
+    difference = measures.shrink(large, 32) - measures.shrink(small, 32)
     assert np.sqrt((difference**2).mean()) < 20.0
 
 
 def _apart(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.sqrt(((quality.shrink(a, 32) - quality.shrink(b, 32)) ** 2).mean()))
+    return float(np.sqrt(((measures.shrink(a, 32) - measures.shrink(b, 32)) ** 2).mean()))
 
 
 def test_exposure_does_not_depend_on_the_size() -> None:
@@ -135,7 +135,7 @@ def test_exposure_hardly_depends_on_the_number_of_points() -> None:
 
 def test_every_channel_uses_its_full_range_at_training_size() -> None:
     for seed in range(12):
-        small = quality.shrink(_make(seed, FractalConfig(size=128)).pixels, 32)
+        small = measures.shrink(_make(seed, FractalConfig(size=128)).pixels, 32)
         spans = np.percentile(small, 97, axis=(0, 1)) - np.percentile(small, 3, axis=(0, 1))
         assert spans.min() > 100.0
 
@@ -143,9 +143,9 @@ def test_every_channel_uses_its_full_range_at_training_size() -> None:
 def test_no_blank_and_no_pale_picture_among_forty() -> None:
     for seed in range(40):
         pixels = _make(seed, FractalConfig(size=128)).pixels
-        assert quality.active_share(pixels.astype(float)) > 0.3
-        assert quality.contrast_at_32(pixels) > 38.0
-        assert quality.colorfulness(pixels.astype(float)) > 20.0
+        assert measures.active_share(pixels.astype(float)) > 0.3
+        assert measures.contrast_at_32(pixels) > 38.0
+        assert measures.colorfulness(pixels.astype(float)) > 20.0
 
 
 def test_mixed_is_a_quarter_affine() -> None:

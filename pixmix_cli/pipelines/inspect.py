@@ -1,0 +1,307 @@
+"""inspect: what a set of pictures is like, ours or anyone's, in a few numbers."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fractals import measures
+from pixmix_cli.errors import InputError, PixMixError
+from pixmix_cli.pipelines.engine import run_tasks
+from pixmix_cli.storage import images
+from pixmix_cli.storage.pictures import PictureRef, find_pictures
+
+U8 = NDArray[np.uint8]
+
+PICTURES_A_TASK = 16
+HALVED_FROM = 64  # pixels of the shorter side: smaller pictures have too little left when shrunk
+BLANK_BELOW = 0.05  # active share of a blank picture
+NEAR = 0.02  # RMS distance of near-duplicates at NEAR_SIDE, of the range; JPEG alone makes .003
+NEAR_SIDE = 16  # pixels: small enough that a picture of another size or quality is still the same
+THUMBNAIL = 32  # pixels, the size at which CIFAR users see the pictures
+COMPARED = 2000  # thumbnails kept for the mean distance: 2 million pairs tell it to .001
+LISTED = 1000  # near-duplicate pairs, and blank pictures, named in a record
+SHOWN = 5  # and below the table
+
+
+class Measure(NamedTuple):
+    """A number that each picture has.
+
+    goal    what we want of our own sets (DESIGN.md, section 6), for the reader
+    decimals  shown
+    """
+
+    name: str
+    label: str
+    goal: str
+    decimals: int
+
+
+MEASURES = (
+    Measure("entropy", "entropy of grey, bits", "", 1),
+    Measure("active", "active 8x8 blocks", ">= .7", 2),
+    Measure("colorfulness", "colourfulness", ">= 55", 0),
+    Measure("hue", "entropy of hue, bits", ">= 3.8", 1),
+    Measure("slope", "spectral slope", "1.6-2.3", 2),
+    Measure("dimension", "box-counting dimension", "", 2),
+    Measure("contrast", "contrast at 32 px", ">= 48", 0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One picture: its measures, or why there are none."""
+
+    shape: tuple[int, int] = (0, 0)  # height, width
+    values: tuple[float | None, ...] = ()  # in the order of MEASURES; None: picture too small
+    small: bytes = b""  # (NEAR_SIDE, NEAR_SIDE, 3) uint8
+    thumbnail: bytes = b""  # (THUMBNAIL, THUMBNAIL, 3) uint8
+    error: str | None = None
+
+
+def measure(pixels: U8) -> Measured:
+    """Everything about one picture.
+
+    pixels  (h, w, 3) uint8
+    """
+    h, w = pixels.shape[:2]
+    seen = measures.halved(pixels) if min(h, w) >= HALVED_FROM else pixels.astype(np.float32)
+    thumbnail = measures.shrink(pixels, THUMBNAIL)
+    side = min(seen.shape[:2])
+    values = (
+        measures.level_entropy(seen),
+        measures.active_share(seen) if side >= 8 else None,
+        measures.colorfulness(seen),
+        measures.hue_entropy(seen),
+        measures.spectral_slope(seen) if side >= 27 else None,
+        measures.box_dimension(seen) if side >= 16 else None,
+        measures.contrast(thumbnail),
+    )
+    small = measures.shrink(thumbnail, NEAR_SIDE)
+    return Measured((h, w), values, _bytes(small), _bytes(thumbnail))
+
+
+def _bytes(small: NDArray[np.float64]) -> bytes:
+    return np.rint(small).astype(np.uint8).tobytes()
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Pictures of one set to measure together."""
+
+    set_index: int
+    refs: tuple[PictureRef, ...]
+
+
+class Measurer:
+    """One worker."""
+
+    def __call__(self, task: Task) -> list[Measured]:
+        """The task's pictures, in order."""
+        return [self._one(ref) for ref in task.refs]
+
+    def _one(self, ref: PictureRef) -> Measured:
+        try:
+            return measure(images.decode_rgb(ref.read(), ref.name))
+        except PixMixError as error:
+            return Measured(error=error.message)
+
+
+@dataclass(frozen=True, slots=True)
+class PictureSet:
+    """One PATH: its pictures, found but not read."""
+
+    path: Path
+    refs: tuple[PictureRef, ...]
+
+
+@dataclass(slots=True)
+class Summary:
+    """What is known of one set; grows while its pictures come in."""
+
+    path: Path
+    names: list[str] = field(default_factory=list)  # of the pictures that could be read
+    shapes: collections.Counter[tuple[int, int]] = field(default_factory=collections.Counter)
+    values: list[tuple[float | None, ...]] = field(default_factory=list)
+    small: list[bytes] = field(default_factory=list)
+    thumbnails: list[bytes] = field(default_factory=list)  # COMPARED at most, evenly spaced
+    broken: list[dict[str, str]] = field(default_factory=list)
+
+    def column(self, name: str) -> NDArray[np.float64]:
+        """One measure of every picture that has it."""
+        k = [one.name for one in MEASURES].index(name)
+        return np.array([row[k] for row in self.values if row[k] is not None], np.float64)
+
+    def distances(self) -> NDArray[np.float64]:
+        """RMS distances in [0, 1] between all pairs of the thumbnails kept."""
+        shape = (-1, THUMBNAIL, THUMBNAIL, 3)
+        flat = np.frombuffer(b"".join(self.thumbnails), np.uint8).reshape(shape)
+        return measures.pairwise_distance(flat) / 255.0
+
+
+def find(paths: Sequence[Path], warn: Callable[[str], None]) -> list[PictureSet]:
+    """The pictures of each path.
+
+    raises  InputError when one is missing or holds none
+    """
+    sets = []
+    for path in paths:
+        refs = find_pictures(path, warn)
+        if not refs:
+            raise InputError(f"{path} holds no pictures", "a folder or .tar of pictures")
+        sets.append(PictureSet(path, tuple(refs)))
+    return sets
+
+
+def run(sets: Sequence[PictureSet], summaries: Sequence[Summary], workers: int) -> Iterator[int]:
+    """Measure every picture; yields how many were done since the last time.
+
+    summaries  empty ones of the same sets, which are filled
+    """
+    seen = [0] * len(sets)
+    spacing = [-(-len(one.refs) // COMPARED) for one in sets]
+    tasks = list(_tasks(sets))
+    results = run_tasks(Measurer, (), tasks, workers, lambda task: task.refs[0].name)
+    for task, measured in zip(tasks, results, strict=True):
+        summary = summaries[task.set_index]
+        for ref, one in zip(task.refs, measured, strict=True):
+            number = seen[task.set_index]
+            seen[task.set_index] += 1
+            if one.error is not None:
+                summary.broken.append({"path": ref.name, "error": one.error})
+                continue
+            summary.names.append(ref.name)
+            summary.shapes[one.shape] += 1
+            summary.values.append(one.values)
+            summary.small.append(one.small)
+            if number % spacing[task.set_index] == 0:
+                summary.thumbnails.append(one.thumbnail)
+        yield len(task.refs)
+
+
+def _tasks(sets: Sequence[PictureSet]) -> Iterator[Task]:
+    for index, one in enumerate(sets):
+        for begin in range(0, len(one.refs), PICTURES_A_TASK):
+            yield Task(index, one.refs[begin : begin + PICTURES_A_TASK])
+
+
+def record_of(summary: Summary) -> dict[str, Any]:
+    """A set's numbers as JSON-able values.
+
+    returns  "path", "pictures", "broken" (what could not be read and why), "size" ([width,
+             height] of most pictures), "sizes" (how many there are), for each measure its
+             "median", "p10", "p90" (None where no picture is large enough), "distance" ("mean",
+             "p10", "p90" over the pairs of "compared" pictures), "closest" (distance of the
+             closest pair, at 16 px), "near_duplicates" (how many "pairs", and the closest of them),
+             "blank" (how many, and their names)
+    """
+    record: dict[str, Any] = {
+        "path": str(summary.path),
+        "pictures": len(summary.names),
+        "broken": summary.broken,
+        "size": None,
+        "sizes": len(summary.shapes),
+    }
+    if summary.shapes:
+        height, width = summary.shapes.most_common(1)[0][0]
+        record["size"] = [width, height]
+    for one in MEASURES:
+        record[one.name] = _spread(summary.column(one.name), "median")
+    distances = summary.distances() if len(summary.thumbnails) > 1 else np.empty(0)
+    record["distance"] = {**_spread(distances, "mean"), "compared": len(summary.thumbnails)}
+    shape = (-1, NEAR_SIDE, NEAR_SIDE, 3)
+    small = np.frombuffer(b"".join(summary.small), np.uint8).reshape(shape)
+    like = measures.likeness(small, NEAR, LISTED)
+    names = summary.names
+    record["closest"] = None if like.least is None else round(like.least, 4)
+    record["near_duplicates"] = {
+        "pairs": like.pairs,
+        "closest": [[names[i], names[j], distance] for i, j, distance in like.closest],
+    }
+    k = [one.name for one in MEASURES].index("active")
+    blank = [
+        name
+        for name, row in zip(names, summary.values, strict=True)
+        if (active := row[k]) is not None and active < BLANK_BELOW
+    ]
+    record["blank"] = {"pictures": len(blank), "names": blank[:LISTED]}
+    return record
+
+
+def _spread(values: NDArray[np.float64], middle: str) -> dict[str, float | None]:
+    if len(values) == 0:
+        return {middle: None, "p10": None, "p90": None}
+    low, median, high = (float(v) for v in np.percentile(values, [10, 50, 90]))
+    center = float(values.mean()) if middle == "mean" else median
+    return {middle: round(center, 4), "p10": round(low, 4), "p90": round(high, 4)}
+
+
+def table_of(records: Sequence[dict[str, Any]]) -> list[str]:
+    """The sets side by side, a line a measure: median [p10, p90]."""
+    rows = [["", *_short_names(records), "our goal"]]
+    rows.append(["pictures", *(f"{r['pictures']:,}" for r in records), ""])
+    rows.append(["size", *(_size(r) for r in records), ""])
+    for one in MEASURES:
+        cells = [_cell(r[one.name], "median", one.decimals) for r in records]
+        rows.append([one.label, *cells, one.goal])
+    cells = [_cell(r["distance"], "mean", 2) for r in records]
+    rows.append(["distance at 32 px, mean", *cells, ">= .26"])
+    rows.append(["closest pair", *(_number(r["closest"], 3) for r in records), ">= .02"])
+    duplicates = [f"{r['near_duplicates']['pairs']:,}" for r in records]
+    rows.append(["near-duplicate pairs", *duplicates, "0"])
+    rows.append(["blank pictures", *(f"{r['blank']['pictures']:,}" for r in records), "0"])
+    if any(r["broken"] for r in records):
+        rows.append(["cannot be read", *(f"{len(r['broken']):,}" for r in records), "0"])
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    return [
+        "  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+
+
+def details_of(record: dict[str, Any]) -> Iterator[str]:
+    """The names behind the counts: the closest near-duplicates, and the blank pictures."""
+    duplicates = record["near_duplicates"]
+    for first, second, distance in duplicates["closest"][:SHOWN]:
+        yield f"{record['path']}: {first} and {second} are nearly the same ({distance:.3f})"
+    yield from _more(record["path"], duplicates["pairs"], "near-duplicate pairs")
+    blank = record["blank"]
+    for name in blank["names"][:SHOWN]:
+        yield f"{record['path']}: {name} is blank"
+    yield from _more(record["path"], blank["pictures"], "blank pictures")
+
+
+def _more(path: str, count: int, what: str) -> Iterator[str]:
+    if count > SHOWN:
+        yield f"{path}: {count - SHOWN:,} more {what}; --json names them"
+
+
+def _short_names(records: Sequence[dict[str, Any]]) -> list[str]:
+    short = [Path(r["path"]).resolve().name for r in records]
+    return short if len(set(short)) == len(short) else [r["path"] for r in records]
+
+
+def _size(record: dict[str, Any]) -> str:
+    if record["size"] is None:
+        return "-"
+    more = f" and {record['sizes'] - 1:,} others" if record["sizes"] > 1 else ""
+    return "{} x {}".format(*record["size"]) + more
+
+
+def _cell(spread: dict[str, Any], middle: str, decimals: int) -> str:
+    if spread[middle] is None:
+        return "-"
+    low, center, high = (_number(spread[key], decimals) for key in ("p10", middle, "p90"))
+    return f"{center} [{low}, {high}]"
+
+
+def _number(value: float | None, decimals: int) -> str:
+    if value is None:
+        return "-"
+    text = f"{value:.{decimals}f}"
+    return text[1:] if text.startswith("0.") else text
