@@ -17,6 +17,7 @@ class Stream(enum.Enum):
     FEATVIS_PLAN = "featvis-plan"
     BAKE = "bake"
     SHUFFLE = "shuffle"
+    VERIFY = "verify"
 
 
 def rng_for(seed: int, stream: Stream, *path: int | str) -> np.random.Generator:

@@ -1,47 +1,179 @@
-"""pixmix verify: is an output whole?"""
+"""pixmix verify: is an output whole? And mend it, or make samples of it again, where asked."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pixmix_cli import options
+from pixmix_cli.options import option
+from pixmix_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from pixmix_cli.pipelines.rebake import Recorded
 
 EXAMPLES = """
 pixmix verify baked
+pixmix verify baked --repair
+pixmix verify baked --rebake-sample 100
 pixmix verify mixing/fractals --json | jq -r .path
 """
+
+_AGAIN = "Baking again"
 
 
 @click.command("verify", cls=options.Command, examples=EXAMPLES)
 @click.argument("path", type=click.Path(path_type=Path))
+@option(
+    "--repair",
+    is_flag=True,
+    section=_AGAIN,
+    help="Bake again what is missing, cut off or changed, and nothing else; remove leftovers. The "
+    "result has the bytes that were recorded.",
+)
+@option(
+    "--rebake-sample",
+    type=click.IntRange(1),
+    metavar="N",
+    section=_AGAIN,
+    show_default=False,
+    help="Bake N pictures, chosen by --seed, once more and compare them with what lies there.",
+)
+@option(
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    default=0,
+    section=_AGAIN,
+    help="Chooses the pictures of --rebake-sample.",
+)
+@option(
+    "--source",
+    type=click.Path(path_type=Path),
+    section=_AGAIN,
+    show_default="where the manifest says",
+    help="Where the source of the baked set lies now.",
+)
+@option(
+    "--mixing-set",
+    "mixing_sets",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="PATH",
+    section=_AGAIN,
+    show_default="where the manifest says",
+    help="Where its mixing sets lie now, in the same order.",
+)
 @options.workers_option
 @options.terminal_options
 def command(
-    path: Path, workers: int | None, quiet: int, verbose: int, progress: str, as_json: bool
+    path: Path,
+    repair: bool,
+    rebake_sample: int | None,
+    seed: int,
+    source: Path | None,
+    mixing_sets: tuple[Path, ...],
+    workers: int | None,
+    quiet: int,
+    verbose: int,
+    progress: str,
+    as_json: bool,
 ) -> int:
     """Check PATH against its manifest: hashes, counts, labels, and that every picture decodes.
 
-    Prints one line for each problem and exits 1 when there is any.
+    Prints one line for each problem and exits 1 when there is any that it could not repair.
     """
     from pixmix_cli.pipelines import verify
     from pixmix_cli.pipelines.engine import default_workers
 
     terminal = options.make_terminal(quiet, verbose, progress, as_json)
+    workers = workers or default_workers()
     plan = verify.plan(path)
-    problems = 0
-    with terminal.meter(plan.total, "pic") as meter:
-        for checked in verify.run(plan, workers or default_workers()):
-            for problem in checked.problems:
-                problems += 1
-                if as_json:
-                    terminal.emit(problem)
-                else:
-                    terminal.line(f"{path / problem['path']}: {problem['problem']}")
-            meter.update(checked.pictures)
+    recorded = None
+    if repair or rebake_sample:
+        recorded = _open_recorded(plan, source, mixing_sets, workers, terminal)
+    problems = _check(terminal, plan, workers)
+    if repair and problems:
+        assert recorded is not None
+        problems = _repair(terminal, recorded, problems, workers)
+    if rebake_sample:
+        assert recorded is not None
+        problems += _compare(terminal, recorded, rebake_sample, seed)
     if problems:
-        terminal.info(f"{problems} problems in {path} ({plan.total} pictures)")
+        terminal.info(f"{len(problems)} problems in {path} ({plan.total} pictures)")
         return 1
     terminal.info(f"{path}: {plan.total} pictures, all as written")
     return 0
+
+
+Problems = list[dict[str, Any]]
+
+
+def _open_recorded(
+    plan: Any, source: Path | None, mixing_sets: tuple[Path, ...], workers: int, terminal: Terminal
+) -> Recorded:
+    from pixmix_cli.mixing.config import PRESETS
+    from pixmix_cli.pipelines import rebake
+    from pixmix_cli.pipelines.bake_job import BakeJob
+    from pixmix_cli.storage.picture_cache import default_folder
+
+    job = BakeJob(
+        source=source or Path(),
+        mixing_sets=mixing_sets,
+        output=plan.path,
+        config=PRESETS["imagenet"],
+        workers=workers,
+        mixing_cache=default_folder(),
+    )
+    return rebake.open_recorded(plan.path, plan.manifest, job, terminal.warn)
+
+
+def _check(terminal: Terminal, plan: Any, workers: int) -> Problems:
+    from pixmix_cli.pipelines import verify
+
+    problems: Problems = []
+    with terminal.meter(plan.total, "pic") as meter:
+        for checked in verify.run(plan, workers):
+            problems.extend(_tell(terminal, plan.path, checked.problems))
+            meter.update(checked.pictures)
+    return problems
+
+
+def _repair(terminal: Terminal, recorded: Recorded, problems: Problems, workers: int) -> Problems:
+    """Mend what can be mended; returns what is wrong still."""
+    from pixmix_cli.pipelines import rebake, verify
+
+    broken = {problem["path"] for problem in problems}
+    with terminal.meter(len(broken), "file") as meter:
+        for row in rebake.repair(recorded, broken):
+            _tell(terminal, recorded.path, (row,))
+            meter.update(1)
+    again = verify.only(verify.plan(recorded.path), broken)
+    return [row for checked in verify.run(again, workers) for row in checked.problems]
+
+
+def _compare(terminal: Terminal, recorded: Recorded, count: int, seed: int) -> Problems:
+    from pixmix_cli.pipelines import rebake
+
+    problems: Problems = []
+    checks = rebake.choose(recorded, count, seed)
+    total = sum(len(check.places) for check in checks)
+    with terminal.meter(total, "pic") as meter:
+        for pictures, found in rebake.compare(recorded, checks):
+            problems.extend(_tell(terminal, recorded.path, found))
+            meter.update(pictures)
+    terminal.info(f"{recorded.path}: {total} pictures baked again, {len(problems)} differences")
+    return problems
+
+
+def _tell(terminal: Terminal, root: Path, rows: Any) -> Problems:
+    """Problems and repairs on stdout, a line each."""
+    for row in rows:
+        if terminal.as_json:
+            terminal.emit(row)
+        elif "repaired" in row:
+            terminal.line(f"{root / row['path']}: {row['repaired']}")
+        else:
+            terminal.line(f"{root / row['path']}: {row['problem']}")
+    return [row for row in rows if "problem" in row]

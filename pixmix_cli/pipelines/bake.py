@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from pixmix_cli.errors import InputError, PixMixError
+from pixmix_cli.mixing.config import PixMixConfig
 from pixmix_cli.pipelines import bake_formats
 from pixmix_cli.pipelines.bake_job import BakeJob, Sample, Task
 from pixmix_cli.pipelines.bake_worker import Baker, Context
@@ -85,6 +86,13 @@ def plan(job: BakeJob, warn: Callable[[str], None]) -> Plan:
     warn    called with one line for each thing passed over
     raises  InputError, StorageError
     """
+    laid_out = lay_out(job, warn)
+    check_allowed(job.output, laid_out.run, resume=job.resume, overwrite=job.overwrite)
+    return replace(laid_out, pending=_pending(laid_out))
+
+
+def lay_out(job: BakeJob, warn: Callable[[str], None]) -> Plan:
+    """The plan without regard to what the output holds: nothing is pending."""
     if not images.codec_available(job.image_format):
         raise InputError(f"this Pillow cannot write {job.image_format}", "--image-format png")
     _check_output_apart(job)
@@ -98,9 +106,7 @@ def plan(job: BakeJob, warn: Callable[[str], None]) -> Plan:
         order = np.argsort(rng_for(job.seed, Stream.SHUFFLE).random(count), kind="stable")
     shard_size = job.shard_size or default_shard_size(count)
     run = _run_plan(job, source, mixing)
-    check_allowed(job.output, run, resume=job.resume, overwrite=job.overwrite)
-    laid_out = Plan(job, source, mixing, order, shard_size, run, ())
-    return replace(laid_out, pending=_pending(laid_out))
+    return Plan(job, source, mixing, order, shard_size, run, ())
 
 
 def _check_no_empty_class(source: Source) -> None:
@@ -162,6 +168,35 @@ def _run_plan(job: BakeJob, source: Source, mixing: MixingSet) -> RunPlan:
     return RunPlan("bake", options, versions, inputs)
 
 
+def job_of(manifest: dict[str, Any], job: BakeJob) -> BakeJob:
+    """The job that a manifest.json tells of: `_run_plan` read backwards.
+
+    job     supplies what a manifest does not hold: paths, copies, workers
+    raises  KeyError, TypeError or ValueError when the manifest is not one of ours
+    """
+    told = manifest["options"]
+    config = PixMixConfig(
+        size=told["size"],
+        k=told["k"],
+        beta=told["beta"],
+        severity=told["severity"],
+        all_ops=told["all-ops"],
+        geometry=told["preset"],
+    )
+    shard_size = told["shard-size"]
+    return replace(
+        job,
+        config=config,
+        format=told["format"],
+        image_format=told.get("image-format", job.image_format),
+        quality=told.get("quality", job.quality),
+        shard_size=None if shard_size == "auto" else int(shard_size),
+        shuffle=told.get("shuffle", job.shuffle),
+        with_json=told.get("draws-json", job.with_json),
+        seed=int(told["seed"]),
+    )
+
+
 def _pending(plan: Plan) -> tuple[tuple[int, tuple[int, ...]], ...]:
     """Which copies of which shards have to be made."""
     done: Counter[tuple[int, int]] = Counter()
@@ -201,35 +236,45 @@ def run(plan: Plan) -> Iterator[Step]:
             Baker.compile(job.config)
         yield from _bake_pending(plan, output)
         records = bake_formats.merge(plan, output) if job.format == "npy" else []
-        extra = {
-            "classes.json": (json.dumps(list(plan.source.classes), indent=1) + "\n").encode(),
-            "README.md": bake_formats.dataset_card(plan).encode(),
-        }
-        summary = output.finish(extra)
+        summary = output.finish(extra_files(plan))
         yield Step(0, tuple(records), summary)
 
 
+def extra_files(plan: Plan) -> dict[str, bytes]:
+    """Name -> bytes of the small files beside the manifest."""
+    return {
+        "classes.json": (json.dumps(list(plan.source.classes), indent=1) + "\n").encode(),
+        "README.md": bake_formats.dataset_card(plan).encode(),
+    }
+
+
 def _bake_pending(plan: Plan, output: Output) -> Iterator[Step]:
-    context = Context(
-        config=plan.job.config,
-        job=plan.job,
-        mixing=plan.mixing,
-        classes=plan.source.classes,
-        tmp=output.tmp,
-        mixing_key=_mixing_key(plan),
-    )
-    workers = min(plan.job.workers, max(1, len(plan.pending)))
-    steps = run_tasks(Baker, (context,), _tasks(plan), workers, _describe_task)
-    for rows, items in steps:
+    if not plan.pending:
+        return
+    workers = min(plan.job.workers, len(plan.pending))
+    context = context_of(plan, output.tmp)
+    for rows, items in run_tasks(Baker, (context,), tasks(plan), workers, describe_task):
         output.commit(rows)
         artefacts = () if plan.job.format == "npy" else tuple(r for r in rows if "error" not in r)
         yield Step(items, artefacts)
 
 
+def context_of(plan: Plan, tmp: Path) -> Context:
+    """What the workers of this plan need; their partial files go to tmp."""
+    return Context(
+        config=plan.job.config,
+        job=plan.job,
+        mixing=plan.mixing,
+        classes=plan.source.classes,
+        tmp=tmp,
+        mixing_key=_mixing_key(plan),
+    )
+
+
 def _mixing_key(plan: Plan) -> str:
     """The mixing set's place in the cache of decoded pictures, with room made for it."""
     folder = plan.job.mixing_cache
-    if folder is None or not plan.pending:
+    if folder is None:
         return ""
     versions = {"resize": RESIZE, "pillow": images.pillow_version, **images.codec("jpeg")}
     made_how = f"{plan.job.config.mixing_size} {versions}"
@@ -238,11 +283,13 @@ def _mixing_key(plan: Plan) -> str:
     return key
 
 
-def _describe_task(task: Task) -> str:
+def describe_task(task: Task) -> str:
+    """A task's name in an error message."""
     return f"shard {task.shard} ({task.samples[0].ref.name} to {task.samples[-1].ref.name})"
 
 
-def _tasks(plan: Plan) -> Iterator[Task]:
+def tasks(plan: Plan) -> Iterator[Task]:
+    """What is pending, shard by shard."""
     targets = bake_formats.target_names(plan.source) if plan.job.format == "imagefolder" else None
     for shard, copies in plan.pending:
         samples = tuple(
@@ -263,7 +310,7 @@ def describe(plan: Plan) -> dict[str, Any]:
     returns  counts of items, and `estimated_bytes` for the pictures still to make
     """
     job = plan.job
-    baker = Baker(Context(job.config, job, plan.mixing, plan.source.classes, Path()))
+    baker = Baker(context_of(plan, Path()))
     sizes = []
     count = max(1, min(16, 16 * 512 * 512 // (job.config.size * job.config.size)))
     for index in plan.order[:: max(1, len(plan.order) // count)][:count].tolist():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import struct
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -17,15 +19,16 @@ from pixmix_cli.storage.files import (
     canonical_json,
     commit_all,
     partial_files,
+    read_bytes,
     sha256_hex,
 )
 from pixmix_cli.storage.output import META, Output, Row, has_its_length
 from pixmix_cli.storage.source import Source
-from pixmix_cli.storage.tar import BLOCK, TarWriter
+from pixmix_cli.storage.tar import BLOCK, TarWriter, members
 
 if TYPE_CHECKING:
     from pixmix_cli.pipelines.bake import Plan
-    from pixmix_cli.pipelines.bake_job import BakeJob, Task
+    from pixmix_cli.pipelines.bake_job import BakeJob, Sample, Task
     from pixmix_cli.pipelines.bake_worker import Baked
 
 
@@ -81,6 +84,28 @@ def sample_record(baked: Baked, class_name: str) -> Row:
     }
 
 
+def encoded(job: BakeJob, baked: Baked) -> bytes:
+    """A picture in the job's image format."""
+    return images.encode(baked.pixels, job.image_format, job.quality)
+
+
+def sample_key(sample: Sample) -> str:
+    """A sample's name in a tar, without extension."""
+    return f"{sample.index:09d}"
+
+
+def tar_members(job: BakeJob, baked: Baked, class_name: str) -> dict[str, bytes]:
+    """Name -> bytes of a sample's members, in their order in the tar."""
+    key = sample_key(baked.sample)
+    found = {
+        f"{key}.{images.FORMATS[job.image_format]}": encoded(job, baked),
+        f"{key}.cls": str(baked.sample.label).encode(),
+    }
+    if job.with_json:
+        found[f"{key}.json"] = canonical_json(sample_record(baked, class_name)).encode()
+    return found
+
+
 class TarShard:
     """One WebDataset tar a copy: `000000123.jpg`, `.cls` and `.json`, members of a sample adjacent.
 
@@ -100,14 +125,9 @@ class TarShard:
 
     def add(self, baked: Baked, class_name: str) -> None:
         """Append a sample to its copy's tar."""
-        job = self._job
-        key = f"{baked.sample.index:09d}"
         tar = TarWriter(self._files[baked.copy])
-        data = images.encode(baked.pixels, job.image_format, job.quality)
-        tar.add(f"{key}.{images.FORMATS[job.image_format]}", data)
-        tar.add(f"{key}.cls", str(baked.sample.label).encode())
-        if job.with_json:
-            tar.add(f"{key}.json", canonical_json(sample_record(baked, class_name)).encode())
+        for name, data in tar_members(self._job, baked, class_name).items():
+            tar.add(name, data)
         self._count += 1
 
     def commit(self) -> list[Row]:
@@ -152,6 +172,11 @@ def target_names(source: Source) -> list[str]:
     return names
 
 
+def picture_path(job: BakeJob, sample: Sample, copy: int) -> str:
+    """Where a loose picture lies in the output."""
+    return f"{copy_folder(copy)}/{sample.target}.{images.FORMATS[job.image_format]}"
+
+
 class FolderShard:
     """ImageFolder: `copy-000/<class>/<name>.jpg`, each picture a file."""
 
@@ -166,11 +191,9 @@ class FolderShard:
     def add(self, baked: Baked, class_name: str) -> None:
         """Write a picture under a temporary name."""
         job = self._job
-        data = images.encode(baked.pixels, job.image_format, job.quality)
-        extension = images.FORMATS[job.image_format]
-        path = f"{copy_folder(baked.copy)}/{baked.sample.target}.{extension}"
+        path = picture_path(job, baked.sample, baked.copy)
         file = PartialFile(job.output / path, self._tmp)
-        file.write(data)
+        file.write(encoded(job, baked))
         file.close()
         self._files.append(file)
         self._rows.append(
@@ -208,8 +231,8 @@ class NpyShard:
         self._labels: dict[int, PartialFile] = {}
         self._counts = dict.fromkeys(task.copies, 0)
         for copy in task.copies:
-            final = job.output / part_name(copy, task.shard)
-            self._images[copy] = PartialFile(final.with_suffix(".images"), tmp)
+            final = part_path(job.output, copy, task.shard)
+            self._images[copy] = PartialFile(final, tmp)
             self._labels[copy] = PartialFile(final.with_suffix(".labels"), tmp)
 
     def add(self, baked: Baked, class_name: str) -> None:
@@ -240,9 +263,9 @@ class NpyShard:
             file.discard()
 
 
-def part_name(copy: int, shard: int) -> str:
-    """Where a slice of a copy's arrays waits, without extension."""
-    return f"{META}/parts/{copy_folder(copy)}/{shard:06d}"
+def part_path(output: Path, copy: int, shard: int) -> Path:
+    """Where a slice of a copy's pictures waits; its labels are beside it, as .labels."""
+    return output / META / "parts" / copy_folder(copy) / f"{shard:06d}.images"
 
 
 def is_in_place(output: Path, row: Row) -> bool:
@@ -252,7 +275,8 @@ def is_in_place(output: Path, row: Row) -> bool:
         return has_its_length(output, row)
     if path.exists():  # joined already: the row tells of a slice of it
         return path.stat().st_size >= row["bytes"] and path.with_name("labels.npy").exists()
-    return has_its_length(output, {**row, "path": f"{part_name(row['copy'], row['shard'])}.images"})
+    part = part_path(output, row["copy"], row["shard"])
+    return has_its_length(output, {**row, "path": part.relative_to(output)})
 
 
 def merge(plan: Plan, output: Output) -> list[Row]:
@@ -269,18 +293,11 @@ def merge(plan: Plan, output: Output) -> list[Row]:
     size = plan.job.config.size
     records = []
     for copy, slices in sorted(rows.items()):
-        folder = output.path / copy_folder(copy)
-        parts = [
-            (output.path / part_name(copy, shard)).with_suffix(".images")
-            for shard in sorted(slices)
-        ]
+        parts = [part_path(output.path, copy, shard) for shard in sorted(slices)]
         if not all(part.exists() for part in parts):
             continue  # joined by an earlier run
         count = sum(row["count"] for row in slices.values())
-        finals = [folder / "images.npy", folder / "labels.npy"]
-        with partial_files(finals, output.tmp) as (pictures, labels):
-            pictures.write(_npy_header((count, size, size, 3), np.dtype("u1")))
-            labels.write(_npy_header((count,), np.dtype("<i8")))
+        with new_arrays(output, copy, count, size) as (pictures, labels):
             for part in parts:
                 _append(part, pictures)
                 _append(part.with_suffix(".labels"), labels)
@@ -290,29 +307,42 @@ def merge(plan: Plan, output: Output) -> list[Row]:
     return records
 
 
+@contextlib.contextmanager
+def new_arrays(output: Output, copy: int, count: int, size: int) -> Iterator[list[PartialFile]]:
+    """images.npy and labels.npy of a copy, with their headers; in place when the block ends."""
+    folder = output.path / copy_folder(copy)
+    finals = [folder / "images.npy", folder / "labels.npy"]
+    with partial_files(finals, output.tmp) as files:
+        for file, header in zip(files, npy_headers(count, size)):
+            file.write(header)
+        yield files
+
+
 def _append(part: Path, file: PartialFile) -> None:
     with part.open("rb") as source:
         while block := source.read(1 << 22):
             file.write(block)
 
 
-def _npy_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
-    header = io.BytesIO()
-    description = {"descr": dtype.str, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(header, description)
-    return header.getvalue()
+def npy_headers(count: int, size: int) -> tuple[bytes, bytes]:
+    """The bytes before the pictures, (count, size, size, 3) uint8, and before the labels, int64."""
+    headers = []
+    for shape, dtype in (((count, size, size, 3), np.dtype("u1")), ((count,), np.dtype("<i8"))):
+        header = io.BytesIO()
+        description = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(header, description)
+        headers.append(header.getvalue())
+    return headers[0], headers[1]
 
 
 def estimated_size(job: BakeJob, baked: Baked) -> int:
     """Bytes that one sample takes in the job's format."""
     if job.format == "npy":
         return baked.pixels.nbytes + 8
-    data = len(images.encode(baked.pixels, job.image_format, job.quality))
     if job.format == "imagefolder":
-        return data
-    record = len(canonical_json(sample_record(baked, ""))) if job.with_json else 0
-    members = [data, 1, record] if job.with_json else [data, 1]
-    return sum(BLOCK + -(-size // BLOCK) * BLOCK for size in members)
+        return len(encoded(job, baked))
+    sizes = [len(data) for data in tar_members(job, baked, "").values()]
+    return sum(BLOCK + -(-size // BLOCK) * BLOCK for size in sizes)
 
 
 def dataset_card(plan: Plan) -> str:
@@ -363,6 +393,65 @@ images = np.load("copy-000/images.npy", mmap_mode="r")  # (n, h, w, 3) uint8
 labels = np.load("copy-000/labels.npy")  # (n,) int64
 """,
 }
+
+
+def artefact_path(job: BakeJob, copy: int, shard: int, sample: Sample) -> str:
+    """The file of the output in which a sample's copy lies."""
+    if job.format == "webdataset":
+        return f"{copy_folder(copy)}/{shard:06d}.tar"
+    if job.format == "imagefolder":
+        return picture_path(job, sample, copy)
+    return f"{copy_folder(copy)}/images.npy"
+
+
+def parts(job: BakeJob, baked: Baked, class_name: str, place: int) -> dict[str, bytes]:
+    """Name -> bytes of all that a sample's copy puts into its file, as `stored_parts` reads it.
+
+    place  the sample's place in the copy's order
+    """
+    if job.format == "webdataset":
+        return tar_members(job, baked, class_name)
+    if job.format == "imagefolder":
+        return {"the picture": encoded(job, baked)}
+    label = struct.pack("<q", baked.sample.label)
+    return {f"picture {place}": baked.pixels.tobytes(), f"label {place}": label}
+
+
+def stored_parts(path: Path) -> Mapping[str, bytes]:
+    """What lies in a file: its parts by name. Raises StorageError, OSError or ValueError."""
+    if path.suffix == ".tar":
+        with path.open("rb") as file:
+            found = {}
+            for member in members(path):
+                file.seek(member.offset)
+                found[member.name] = file.read(member.length)
+        return found
+    if path.suffix == ".npy":
+        return _StoredArrays(path)
+    return {"the picture": read_bytes(path)}
+
+
+class _StoredArrays(Mapping[str, bytes]):
+    """A copy's arrays as parts by name, read one at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._arrays = {
+            "picture": np.load(path, mmap_mode="r", allow_pickle=False),
+            "label": np.load(path.with_name("labels.npy"), mmap_mode="r", allow_pickle=False),
+        }
+
+    def __getitem__(self, name: str) -> bytes:
+        kind, _, place = name.partition(" ")
+        try:
+            return self._arrays[kind][int(place)].tobytes()
+        except IndexError:
+            raise KeyError(name) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return (f"{kind} {i}" for kind in self._arrays for i in range(len(self._arrays[kind])))
+
+    def __len__(self) -> int:
+        return sum(len(array) for array in self._arrays.values())
 
 
 def npy_slices(rows: list[Row]) -> list[tuple[int, Row]]:

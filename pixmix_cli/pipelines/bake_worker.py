@@ -61,7 +61,7 @@ class Baker:
         self._mixer = Mixer(context.config)
         job, mixing = context.job, context.mixing
         on_disk = None
-        if job.mixing_cache is not None:
+        if job.mixing_cache is not None and context.mixing_key:
             on_disk = PictureCache(job.mixing_cache, context.mixing_key, len(mixing.pictures))
         self._cache = MixingPictures(mixing, context.config.mixing_size, on_disk)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,15 @@ from pixmix_cli.pipelines import bake_formats
 from pixmix_cli.pipelines.engine import run_tasks
 from pixmix_cli.storage import images, tar
 from pixmix_cli.storage.files import read_bytes, sha256_hex
-from pixmix_cli.storage.output import MANIFEST, META, ROWS, Row, committed_rows, look
+from pixmix_cli.storage.output import (
+    BAKE_EXTRAS,
+    MANIFEST,
+    META,
+    ROWS,
+    Row,
+    committed_rows,
+    look,
+)
 from pixmix_cli.storage.pictures import walk
 
 PICTURES_A_TASK = 64
@@ -62,6 +70,8 @@ def plan(path: Path) -> Plan:
     problems: list[Row] = []
     if state.status == "unfinished":
         problems.append(_problem(".", "the run that makes it is not finished; --resume goes on"))
+    elif (path / META).exists():
+        problems.append(_problem(META, "is the leftover of a run that was killed at its very end"))
     rows = [row for row in committed_rows(path) if "error" not in row]
     classes = _classes(path, state.plan, problems)
     artefacts = [row for row in rows if "member" not in row]
@@ -83,7 +93,15 @@ def plan(path: Path) -> Plan:
 def _classes(path: Path, manifest: dict[str, Any], problems: list[Row]) -> tuple[str, ...]:
     """The class names of a baked set; what is wrong with them goes to `problems`."""
     file = path / "classes.json"
-    if manifest["command"] != "bake" or not file.exists():
+    if manifest["command"] != "bake":
+        return ()
+    finished = (path / MANIFEST).is_file()
+    problems.extend(
+        _problem(name, "is missing")
+        for name in BAKE_EXTRAS
+        if finished and not (path / name).exists()
+    )
+    if not file.exists():
         return ()
     try:
         names = json.loads(file.read_bytes())
@@ -124,6 +142,14 @@ def _strangers(path: Path, known: set[str]) -> Iterator[Row]:
             artefact = images.is_picture_name(name) or name.endswith((".tar", ".npy"))
             if artefact and name not in known and name not in arrays:
                 yield _problem(name, f"is not in {ROWS}")
+
+
+def only(plan: Plan, paths: set[str]) -> Plan:
+    """The part of a plan that concerns these files, to look at them once more."""
+    tasks = tuple(
+        kept for task in plan.tasks if (kept := tuple(row for row in task if row["path"] in paths))
+    )
+    return replace(plan, tasks=tasks, total=0)
 
 
 def run(plan: Plan, workers: int) -> Iterator[Checked]:

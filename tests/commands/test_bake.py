@@ -305,3 +305,14 @@ def test_bytes_are_the_same_on_a_plain_processor(
     )
     assert done.returncode == 0, done.stderr
     assert tree(tmp_path / "there") == here
+
+
+def test_a_dry_run_keeps_the_decoded_pictures_of_two_mixing_sets_apart(
+    cli: Cli, photos: Path, mixing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    for out, size in (("a", 32), ("b", 64)):  # the smaller pictures would be too small to crop
+        arguments = ["--mixing-set", mixing, "-o", tmp_path / out, "--size", size]
+        code, _, err = cli("bake", photos, *arguments, "--mixing-cache", cache, "--dry-run")
+        assert code == 0, err
+    assert sorted(path.is_dir() for path in cache.iterdir()) == [True, True]

@@ -1,0 +1,397 @@
+"""rebake: samples of a finished set made again from its manifest, to compare or to mend with.
+
+A baked picture is a function of the recorded settings, the source and the mixing set. So any part
+of a set can be made again, and what is made again must have the SHA-256 that was recorded: a
+repair either gives the original bytes or says that it cannot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pixmix_cli.errors import InputError, PixMixError, StorageError
+from pixmix_cli.pipelines import bake, bake_formats
+from pixmix_cli.pipelines.bake_job import BakeJob, Task
+from pixmix_cli.pipelines.bake_worker import Baker, Context
+from pixmix_cli.pipelines.engine import run_tasks
+from pixmix_cli.seeding import Stream, rng_for
+from pixmix_cli.storage import images
+from pixmix_cli.storage.files import sync_directory, write_whole
+from pixmix_cli.storage.output import (
+    MANIFEST,
+    META,
+    ROWS,
+    Output,
+    Row,
+    committed_rows,
+    describe_difference,
+)
+
+_OUR_NAME = re.compile(r"copy-\d{3,}/(\d{6,}\.tar|images\.npy|labels\.npy)")
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A finished baked set, and the plan that made it."""
+
+    plan: bake.Plan
+    rows: tuple[Row, ...]  # of its artefacts
+    skipped: frozenset[int]  # samples that were left out
+
+    @property
+    def path(self) -> Path:
+        """The set's folder."""
+        return self.plan.job.output
+
+
+def open_recorded(
+    path: Path,
+    manifest: dict[str, Any],
+    job: BakeJob,
+    warn: Callable[[str], None],
+) -> Recorded:
+    """The plan of a finished baked set, with its inputs listed again and compared.
+
+    manifest  its manifest.json
+    job       supplies workers and cache; source and mixing sets where they are not where the
+              manifest says (an empty Path and an empty tuple where they are)
+    raises    InputError when an input is missing or changed, or this pixmix makes other bytes
+    """
+    if manifest["command"] != "bake":
+        raise InputError(
+            f"{path} was made by pixmix {manifest['command']}: only baked sets can be baked again",
+            "remove what is broken, then the command that made it, with --resume",
+        )
+    if not (path / MANIFEST).is_file():
+        raise InputError(
+            f"the run that makes {path} is not finished", "the same bake command with --resume"
+        )
+    rows = tuple(committed_rows(path))
+    try:
+        told = bake.job_of(manifest, replace(job, output=path, resume=True))
+        inputs = manifest["inputs"]
+        told = replace(
+            told,
+            source=Path(inputs["SOURCE"]["path"]) if job.source == Path() else job.source,
+            mixing_sets=job.mixing_sets or tuple(map(Path, inputs["mixing-set"]["path"])),
+            copies=1 + max((row["copy"] for row in rows), default=0),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"manifest.json of {path} is damaged: {error!r}") from None
+    try:
+        plan = bake.lay_out(told, warn)
+    except InputError as error:
+        raise InputError(
+            f"{path} cannot be baked again: {error.message}",
+            "--source and --mixing-set, to say where its inputs lie now",
+        ) from None
+    difference = describe_difference(manifest, plan.run)
+    if difference:
+        raise InputError(
+            f"{path} cannot be baked again: it {difference}",
+            "--source and --mixing-set, or the versions that made it",
+        )
+    return Recorded(
+        plan,
+        tuple(row for row in rows if "error" not in row),
+        frozenset(row["index"] for row in rows if "error" in row and row["shard"] >= 0),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Samples of one copy and shard to make again, and their places in that copy's order."""
+
+    task: Task
+    places: tuple[int, ...]
+
+
+def choose(recorded: Recorded, count: int, seed: int) -> list[Check]:
+    """`count` pictures of all copies, each once: a function of the seed."""
+    plan = recorded.plan
+    kept = [i for i, index in enumerate(plan.order.tolist()) if index not in recorded.skipped]
+    total = len(kept) * plan.job.copies
+    rng = rng_for(seed, Stream.VERIFY)
+    chosen: set[int] = set()
+    while len(chosen) < min(count, total):
+        chosen.add(int(rng.random() * total))
+    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for copy, place in (divmod(number, len(kept)) for number in sorted(chosen)):
+        groups[copy, kept[place] // plan.shard_size].append(place)
+    checks = []
+    for (copy, shard), places in groups.items():
+        (task,) = bake.tasks(replace(plan, pending=((shard, (copy,)),)))
+        wanted = {int(plan.order[kept[place]]) for place in places}
+        samples = tuple(sample for sample in task.samples if sample.index in wanted)
+        checks.append(Check(replace(task, samples=samples), tuple(places)))
+    return checks
+
+
+def compare(recorded: Recorded, checks: list[Check]) -> Iterator[tuple[int, list[Row]]]:
+    """Make samples again and compare them with what lies there: (pictures, problems) a check."""
+    plan = recorded.plan
+    yield from run_tasks(
+        Comparer,
+        (bake.context_of(plan, Path()),),
+        checks,
+        max(1, min(plan.job.workers, len(checks))),
+        lambda check: bake.describe_task(check.task),
+    )
+
+
+class Comparer:
+    """One worker: bakes samples again and compares them with the stored ones."""
+
+    def __init__(self, context: Context) -> None:
+        """Set up the baker."""
+        self._context = context
+        self._baker = Baker(context)
+
+    def __call__(self, check: Check) -> tuple[int, list[Row]]:
+        """Compare some samples of one copy of one shard: (pictures, problems)."""
+        job, task = self._context.job, check.task
+        (copy,) = task.copies
+        problems: list[Row] = []
+        stored: Mapping[str, bytes] = {}
+        for sample, place in zip(task.samples, check.places):
+            path = bake_formats.artefact_path(job, copy, task.shard, sample)
+            try:
+                if not stored or job.format == "imagefolder":
+                    stored = bake_formats.stored_parts(job.output / path)
+                picture = images.decode_rgb(sample.ref.read(), sample.ref.name)
+                baked = self._baker.bake(sample, copy, picture)
+                name = self._context.classes[sample.label]
+                for part, data in bake_formats.parts(job, baked, name, place).items():
+                    if stored.get(part) != data:
+                        text = _difference(job.format, stored.get(part), data)
+                        problems.append(_problem(path, f"{sample.ref.name}: {part} {text}"))
+            except PixMixError as error:
+                problems.append(_problem(path, f"{sample.ref.name}: {error.message}"))
+            except (OSError, ValueError, EOFError) as error:
+                problems.append(_problem(path, f"{sample.ref.name}: {error}"))
+        return len(task.samples), problems
+
+
+def _difference(layout: str, stored: bytes | None, again: bytes) -> str:
+    """How what lies there differs from what was made again, in words."""
+    if stored is None:
+        return "is not there"
+    try:
+        if layout == "npy":
+            then, now = (np.frombuffer(data, np.uint8).astype(np.int16) for data in (stored, again))
+        else:
+            then, now = (images.decode_rgb(data, "").astype(np.int16) for data in (stored, again))
+    except PixMixError:
+        return f"differs from what the settings make ({len(stored)} and {len(again)} bytes)"
+    if then.shape != now.shape:
+        return f"has shape {then.shape}, not {now.shape}"
+    gap = np.abs(then - now)
+    if not gap.any():
+        return "has the pixels that the settings make, in other bytes"
+    return f"differs in {np.count_nonzero(gap)} of {gap.size} values, by up to {gap.max()} levels"
+
+
+def repair(recorded: Recorded, broken: Iterable[str]) -> Iterator[Row]:
+    """Make again what is broken, and remove leftovers.
+
+    broken   paths that verify found fault with
+    returns  {"path", "repaired"} for each thing put right, {"path", "problem"} for each that
+             cannot be; what is whole is not touched
+    raises   OutputBusyError while another run writes there; InputError when rows are lost
+    """
+    plan = recorded.plan
+    wrong = set(broken)
+    if ROWS in wrong:  # what it does not tell of would look like a leftover
+        raise InputError(
+            f"{recorded.path / ROWS} has lost rows, so what is whole is not known",
+            "the bake command with --overwrite",
+        )
+    with Output(recorded.path, plan.run, resume=True, overwrite=False) as output:
+        _clear_meta(output)
+        yield from _remove_leftovers(recorded, wrong)
+        yield from _write_small_files(recorded, output, wrong)
+        rows = [row for row in recorded.rows if row["path"] in wrong]
+        if plan.job.format == "npy":
+            rows = _broken_slices(recorded, {row["copy"] for row in rows})
+        staging = output.tmp / "again"
+        job = replace(plan.job, output=staging)
+        known = {_identity(row): row for row in rows}
+        failed = set()
+        tasks = _tasks(recorded, rows)
+        if tasks and job.workers > 1:
+            Baker.compile(job.config)
+        context = replace(bake.context_of(plan, output.tmp), job=job)
+        workers = max(1, min(job.workers, len(tasks)))
+        for made, _ in run_tasks(Baker, (context,), tasks, workers, bake.describe_task):
+            for row in made:
+                told = known.pop(_identity(row), None) if "error" not in row else None
+                if told is None:
+                    continue
+                if any(told.get(name) != row.get(name) for name in ("sha256", "labels_sha256")):
+                    failed.add(row["copy"])
+                    yield _problem(row["path"], NOT_THE_SAME)
+                elif plan.job.format != "npy":
+                    _put_in_place(staging / row["path"], recorded.path / row["path"])
+                    yield {"path": row["path"], "repaired": "baked again"}
+        for told in known.values():
+            failed.add(told["copy"])
+            yield _problem(told["path"], NOT_THE_SAME)
+        if plan.job.format == "npy":
+            for copy in sorted({row["copy"] for row in recorded.rows if row["path"] in wrong}):
+                if copy not in failed:
+                    yield _join(recorded, output, staging, copy)
+
+
+NOT_THE_SAME = (
+    "baked again is not what was recorded: bytes of the source or the mixing set have changed"
+)
+
+
+def _identity(row: Row) -> tuple[int, int, int]:
+    return row["copy"], row["shard"], row.get("index", -1)
+
+
+def _clear_meta(output: Output) -> None:
+    """Remove what a killed run has left, but for our lock, and make room to work in."""
+    meta = output.path / META
+    try:
+        for entry in meta.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry.name != "lock":
+                entry.unlink()
+        output.tmp.mkdir()
+    except OSError as error:
+        raise StorageError.from_os_error(error, str(meta)) from error
+
+
+def _remove_leftovers(recorded: Recorded, wrong: set[str]) -> Iterator[Row]:
+    """Remove files under names that only pixmix gives and of which no row tells."""
+    arrays = {row["path"].replace("images.npy", "labels.npy") for row in recorded.rows}
+    known = {row["path"] for row in recorded.rows} | arrays
+    if META in wrong:
+        yield {"path": META, "repaired": "removed"}
+    for name in sorted(wrong - known):
+        path = recorded.path / name
+        if not path.is_file():
+            continue
+        if _OUR_NAME.fullmatch(name):
+            try:
+                path.unlink()
+            except OSError as error:
+                raise StorageError.from_os_error(error, str(path), "removing") from error
+            with contextlib.suppress(OSError):  # other files are in it
+                path.parent.rmdir()
+            yield {"path": name, "repaired": "removed"}
+
+
+def _write_small_files(recorded: Recorded, output: Output, wrong: set[str]) -> Iterator[Row]:
+    for name, data in bake.extra_files(recorded.plan).items():
+        if name in wrong:
+            write_whole(recorded.path / name, data, output.tmp)
+            yield {"path": name, "repaired": "written again"}
+
+
+def _tasks(recorded: Recorded, rows: list[Row]) -> list[Task]:
+    """The work that makes these rows' artefacts and no other."""
+    copies: dict[tuple[int, int], set[int]] = defaultdict(set)
+    for row in rows:
+        copies[row["shard"], row.get("index", -1)].add(row["copy"])
+    grouped: dict[tuple[int, tuple[int, ...]], set[int]] = defaultdict(set)
+    for (shard, index), which in sorted(copies.items()):
+        grouped[shard, tuple(sorted(which))].add(index)
+    pending = tuple(grouped)
+    return [
+        replace(task, samples=tuple(s for s in task.samples if s.index in wanted or -1 in wanted))
+        for task, wanted in zip(
+            bake.tasks(replace(recorded.plan, pending=pending)), grouped.values()
+        )
+    ]
+
+
+def _put_in_place(made: Path, final: Path) -> None:
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(made, final)
+        sync_directory(final.parent)
+    except OSError as error:
+        raise StorageError.from_os_error(error, str(final)) from error
+
+
+def _slices(recorded: Recorded, copy: int) -> list[tuple[Row, tuple[slice, slice]]]:
+    """Each slice of a copy's arrays, and where its bytes lie in images.npy and labels.npy."""
+    rows = [row for row in recorded.rows if row["copy"] == copy]
+    placed = bake_formats.npy_slices(rows)
+    size = recorded.plan.job.config.size
+    headers = bake_formats.npy_headers(sum(row["count"] for row in rows), size)
+    found = []
+    for first, row in placed:
+        where = [
+            slice(len(header) + first * each, len(header) + (first + row["count"]) * each)
+            for header, each in zip(headers, (size * size * 3, 8))
+        ]
+        found.append((row, (where[0], where[1])))
+    return found
+
+
+ARRAYS = ("images.npy", "labels.npy")
+
+
+def _broken_slices(recorded: Recorded, copies: set[int]) -> list[Row]:
+    broken = []
+    for copy in sorted(copies):
+        folder = recorded.path / bake_formats.copy_folder(copy)
+        for row, places in _slices(recorded, copy):
+            hashes = [_sha256_of_part(folder / n, where) for n, where in zip(ARRAYS, places)]
+            if hashes != [row["sha256"], row["labels_sha256"]]:
+                broken.append(row)
+    return broken
+
+
+def _part(path: Path, where: slice) -> Iterator[bytes]:
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        file.seek(where.start)
+        left = where.stop - where.start
+        while left and (block := file.read(min(left, 1 << 22))):
+            left -= len(block)
+            yield block
+
+
+def _sha256_of_part(path: Path, where: slice) -> str:
+    digest = hashlib.sha256()
+    for block in _part(path, where):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _join(recorded: Recorded, output: Output, staging: Path, copy: int) -> Row:
+    """Write a copy's arrays anew: slices made again, and the others as they lie there."""
+    folder = recorded.path / bake_formats.copy_folder(copy)
+    slices = _slices(recorded, copy)
+    count = sum(row["count"] for row, _ in slices)
+    size = recorded.plan.job.config.size
+    with bake_formats.new_arrays(output, copy, count, size) as files:
+        for row, places in slices:
+            part = bake_formats.part_path(staging, copy, row["shard"])
+            for file, name, where, suffix in zip(files, ARRAYS, places, (".images", ".labels")):
+                again = part.with_suffix(suffix)
+                whole = slice(0, where.stop - where.start)
+                source = (again, whole) if again.exists() else (folder / name, where)
+                for block in _part(*source):
+                    file.write(block)
+    return {"path": f"{folder.name}/{ARRAYS[0]}", "repaired": "written again"}
+
+
+def _problem(path: str, text: str) -> Row:
+    return {"path": path, "problem": text}
