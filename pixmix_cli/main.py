@@ -27,6 +27,7 @@ COMMANDS = {
     "verify": ("verify", "Check an output: hashes, counts, and that every picture decodes."),
     "inspect": ("inspect", "Measure sets of pictures: is a mixing set any good?"),
     "preview": ("preview", "Draw a contact sheet of a mixing set or a baked set."),
+    "doctor": ("doctor", "Say what would be slow or fail on this machine."),
 }
 
 EPILOG = """\b
@@ -161,7 +162,7 @@ def run(arguments: list[str]) -> int:
 
 def _kept(name: str | None) -> str:
     """What to say of the work that was under way."""
-    if name in ("verify", "inspect", "preview"):
+    if name not in ("generate-fractals", "render-featvis", "bake"):
         return ""
     return "; finished work is kept, add --resume to go on"
 
