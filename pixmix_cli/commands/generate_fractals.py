@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from pixmix_cli import options
 from pixmix_cli.commands.common import check_config, make_set
@@ -13,6 +15,7 @@ from pixmix_cli.options import option
 EXAMPLES = """
 pixmix generate-fractals -n 14230 --size 512 -o mixing/fractals
 pixmix generate-fractals -n 2000 --size 256 -o - > fractals.tar
+pixmix generate-fractals --from mixing/fractals/000/000012.jpg --size 2048 -o poster
 """
 
 
@@ -21,22 +24,41 @@ pixmix generate-fractals -n 2000 --size 256 -o - > fractals.tar
     "-n",
     "--count",
     type=click.IntRange(1, options.MAX_COUNT),
-    required=True,
+    default=None,
     section="Pictures",
     help="Number of pictures; with --resume a larger one grows the set.",
 )
-@option("--size", type=int, default=512, section="Pictures", help="Side in pixels.")
+@option(
+    "--from",
+    "recipes",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="PATH",
+    section="Pictures",
+    help="Render recipes again instead of drawing new ones: of a picture or a set that pixmix "
+    "made, of its manifest, or a recipe as a .json file.",
+)
+@option(
+    "--size",
+    type=int,
+    default=None,
+    show_default="512; with --from, the recipe's",
+    section="Pictures",
+    help="Side in pixels.",
+)
 @option(
     "--kind",
     type=click.Choice(["mixed", "affine", "flame"]),
-    default="mixed",
+    default=None,
+    show_default="mixed",
     section="Pictures",
     help="Affine systems, fractal flames, or both.",
 )
 @option(
     "--points-per-pixel",
     type=float,
-    default=8.0,
+    default=None,
+    show_default="8; with --from, the recipe's",
     section="Pictures",
     help="Samples of the attractor; fewer are faster and grainier.",
 )
@@ -45,11 +67,14 @@ pixmix generate-fractals -n 2000 --size 256 -o - > fractals.tar
 @options.existing_options
 @options.dry_run_option
 @options.terminal_options
+@click.pass_context
 def command(
-    count: int,
-    size: int,
-    kind: str,
-    points_per_pixel: float,
+    context: click.Context,
+    count: int | None,
+    recipes: tuple[Path, ...],
+    size: int | None,
+    kind: str | None,
+    points_per_pixel: float | None,
     dry_run: bool,
     quiet: int,
     verbose: int,
@@ -57,13 +82,42 @@ def command(
     as_json: bool,
     **storage: Any,
 ) -> int:
-    """Generate colourful fractals: affine iterated function systems and fractal flames."""
-    from fractals.config import FractalConfig
-    from pixmix_cli.pipelines import fractal_set
+    """Generate colourful fractals: affine iterated function systems and fractal flames.
+
+    Each picture carries its recipe, from which --from renders it again, at any size.
+    """
+    from fractals.config import FractalConfig, check_points, check_size
+    from pixmix_cli.pipelines import fractal_again, fractal_set
 
     terminal = options.make_terminal(quiet, verbose, progress, as_json)
     job = options.mixing_set_job(**storage)
-    with check_config():
-        config = FractalConfig(kind=kind, size=size, points_per_pixel=points_per_pixel)
-    plan = fractal_set.plan(config, count, job)
-    return make_set(terminal, plan, dry_run, lambda: fractal_set.describe(plan, config))
+    if recipes:
+        _refuse_with_from(context)
+        with check_config():
+            if size is not None:
+                check_size(size)
+            if points_per_pixel is not None:
+                check_points(points_per_pixel, size or 1)
+        again = fractal_again.Again(size, points_per_pixel)
+        plan = fractal_again.plan(recipes, again, job, terminal.warn)
+    else:
+        if count is None:
+            raise click.UsageError("Missing option '-n' / '--count'.")
+        default = FractalConfig()
+        with check_config():
+            config = FractalConfig(
+                kind=kind or default.kind,
+                size=default.size if size is None else size,
+                points_per_pixel=default.points_per_pixel
+                if points_per_pixel is None
+                else points_per_pixel,
+            )
+        plan = fractal_set.plan(config, count, job)
+    return make_set(terminal, plan, dry_run, lambda: fractal_set.describe(plan))
+
+
+def _refuse_with_from(context: click.Context) -> None:
+    """Options that mean nothing where recipes say all."""
+    for name in ("count", "kind", "seed"):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name} and --from exclude each other")

@@ -61,11 +61,12 @@ def plan(config: FractalConfig, count: int, job: MixingSetJob) -> Plan:
         make_maker=FractalMaker,
         maker_context=(config, job.seed),
         tasks=lambda pending: _tasks(pending, config.size),
-        compile=_compile,
+        compile=compile_kernels,
     )
 
 
-def _compile() -> None:
+def compile_kernels() -> None:
+    """Fill Numba's cache before workers start, so that it is done once."""
     from fractals import warm_up
 
     warm_up()
@@ -77,16 +78,17 @@ def _tasks(pending: NDArray[np.int64], size: int) -> Iterator[Task]:
         yield Task(tuple(pending[begin : begin + each].tolist()))
 
 
-def describe(plan: Plan, config: FractalConfig) -> dict[str, Any]:
+def describe(plan: Plan) -> dict[str, Any]:
     """What a run would do; makes up to three pictures in memory to estimate the bytes."""
-    sample = Task(tuple(plan.pending[:3].tolist()))
+    maker = plan.make_maker(*plan.maker_context)
+    samples = [made for task in plan.tasks(plan.pending[:3]) for made in maker(task)]
     sizes = [
         len(
             images.encode(
                 made.pixels, plan.job.image_format, plan.job.quality, canonical_json(made.recipe)
             )
         )
-        for made in FractalMaker(config, plan.job.seed)(sample)
+        for made in samples
         if made.pixels is not None
     ]
     return mixing_set.describe(plan, sum(sizes) / len(sizes) if sizes else 0.0)

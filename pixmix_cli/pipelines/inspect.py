@@ -15,7 +15,7 @@ from fractals import measures
 from pixmix_cli.errors import InputError, PixMixError
 from pixmix_cli.pipelines.engine import run_tasks
 from pixmix_cli.storage import images
-from pixmix_cli.storage.pictures import PictureRef, find_pictures
+from pixmix_cli.storage.pictures import PictureRef, Pictures, find_pictures
 
 U8 = NDArray[np.uint8]
 
@@ -118,7 +118,7 @@ class PictureSet:
     """One PATH: its pictures, found but not read."""
 
     path: Path
-    refs: tuple[PictureRef, ...]
+    refs: Pictures
 
 
 @dataclass(slots=True)
@@ -155,7 +155,7 @@ def find(paths: Sequence[Path], warn: Callable[[str], None]) -> list[PictureSet]
         refs = find_pictures(path, warn)
         if not refs:
             raise InputError(f"{path} holds no pictures", "a folder or .tar of pictures")
-        sets.append(PictureSet(path, tuple(refs)))
+        sets.append(PictureSet(path, refs))
     return sets
 
 
@@ -166,9 +166,8 @@ def run(sets: Sequence[PictureSet], summaries: Sequence[Summary], workers: int) 
     """
     seen = [0] * len(sets)
     spacing = [-(-len(one.refs) // COMPARED) for one in sets]
-    tasks = list(_tasks(sets))
-    results = run_tasks(Measurer, (), tasks, workers, lambda task: task.refs[0].name)
-    for task, measured in zip(tasks, results, strict=True):
+    results = run_tasks(Measurer, (), _tasks(sets), workers, lambda task: task.refs[0].name)
+    for task, measured in zip(_tasks(sets), results, strict=True):
         summary = summaries[task.set_index]
         for ref, one in zip(task.refs, measured, strict=True):
             number = seen[task.set_index]
@@ -188,7 +187,7 @@ def run(sets: Sequence[PictureSet], summaries: Sequence[Summary], workers: int) 
 def _tasks(sets: Sequence[PictureSet]) -> Iterator[Task]:
     for index, one in enumerate(sets):
         for begin in range(0, len(one.refs), PICTURES_A_TASK):
-            yield Task(index, one.refs[begin : begin + PICTURES_A_TASK])
+            yield Task(index, tuple(one.refs[begin : begin + PICTURES_A_TASK]))
 
 
 def record_of(summary: Summary) -> dict[str, Any]:

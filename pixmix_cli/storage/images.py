@@ -23,7 +23,7 @@ U8 = NDArray[np.uint8]
 # torchvision's list, so that a folder means the same here and in training
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 FORMATS = {"jpeg": "jpg", "png": "png", "webp": "webp"}  # --image-format: file extension
-JPEG_COMMENT_LIMIT = 65_533  # bytes: a JPEG segment's length field has 16 bits
+RECIPE_LIMIT = 65_533  # bytes in a JPEG: a segment's length field has 16 bits
 _CODEC_FEATURE = {"jpeg": "jpg", "png": "zlib", "webp": "webp"}
 _IMAGE_DESCRIPTION = 0x010E  # EXIF tag that carries the recipe in WebP
 
@@ -92,7 +92,7 @@ def encode(pixels: U8, image_format: str, quality: int = 95, recipe: str | None 
     if image_format == "jpeg":
         if recipe is not None:
             comment = recipe.encode("ascii")
-            if len(comment) > JPEG_COMMENT_LIMIT:
+            if len(comment) > RECIPE_LIMIT:
                 raise ValueError(f"a recipe of {len(comment)} bytes does not fit a JPEG comment")
             extra["comment"] = comment
         picture.save(out, "JPEG", quality=quality, subsampling=0, **extra)

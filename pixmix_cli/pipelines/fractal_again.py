@@ -1,0 +1,184 @@
+"""generate-fractals --from: recipes rendered again, larger if wished.
+
+A recipe comes from a picture that pixmix made, or from a file of JSON, perhaps edited by hand. It
+is checked before anything is computed from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixmix_cli.errors import InputError, PictureError, PixMixError
+from pixmix_cli.pipelines import mixing_set
+from pixmix_cli.pipelines.fractal_set import ALGORITHM, TASK_PICTURES, TASK_PIXELS, compile_kernels
+from pixmix_cli.pipelines.mixing_set import Made, MixingSetJob, Plan, Task
+from pixmix_cli.storage import images
+from pixmix_cli.storage.files import canonical_json
+from pixmix_cli.storage.output import MANIFEST, ROWS, RunPlan
+from pixmix_cli.storage.pictures import Folder, PictureRef, Pictures, digest_of, find_pictures
+
+MAX_RECIPE = 1 << 20  # bytes of a recipe file: the longest that is allowed has 300 KB
+UNKNOWN_SIZE = 512  # pixels, for cutting tasks where each recipe has its own size
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """How recipes are to be rendered; None: as each recipe says."""
+
+    size: int | None
+    points_per_pixel: float | None
+
+
+def read_recipe(ref: PictureRef) -> dict[str, Any]:
+    """The checked recipe in a picture or JSON file.
+
+    raises  StorageError; PictureError when there is none, or none that can be rendered
+    """
+    from fractals.recipe import check_recipe
+
+    is_json = ref.path.endswith(".json")
+    if is_json and ref.length > MAX_RECIPE:
+        raise PictureError(f"{ref.name}: {ref.length} bytes are too many for a recipe")
+    data = ref.read()
+    try:
+        text = data.decode() if is_json else images.read_recipe(data, ref.name)
+    except UnicodeDecodeError:
+        raise PictureError(f"{ref.name}: no recipe, not even text") from None
+    if not text:
+        raise PictureError(f"{ref.name}: carries no recipe (it was not made by pixmix)")
+    try:
+        recipe = json.loads(text)
+        if isinstance(recipe, dict) and "model" in recipe:
+            raise ValueError("it is a feature visualization's, which render-featvis makes")
+        check_recipe(recipe)
+        canonical_json(recipe)  # also what nobody asked for must be writable: no NaN
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, json.JSONDecodeError):
+            reason = f"carries no recipe, what it says is no JSON ({error})"
+        else:
+            reason = " ".join(str(error).split())
+        raise PictureError(f"{ref.name}: {reason}") from None
+    return dict(recipe)
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeMaker:
+    """Renders recipes in a worker."""
+
+    again: Again
+    image_format: str
+
+    def __call__(self, task: Task) -> list[Made]:
+        """The task's pictures; payload: where each recipe is."""
+        return [self._one(index, ref) for index, ref in zip(task.indices, task.payload)]
+
+    def _one(self, index: int, ref: PictureRef) -> Made:
+        from fractals import render_recipe
+
+        try:
+            recipe = with_wishes(read_recipe(ref), self.again, ref.name)
+            if self.image_format == "jpeg" and len(canonical_json(recipe)) > images.RECIPE_LIMIT:
+                raise PictureError(
+                    f"{ref.name}: its recipe is too long for a JPEG", "--image-format png"
+                )
+        except PixMixError as error:
+            return Made(index, None, facts={"from": ref.name}, error=str(error))
+        facts = {"from": ref.name, "layers": [layer["kind"] for layer in recipe["layers"]]}
+        return Made(index, render_recipe(recipe), recipe, facts)
+
+
+def with_wishes(recipe: dict[str, Any], again: Again, name: str) -> dict[str, Any]:
+    """The recipe with the size and points that are asked for.
+
+    raises  PictureError when the two together are beyond the limits
+    """
+    from fractals.config import check_points, check_size
+
+    changed = {key: getattr(again, key) for key in ("size", "points_per_pixel")}
+    recipe = {**recipe, **{key: value for key, value in changed.items() if value is not None}}
+    try:
+        check_points(recipe["points_per_pixel"], check_size(recipe["size"]))
+    except ValueError as error:
+        raise PictureError(f"{name}: {error}") from None
+    return recipe
+
+
+def find_recipes(paths: Sequence[Path], warn: Callable[[str], None]) -> Pictures:
+    """Where the recipes are: a picture, a .json recipe, a manifest, a folder or a .tar each.
+
+    raises  InputError when one is missing or holds nothing; PictureError for a file with no recipe
+            that can be rendered
+    """
+    refs = Pictures()
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path} does not exist")
+        if path.is_file() and path.name in (MANIFEST, ROWS):
+            path = path.parent
+        if path.is_file() and path.suffix == ".json":
+            found = Pictures()
+            found.begin(Folder("", str(path.parent)))
+            found.add(path.name, path.stat().st_size)
+        else:
+            found = find_pictures(path, warn)
+        if not found:
+            raise InputError(f"{path} holds no pictures", "a picture or set that pixmix made")
+        if path.is_file() and path.suffix != ".tar":
+            try:
+                read_recipe(found[0])
+            except PictureError as error:
+                raise InputError(error.message, error.hint) from None
+        refs.extend(found)
+    return refs
+
+
+def plan(
+    paths: Sequence[Path], again: Again, job: MixingSetJob, warn: Callable[[str], None]
+) -> Plan:
+    """Find the recipes, check the output; writes nothing.
+
+    raises  InputError and its kin
+    """
+    refs = find_recipes(paths, warn)
+    options, versions = mixing_set.storage_options(job)
+    del options["seed"]  # nothing is drawn
+    options |= {"size": again.size, "points-per-pixel": again.points_per_pixel}
+    inputs = {
+        "the recipes": {
+            "path": " ".join(str(path) for path in paths),
+            "pictures": len(refs),
+            "sha256": _digest(refs),
+        }
+    }
+    run = RunPlan("generate-fractals", options, {"fractals": ALGORITHM, **versions}, inputs)
+    return Plan(
+        job=job,
+        run=run,
+        total=len(refs),
+        pending=mixing_set.pending_pictures(job, run, len(refs)),
+        make_maker=RecipeMaker,
+        maker_context=(again, job.image_format),
+        tasks=lambda pending: _tasks(pending, refs, again.size or UNKNOWN_SIZE),
+        compile=compile_kernels,
+    )
+
+
+def _digest(refs: Pictures) -> str:
+    """Of names and lengths; of recipe files also what they say, as an edit may keep the length."""
+    edited = [hashlib.sha256(ref.read()).hexdigest() for ref in refs if ref.path.endswith(".json")]
+    return digest_of(refs, edited)
+
+
+def _tasks(pending: NDArray[np.int64], refs: Pictures, size: int) -> Iterator[Task]:
+    each = max(1, min(TASK_PICTURES, TASK_PIXELS // (size * size)))
+    for begin in range(0, len(pending), each):
+        indices = tuple(pending[begin : begin + each].tolist())
+        yield Task(indices, tuple(refs[index] for index in indices))
