@@ -27,6 +27,7 @@ COMMANDS = {
     "verify": ("verify", "Check an output: hashes, counts, and that every picture decodes."),
     "inspect": ("inspect", "Measure sets of pictures: is a mixing set any good?"),
     "preview": ("preview", "Draw a contact sheet of a mixing set or a baked set."),
+    "report": ("report", "Write a page that shows sets, their measures and their draws."),
     "doctor": ("doctor", "Say what would be slow or fail on this machine."),
 }
 

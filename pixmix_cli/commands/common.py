@@ -30,8 +30,7 @@ def check_config() -> Iterator[None]:
 def picture_output(path: Path, overwrite: bool) -> str:
     """The format of a picture that is to be written at `path`, by the ending of its name.
 
-    raises  InputError when the name tells no format or the folder does not exist;
-            OutputExistsError when the file is there and may not be replaced
+    raises  InputError when the name tells no format, and as `check_new_file`
     """
     from pixmix_cli.storage import images
 
@@ -39,11 +38,22 @@ def picture_output(path: Path, overwrite: bool) -> str:
     image_format = formats.get(path.suffix.lower())
     if image_format is None:
         raise InputError(f"cannot tell a picture format from {path}", "a name that ends in .png")
+    check_new_file(path, overwrite)
+    return image_format
+
+
+def check_new_file(path: Path, overwrite: bool) -> None:
+    """Refuse a single output file that cannot be put there.
+
+    raises  InputError when the folder does not exist; OutputExistsError when the file is there and
+            may not be replaced
+    """
     if not path.parent.is_dir():
         raise InputError(f"the folder of {path} does not exist", f"mkdir {path.parent}")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder", "the name of a file")
     if path.exists() and not overwrite:
         raise OutputExistsError(f"{path} is there already", "--overwrite, or another name")
-    return image_format
 
 
 def make_set(

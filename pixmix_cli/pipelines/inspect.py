@@ -243,6 +243,15 @@ def _spread(values: NDArray[np.float64], middle: str) -> dict[str, float | None]
 
 def table_of(records: Sequence[dict[str, Any]]) -> list[str]:
     """The sets side by side, a line a measure: median [p10, p90]."""
+    rows = rows_of(records)
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    return [
+        "  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+
+
+def rows_of(records: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """The cells of that table, the heading first."""
     rows = [["", *_short_names(records), "our goal"]]
     rows.append(["pictures", *(f"{r['pictures']:,}" for r in records), ""])
     rows.append(["size", *(_size(r) for r in records), ""])
@@ -257,10 +266,7 @@ def table_of(records: Sequence[dict[str, Any]]) -> list[str]:
     rows.append(["blank pictures", *(f"{r['blank']['pictures']:,}" for r in records), "0"])
     if any(r["broken"] for r in records):
         rows.append(["cannot be read", *(f"{len(r['broken']):,}" for r in records), "0"])
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    return [
-        "  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
+    return rows
 
 
 def details_of(record: dict[str, Any]) -> Iterator[str]:

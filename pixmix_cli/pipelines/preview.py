@@ -83,24 +83,38 @@ def _baked_sheet(
     path: Path, manifest: dict[str, Any], count: int, warn: Callable[[str], None]
 ) -> Sheet:
     source = Path(str(manifest["inputs"].get("SOURCE", {}).get("path", "")))
-    readers = {"webdataset": _tar_samples, "imagefolder": _folder_samples, "npy": _npy_samples}
-    reader = readers.get(str(manifest["options"].get("format")))
-    samples = [] if reader is None else list(reader(path, manifest, count))
-    if not samples:
-        raise InputError(f"{path} holds no finished pictures yet")
+    samples = list(samples_of(path, manifest, count))
     if not source.exists():
         warn(f"{source} is not there any more: the sheet shows no originals")
     per_row = 1 + max(len(copies) for _, copies in samples)
     cells: list[U8 | None] = []
     for key, copies in samples:
-        original = source / key
-        ref = PictureRef(key, str(original), 0, 0)
-        shown = _decode(ref.read, key, warn) if original.is_file() else None
+        shown = original_of(source, key, warn)
         cells.extend([shown, *copies, *[None] * (per_row - 1 - len(copies))])
     return Sheet(tuple(cells), per_row, True)
 
 
+def original_of(source: Path, key: str, warn: Callable[[str], None] | None = None) -> U8 | None:
+    """The original of a sample, (h, w, 3) uint8, or None when it cannot be had."""
+    file = source / key
+    ref = PictureRef(key, str(file), 0, 0)
+    return _decode(ref.read, key, warn) if file.is_file() else None
+
+
 Samples = Iterator[tuple[str, list["U8 | None"]]]  # (source key, its copies)
+
+
+def samples_of(path: Path, manifest: dict[str, Any], count: int) -> Samples:
+    """Some samples of a baked set with their copies, MAX_COPIES at most.
+
+    raises  InputError when there are none yet
+    """
+    readers = {"webdataset": _tar_samples, "imagefolder": _folder_samples, "npy": _npy_samples}
+    reader = readers.get(str(manifest["options"].get("format")))
+    samples = [] if reader is None else list(reader(path, manifest, count))
+    if not samples:
+        raise InputError(f"{path} holds no finished pictures yet")
+    yield from samples
 
 
 def _artefacts(path: Path) -> list[Row]:

@@ -1,0 +1,302 @@
+"""report: what a page about sets of pictures shows, gathered; `report_page` turns it into HTML."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pixmix_cli.errors import InputError, PixMixError
+from pixmix_cli.pipelines import inspect, preview
+from pixmix_cli.pipelines.report_fit import Fit, fits_of
+from pixmix_cli.storage import images, tar
+from pixmix_cli.storage.output import Row, committed_rows
+from pixmix_cli.storage.pictures import PictureRef
+
+THUMBNAIL = 160  # pixels of the longer side
+THUMBNAIL_QUALITY = 82  # of its JPEG: 7 KB on average, so that a page of 600 keeps below 10 MB
+MOST_PICTURES = 600  # on a page
+DRAWS_READ = 20_000  # samples whose draws are counted
+RECIPE_SHOWN = 4000  # characters
+ERRORS_SHOWN = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A picture of a gallery.
+
+    kind    what the gallery filters by: layers of a fractal, layer of a network, folder
+    recipe  the text that the picture carries, shortened, or ""
+    data    a small JPEG
+    """
+
+    name: str
+    kind: str
+    recipe: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRow:
+    """An original and its copies: (small JPEG, or None where it cannot be had; words)."""
+
+    key: str
+    original: bytes | None
+    copies: tuple[tuple[bytes | None, str], ...]
+
+
+@dataclass(slots=True)
+class Section:
+    """One PATH on the page."""
+
+    path: str
+    kind: str  # "mixing" | "baked"
+    pictures: int
+    facts: list[tuple[str, str]]
+    measures: inspect.Summary | None = None
+    record: dict[str, Any] | None = None  # of inspect
+    tiles: list[Tile] = field(default_factory=list)
+    samples: list[SampleRow] = field(default_factory=list)
+    fits: list[Fit] = field(default_factory=list)
+    fitted: int = 0  # samples whose draws were counted
+    classes: list[tuple[str, int]] = field(default_factory=list)
+    errors: list[tuple[str, str]] = field(default_factory=list)
+    errors_left_out: int = 0
+
+
+def gather(path: Path, pictures: int, samples: int, warn: Callable[[str], None]) -> Section:
+    """Everything about one set but the measures.
+
+    pictures  of a mixing set's gallery, evenly spaced
+    samples   of a baked set
+    raises    InputError when there is nothing there
+    """
+    manifest = preview.look_or_none(path) if path.is_dir() else None
+    if manifest is not None and manifest.get("command") == "bake":
+        return _baked(path, manifest, samples)
+    return _mixing(path, manifest, pictures, warn)
+
+
+def measure(
+    sections: Sequence[Section], workers: int, warn: Callable[[str], None]
+) -> Iterator[int]:
+    """Fill in the measures of the mixing sets; yields pictures done."""
+    wanted = [one for one in sections if one.kind == "mixing"]
+    sets = inspect.find([Path(one.path) for one in wanted], warn)
+    summaries = [inspect.Summary(one.path) for one in sets]
+    yield from inspect.run(sets, summaries, workers)
+    for section, summary in zip(wanted, summaries, strict=True):
+        section.measures = summary
+        section.record = inspect.record_of(summary)
+        section.errors = [(one["path"], one["error"]) for one in summary.broken[:ERRORS_SHOWN]]
+        section.errors_left_out = max(0, len(summary.broken) - ERRORS_SHOWN)
+
+
+def _mixing(
+    path: Path, manifest: dict[str, Any] | None, pictures: int, warn: Callable[[str], None]
+) -> Section:
+    (found,) = inspect.find([path], warn)
+    rows = {} if manifest is None else _rows_by_place(path)
+    shown = [found.refs[i] for i in _spaced(len(found.refs), pictures)]
+    section = Section(str(path), "mixing", len(found.refs), _facts(manifest, len(found.refs)))
+    for ref in shown:
+        tile = _tile(ref, rows.get(ref.name))
+        if tile is not None:
+            section.tiles.append(tile)
+    return section
+
+
+def _spaced(count: int, wanted: int) -> list[int]:
+    return [i * count // min(count, wanted) for i in range(min(count, wanted))]
+
+
+def _rows_by_place(path: Path) -> dict[str, Row]:
+    """Rows by the names that `find_pictures` gives: of loose pictures, and inside tars."""
+    rows = {}
+    for row in committed_rows(path):
+        if "error" not in row:
+            member = row.get("member")
+            rows[row["path"] if member is None else f"{row['path']}/{member}"] = row
+    return rows
+
+
+def _tile(ref: PictureRef, row: Row | None) -> Tile | None:
+    try:
+        data = ref.read()
+        pixels = images.decode_rgb(data, ref.name)
+        recipe = images.read_recipe(data, ref.name) or ""
+    except PixMixError:
+        return None  # told of with the measures
+    return Tile(ref.name, _kind_of(ref, row), recipe[:RECIPE_SHOWN], thumbnail(pixels))
+
+
+def _kind_of(ref: PictureRef, row: Row | None) -> str:
+    if row is not None and isinstance(row.get("layers"), list):
+        return " + ".join(sorted(set(map(str, row["layers"]))))
+    if row is not None and "layer" in row:
+        return str(row["layer"])
+    folder = ref.name.rpartition("/")[0].split("/")[0]
+    return folder if folder and not folder.isdecimal() else "pictures"
+
+
+def thumbnail(pixels: np.ndarray) -> bytes:
+    """A small JPEG; pictures that are small already keep their size.
+
+    pixels  (h, w, 3) uint8
+    """
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    return images.encode(np.asarray(picture), "jpeg", THUMBNAIL_QUALITY)
+
+
+def _facts(manifest: dict[str, Any] | None, pictures: int) -> list[tuple[str, str]]:
+    facts = [("pictures", f"{pictures:,}")]
+    if manifest is None:
+        return [*facts, ("made by", "not pixmix, or without its manifest")]
+    facts.append(("made by", f"pixmix {manifest['command']}"))
+    for name, value in manifest["options"].items():
+        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        facts.append((name, text))
+    for name, value in manifest["inputs"].items():
+        where = value.get("path", "") if isinstance(value, dict) else value
+        text = ", ".join(map(str, where)) if isinstance(where, list) else str(where)
+        facts.append((name, text))
+    return facts
+
+
+def _baked(path: Path, manifest: dict[str, Any], count: int) -> Section:
+    summary = manifest.get("summary", {})
+    total = int(summary.get("pictures", 0))
+    section = Section(str(path), "baked", total, _facts(manifest, total))
+    source = Path(str(manifest["inputs"].get("SOURCE", {}).get("path", "")))
+    samples = list(preview.samples_of(path, manifest, count))
+    wanted = {key for key, _ in samples}
+    words: dict[tuple[str, int], str] = {}
+    labels: Counter[int] = Counter()
+    draws = []
+    for record in records_of(path, manifest, DRAWS_READ):
+        labels[record.label] += record.weight
+        if record.draws is not None:
+            draws.append(record.draws)
+            if record.key in wanted:
+                words[record.key, record.copy] = in_words(record.draws)
+    section.fitted = len(draws)
+    section.fits = fits_of(draws, manifest["options"]) if draws else []
+    for key, copies in samples:
+        shown = preview.original_of(source, key) if key else None
+        section.samples.append(
+            SampleRow(
+                key,
+                None if shown is None else thumbnail(shown),
+                tuple(
+                    (None if pixels is None else thumbnail(pixels), words.get((key, copy), ""))
+                    for copy, pixels in enumerate(copies)
+                ),
+            )
+        )
+    names = _classes(path)
+    section.classes = [
+        (names[label] if label < len(names) else str(label), number)
+        for label, number in sorted(labels.items())
+    ]
+    errors = [row for row in committed_rows(path) if "error" in row]
+    section.errors = [(str(row.get("key", "")), str(row["error"])) for row in errors[:ERRORS_SHOWN]]
+    section.errors_left_out = max(0, len(errors) - ERRORS_SHOWN)
+    return section
+
+
+def _classes(path: Path) -> list[str]:
+    try:
+        names = json.loads((path / "classes.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return []
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One baked picture, or `weight` of them that only share a label."""
+
+    key: str
+    copy: int
+    label: int
+    draws: dict[str, Any] | None
+    weight: int = 1
+
+
+def records_of(path: Path, manifest: dict[str, Any], most: int) -> Iterator[Record]:
+    """What is recorded of the pictures, of about `most` of them, whole shards evenly spaced.
+
+    raises  InputError, StorageError for a damaged set
+    """
+    kind = manifest["options"].get("format")
+    rows = (row for row in committed_rows(path) if "error" not in row)
+    if kind == "webdataset":
+        shards = list(rows)
+        total = sum(row["count"] for row in shards)
+        step = max(1, -(-total // most))
+        ending = ".json" if manifest["options"].get("draws-json") else ".cls"
+        for row in shards[::step]:
+            yield from _tar_records(path / row["path"], row["copy"], ending)
+    elif kind == "imagefolder":
+        total = int(manifest.get("summary", {}).get("pictures", 0))
+        step = max(1, -(-total // most))
+        for row in itertools.islice(rows, 0, None, step):
+            yield Record(row["key"], row["copy"], row["label"], row.get("draws"))
+    elif kind == "npy":
+        for file in sorted(path.glob("copy-*/labels.npy"))[:1]:
+            labels, counts = np.unique(np.load(file, allow_pickle=False), return_counts=True)
+            for label, count in zip(labels.tolist(), counts.tolist()):
+                yield Record("", 0, label, None, count)
+
+
+def _tar_records(file: Path, copy: int, ending: str) -> Iterator[Record]:
+    """Of each sample what its member with this ending tells: ".json" all, ".cls" the label."""
+    with file.open("rb") as stream:
+        for member in tar.members(file):
+            if not member.name.endswith(ending):
+                continue
+            stream.seek(member.offset)
+            content = stream.read(member.length)
+            try:
+                if ending == ".cls":
+                    yield Record("", copy, int(content), None)
+                    continue
+                record = json.loads(content)
+                draws = json.loads(record["draws"])
+                yield Record(str(record["key"]), copy, int(record["label"]), draws)
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                raise InputError(
+                    f"{file}: {member.name} is damaged: {error}",
+                    f"pixmix verify {file.parent.parent}",
+                ) from None
+
+
+def in_words(draws: dict[str, Any]) -> str:
+    """A record of draws as a person would tell it."""
+    parts = []
+    if draws["start"] is not None:
+        parts.append(f"starts from {_augmentation(draws['start'])}")
+    for step in draws["rounds"]:
+        if step["with"] == "mixing":
+            other = str(draws.get("mixing_picture", f"mixing picture {draws.get('mixing')}"))
+        else:
+            other = _augmentation(step["with"])
+        parts.append(f"{step['operation']} a={step['a']:.2f} b={step['b']:.2f} with {other}")
+    return "; ".join(parts) or "the plain crop"
+
+
+def _augmentation(record: dict[str, Any]) -> str:
+    value = record.get("value")
+    if value is None:
+        return str(record["name"])
+    return (
+        f"{record['name']} {value:.2f}" if isinstance(value, float) else f"{record['name']} {value}"
+    )
