@@ -31,7 +31,7 @@ from pixmix_cli.storage.output import Output, RunPlan, check_allowed, committed_
 from pixmix_cli.storage.pictures import MixingSet, open_mixing_set
 from pixmix_cli.storage.source import Source
 
-ALGORITHM = "1"  # raise it when the same settings would give other bytes
+ALGORITHM = "2"  # raise it when the same settings would give other bytes
 RESIZE = "1"  # raise it when mixing pictures would be resized to other bytes
 SHARD_RANGE = (100, 1000)  # samples: no shard too small to stream well, none too large to redo
 GOOD_SHARD_COUNT = 64  # shards enough to feed many workers and loaders
@@ -145,10 +145,10 @@ def _run_plan(job: BakeJob, source: Source, mixing: MixingSet) -> RunPlan:
         "shard-size": job.shard_size or "auto",
         "seed": job.seed,
     }
-    versions = {"bake": ALGORITHM, "pillow": images.pillow_version}
+    versions = {"bake": ALGORITHM, **images.reader()}
     if job.format != "npy":
         options["image-format"] = job.image_format
-        versions |= images.codec(job.image_format)
+        versions |= images.codec(job.image_format, with_recipe=False)
         if job.image_format == "jpeg":
             options["quality"] = job.quality
     if job.format == "webdataset":
@@ -276,7 +276,7 @@ def _mixing_key(plan: Plan) -> str:
     folder = plan.job.mixing_cache
     if folder is None:
         return ""
-    versions = {"resize": RESIZE, "pillow": images.pillow_version, **images.codec("jpeg")}
+    versions = {"resize": RESIZE, **images.reader(), **images.codec("jpeg")}
     made_how = f"{plan.job.config.mixing_size} {versions}"
     key = picture_cache.identity(plan.mixing.pictures, made_how)
     picture_cache.make_room(folder, key)

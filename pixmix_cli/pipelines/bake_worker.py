@@ -59,6 +59,7 @@ class Baker:
         """Set up scratch memory and an empty cache of mixing pictures."""
         self._context = context
         self._mixer = Mixer(context.config)
+        self._scratch = images.Scratch()
         job, mixing = context.job, context.mixing
         on_disk = None
         if job.mixing_cache is not None and context.mixing_key:
@@ -81,7 +82,7 @@ class Baker:
         try:
             for sample in task.samples:
                 try:
-                    picture = images.decode_rgb(sample.ref.read(), sample.ref.name)
+                    picture = self.read(sample)
                 except PixMixError as error:
                     if self._context.job.on_error == "fail":
                         raise PictureError(
@@ -106,6 +107,13 @@ class Baker:
             raise
         rows.extend(self._cache.errors())
         return rows, len(task.samples) * len(task.copies)
+
+    def read(self, sample: Sample) -> U8:
+        """The sample's pixels, (h, w, 3) uint8, good until the next call.
+
+        raises  PixMixError
+        """
+        return images.decode_rgb(sample.ref.read(), sample.ref.name, self._scratch)
 
     def bake(self, sample: Sample, copy: int, picture: U8) -> Baked:
         """One copy of one decoded sample.

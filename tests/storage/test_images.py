@@ -145,3 +145,65 @@ def test_decompression_bomb_is_refused_from_its_header() -> None:
 def test_codec_names_what_wrote_the_bytes() -> None:
     assert set(images.codec("jpeg")) in ({"pillow", "libjpeg-turbo"}, {"pillow", "jpg"})
     assert set(images.codec("png")) == {"pillow", "zlib"}
+
+
+def jpegs() -> dict[str, bytes]:
+    """JPEGs of every kind that people have, of odd sizes."""
+    image = Image.fromarray(picture(11, 75, 101))
+    return {
+        "4:4:4": encoded(image, "JPEG", subsampling=0, quality=95),
+        "4:2:2": encoded(image, "JPEG", subsampling=1),
+        "4:2:0": encoded(image, "JPEG", subsampling=2, quality=60),
+        "progressive": encoded(image, "JPEG", progressive=True),
+        "grey": encoded(image.convert("L"), "JPEG"),
+        "rgb": encoded(image, "JPEG", keep_rgb=True),
+        "cmyk": encoded(image.convert("CMYK"), "JPEG"),
+        "one pixel": encoded(image.crop((0, 0, 1, 1)), "JPEG"),
+        "junk after its end": encoded(image, "JPEG") + b"junk",
+        "restart markers": encoded(image, "JPEG", restart_marker_rows=1),
+    }
+
+
+@pytest.mark.parametrize("kind", jpegs())
+def test_the_quick_decoder_gives_pillows_pixels(kind: str) -> None:
+    data = jpegs()[kind]
+    expected = np.array(Image.open(io.BytesIO(data)).convert("RGB"))
+    scratch = images.Scratch()
+    for place in (None, scratch, scratch):
+        np.testing.assert_array_equal(images.decode_rgb(data, "x", place), expected)
+
+
+def test_scratch_memory_is_used_again_and_a_huge_picture_gets_its_own() -> None:
+    scratch = images.Scratch()
+    data = jpegs()["4:2:0"]
+    first = images.decode_rgb(data, "x", scratch)
+    assert np.shares_memory(first, images.decode_rgb(data, "x", scratch))
+    assert scratch.room(images.SCRATCH_BYTES + 1) is None
+
+
+def test_the_quick_encoder_is_nearly_as_true_as_pillows(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = picture(12, 64, 64)
+
+    def error() -> float:
+        difference = images.decode_rgb(images.encode(pixels, "jpeg"), "x").astype(float) - pixels
+        return float(np.sqrt((difference**2).mean()))
+
+    quick = error()
+    monkeypatch.setattr(images, "simplejpeg", None)
+    assert quick < 1.15 * error()
+
+
+def test_without_simplejpeg_pillow_does_it_all_and_the_settings_say_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = jpegs()["4:4:4"]
+    with_it, settings = images.decode_rgb(data, "x"), images.reader()
+    monkeypatch.setattr(images, "simplejpeg", None)
+    np.testing.assert_array_equal(images.decode_rgb(data, "x"), with_it)
+    assert "simplejpeg" in settings
+    assert "simplejpeg" not in images.reader()
+    assert "simplejpeg" not in images.codec("jpeg", with_recipe=False)
+
+
+def test_codec_of_a_jpeg_without_recipe_is_simplejpeg() -> None:
+    assert set(images.codec("jpeg", with_recipe=False)) == {"simplejpeg"}
