@@ -1,4 +1,8 @@
-"""The thirteen augmentations of PixMix, on arrays, by Pillow.
+"""The thirteen augmentations of PixMix: by Pillow, and as numbers for the kernels.
+
+The kernels give Pillow's bytes (see `augment_kernels`). Since Pillow may change, each is compared
+with the installed version once a process, on a small picture; one that disagrees is left to Pillow.
+So it never matters to the bytes which of the two made a picture.
 
 source  Hendrycks et al. (2020), AugMix, whose list PixMix uses; the affine coefficients are
         Pillow's, about the top-left corner (torchvision's shears are centred instead).
@@ -6,14 +10,21 @@ source  Hendrycks et al. (2020), AugMix, whose list PixMix uses; the affine coef
 
 from __future__ import annotations
 
+import functools
+import math
+import multiprocessing
+import warnings
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
+from PIL import __version__ as pillow_version
 
-from pixmix_cli.mixing.draws import Augmentation
+from pixmix_cli.mixing import augment_kernels, kernels
+from pixmix_cli.mixing.draws import ALL_OPS, Augmentation, Draws
 
+F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
 BILINEAR = Image.Resampling.BILINEAR
 
@@ -49,3 +60,112 @@ def augment(picture: U8, augmentation: Augmentation) -> U8:
     operation = _OPS[augmentation.name]
     value = 0 if augmentation.value is None else augmentation.value
     return np.asarray(operation(Image.fromarray(picture), value))
+
+
+def numbers(draws: Draws, size: int) -> tuple[F64, dict[int, Augmentation]]:
+    """A record as the rows of numbers that `kernels.render` takes.
+
+    size     side of the crop, pixels
+    returns  (1 + rounds, kernels.COLUMNS) float64, and, by row, what Pillow has to prepare
+    """
+    record = np.zeros((1 + len(draws.rounds), kernels.COLUMNS))
+    by_pillow: dict[int, Augmentation] = {}
+    steps = [draws.start, *(step.augmentation for step in draws.rounds)]
+    for row, augmentation in enumerate(steps):
+        if augmentation is None:
+            record[row, kernels.CODE] = augment_kernels.NOTHING
+        elif augmentation.name in disagreeing() or not _is_ordinary(augmentation):
+            record[row, kernels.CODE] = augment_kernels.PREPARED
+            by_pillow[row] = augmentation
+        else:
+            _fill(record[row], augmentation, size)
+    for row, step in enumerate(draws.rounds, 1):
+        operation = kernels.ADD if step.operation == "add" else kernels.MULTIPLY
+        record[row, [kernels.OPERATION, kernels.A, kernels.B]] = operation, step.a, step.b
+    return record, by_pillow
+
+
+def _is_ordinary(augmentation: Augmentation) -> bool:
+    """Whether its strength is one that could be drawn; a record read back may hold any."""
+    name, value = augmentation.name, augmentation.value
+    if value is None:
+        return True
+    if name == "rotate":
+        return value % 90 != 0 or value == 0  # Pillow turns by quarters in another way
+    return not name.startswith("translate") or value == int(value)
+
+
+def _fill(row: F64, augmentation: Augmentation, size: int) -> None:
+    name, value = augmentation.name, augmentation.value
+    row[kernels.CODE] = ALL_OPS.index(name)
+    if value is None:
+        return
+    row[kernels.VALUE] = value
+    if name == "rotate":
+        row[kernels.MATRIX :] = rotation(value, size)
+    elif name == "shear_x":
+        row[kernels.MATRIX :] = 1, value, 0, 0, 1, 0
+    elif name == "shear_y":
+        row[kernels.MATRIX :] = 1, 0, 0, value, 1, 0
+
+
+def rotation(degrees: float, size: int) -> tuple[float, float, float, float, float, float]:
+    """Pillow's matrix for a turn about the middle of a square picture, counter-clockwise."""
+    angle = -math.radians(degrees % 360.0)
+    cosine, sine, middle = round(math.cos(angle), 15), round(math.sin(angle), 15), size / 2
+    negative = round(-math.sin(angle), 15)
+    right = cosine * -middle + sine * -middle + 0.0 + middle
+    down = negative * -middle + cosine * -middle + 0.0 + middle
+    return cosine, sine, right, negative, cosine, down
+
+
+_TEST_SIZE = 24  # px; large enough for every path of every kernel
+_TEST_VALUES: dict[str, tuple[float | int | None, ...]] = {
+    "autocontrast": (None,),
+    "equalize": (None,),
+    "posterize": (1, 4),
+    "rotate": (-17, 2),
+    "solarize": (200,),
+    "shear_x": (0.0217, -0.25),
+    "shear_y": (0.0217, -0.25),
+    "translate_x": (3, -3),
+    "translate_y": (3, -3),
+    "color": (0.28, 1.9),
+    "contrast": (0.28, 1.9),
+    "brightness": (0.28, 1.9),
+    "sharpness": (0.28, 1.9),
+}
+
+
+@functools.cache
+def disagreeing() -> frozenset[str]:
+    """Augmentations whose kernel and the installed Pillow differ; warns of them. A few ms, once."""
+    side = np.arange(_TEST_SIZE)
+    # smooth in one channel, rough in another, far from full range in the third
+    picture = np.stack(
+        [
+            side[:, None] * 7 + side * 3,
+            (side[:, None] * 89 + side * side * 57 + side[:, None] * side * 31) % 256,
+            60 + (side[:, None] * 5 + side * 11) % 97,
+        ],
+        axis=2,
+    ).astype(np.uint8)
+    work = kernels.workspace(_TEST_SIZE, _TEST_SIZE)
+    nothing, out = np.empty((0, 0), np.uint8), np.empty(picture.size, np.uint8)
+    found = set()
+    for name, values in _TEST_VALUES.items():
+        for value in values:
+            augmentation = Augmentation(name, value)
+            record = np.zeros((1, kernels.COLUMNS))
+            _fill(record[0], augmentation, _TEST_SIZE)
+            flat = picture.ravel()
+            kernels.render(record, flat, flat, nothing, _TEST_SIZE, _TEST_SIZE, work, out)
+            if not np.array_equal(out, augment(picture, augmentation).ravel()):
+                found.add(name)
+    if found and multiprocessing.parent_process() is None:  # workers need not say it again
+        warnings.warn(
+            f"Pillow {pillow_version} differs from pixmix's own {', '.join(sorted(found))}: "
+            "Pillow is used for that, which is slower",
+            stacklevel=2,
+        )
+    return frozenset(found)

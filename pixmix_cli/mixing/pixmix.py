@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pixmix_cli.mixing import kernels
-from pixmix_cli.mixing.augmentations import BILINEAR, augment
+from pixmix_cli.mixing import augmentations, kernels
+from pixmix_cli.mixing.augmentations import BILINEAR
 from pixmix_cli.mixing.config import PixMixConfig
 from pixmix_cli.mixing.draws import Draws
 
@@ -19,12 +19,11 @@ class Mixer:
 
     def __init__(self, config: PixMixConfig) -> None:
         """Allocate the scratch memory for one picture of config.size."""
-        values = config.size * config.size * 3
-        self._config = config
-        self._x = np.empty(values, np.float32)
-        self._table = np.empty(256, np.float32)
-        self._gathered = np.empty(kernels.BLOCK, np.float32)
-        self._scratch = np.empty((3, kernels.BLOCK), np.float64)
+        size = config.size
+        self._shape = (size, size, 3)
+        self._work = kernels.workspace(size, size)
+        self._mixing = np.empty(self._shape, np.uint8)
+        self._no_pictures = np.empty((0, 0), np.uint8)
 
     def __call__(self, draws: Draws, original: U8, mixing: U8 | None) -> U8:
         """Mix one sample.
@@ -34,32 +33,26 @@ class Mixer:
         returns   (size, size, 3) uint8, a new array
         source    PixMix (2022), figure 4; operations in section 3.2
         """
-        shape = (self._config.size, self._config.size, 3)
         for picture in (original, mixing):
-            if picture is not None and picture.shape != shape:
-                raise ValueError(f"a picture must be {shape}, not {picture.shape}")
-        start = original if draws.start is None else augment(original, draws.start)
-        if not draws.rounds:
-            return np.array(start)
-        x = self._x
-        kernels.load(start.ravel(), x)
-        flat_mixing = None if mixing is None else np.ascontiguousarray(mixing).ravel()
-        for step in draws.rounds:
-            if step.augmentation is not None:
-                other = augment(original, step.augmentation).ravel()
-            elif flat_mixing is not None:
-                other = flat_mixing
-            else:
+            if picture is not None and picture.shape != self._shape:
+                raise ValueError(f"a picture must be {self._shape}, not {picture.shape}")
+        if draws.uses_mixing:
+            if mixing is None:
                 raise ValueError("this record needs a mixing picture and none was given")
-            if step.operation == "add":
-                kernels.add_table(step.b, self._table)
-                kernels.add(x, other, step.a, self._table, self._gathered)
-            else:
-                base, m, e = self._scratch
-                kernels.multiply_table(step.b, base[:256], m[:256], e[:256], self._table)
-                kernels.multiply(x, other, step.a, self._table, self._gathered, base, m, e)
-        out = np.empty(shape, np.uint8)
-        kernels.store(x, out.ravel())
+            np.copyto(self._mixing, mixing)
+        original = np.ascontiguousarray(original)
+        record, by_pillow = augmentations.numbers(draws, self._shape[0])
+        prepared = self._no_pictures
+        if by_pillow:
+            prepared = np.empty((len(record), original.size), np.uint8)
+            for row, augmentation in by_pillow.items():
+                prepared[row] = augmentations.augment(original, augmentation).ravel()
+        out = np.empty(self._shape, np.uint8)
+        size = self._shape[0]
+        kernels.render(
+            record, original.ravel(), self._mixing.ravel(), prepared, size, size, self._work,
+            out.ravel(),
+        )  # fmt: skip
         return out
 
 

@@ -2,8 +2,8 @@
 
 simplejpeg calls libjpeg-turbo, as Pillow does, without the detours: the pixels of a colour or grey
 JPEG are the same. Its encoder takes the quicker of the library's transforms below quality 96, which
-adds a twentieth to the coding error (2.5 levels instead of 2.4, RMS, at quality 95). Whatever it refuses (CMYK, damaged files) and every other format Pillow reads,
-and Pillow's word on it counts.
+adds a twentieth to the coding error (2.5 levels instead of 2.4, RMS, at quality 95). Whatever it
+refuses (CMYK, damaged files) and every other format Pillow reads, and Pillow's word on it counts.
 
 Policy, the same as torchvision's ImageFolder loader: the first frame, converted to RGB, alpha
 dropped, EXIF rotation not applied. Beyond it, 16-bit grey pictures are scaled to 8 bits (Pillow's

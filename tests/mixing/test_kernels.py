@@ -15,14 +15,14 @@ import pytest
 from numpy.typing import NDArray
 
 from pixmix_cli.mixing import kernels
-from pixmix_cli.mixing.kernels import BLOCK
+from pixmix_cli.mixing.kernels import ADD, BLOCK, MULTIPLY
 from tests.naive import pixmix_oracle
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
 ROOT = Path(__file__).resolve().parents[2]
-LENGTHS = [1, 2, 7, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 37]
+LENGTHS = [3, 6, 21, BLOCK - 3, BLOCK, BLOCK + 3, 2 * BLOCK + 39]
 # (a, b) of both branches, with their limits
 WEIGHTS = [(1.0, 0.0), (0.7, 0.25), (2.0**-20, 1.0), (1.3, -0.6), (2.0, -1.0), (1.0, -(2.0**-24))]
 
@@ -132,27 +132,39 @@ def _inputs(n: int) -> tuple[F32, U8]:
     return x, other
 
 
-def _add(x: F32, other: U8, a: float, b: float, compiled: bool = True) -> F32:
-    table, gathered = np.empty(256, np.float32), np.empty(BLOCK, np.float32)
-    fill, run = kernels.add_table, kernels.add
-    if not compiled:
-        fill, run = _python(fill), _python(run)
+def _operation(operation: int, x: F32, other: U8, a: float, b: float, compiled: bool = True) -> F32:
+    """One round on the picture x, as `render` does it: weigh, gather, combine."""
+    run = (lambda kernel: kernel) if compiled else _python
+    work = kernels.workspace(1, 1)
+    if operation == ADD:
+        run(kernels.add_table)(b, work.table)
+    else:
+        run(kernels.multiply_table)(b, *work.floats[:, :256], work.table)
+        octaves, bins, m, e = work.bins
+        run(kernels.power_table)(a, octaves[:32], bins, m, e, work.powers)
+    work.mixed_in[:] = work.table
     out = x.copy()
-    fill(b, table)
-    run(out, other, a, table, gathered)
+    for begin in range(0, len(x), BLOCK):
+        part = out[begin : begin + BLOCK]
+        n = len(part)
+        first, second = work.gathered[:, :n]
+        if operation == ADD or compiled:
+            run(kernels.weigh)(operation, part, a, work, first)
+        else:
+            near, inverse = work.floats[:2, :n]
+            index, m = work.places[:n], work.floats[2]
+            run(kernels.power_of_double)(part, a, work.powers, index, near, inverse, m, first)
+        run(kernels.gather)(other[begin : begin + BLOCK], work.mixed_in, second)
+        run(kernels.combine)(operation, first, second, part)
     return out
+
+
+def _add(x: F32, other: U8, a: float, b: float, compiled: bool = True) -> F32:
+    return _operation(ADD, x, other, a, b, compiled)
 
 
 def _multiply(x: F32, other: U8, a: float, b: float, compiled: bool = True) -> F32:
-    table, gathered = np.empty(256, np.float32), np.empty(BLOCK, np.float32)
-    base, m, e = np.empty((3, BLOCK))
-    fill, run = kernels.multiply_table, kernels.multiply
-    if not compiled:
-        fill, run = _python(fill), _python(run)
-    out = x.copy()
-    fill(b, base[:256], m[:256], e[:256], table)
-    run(out, other, a, table, gathered, base, m, e)
-    return out
+    return _operation(MULTIPLY, x, other, a, b, compiled)
 
 
 def _float32(weights: tuple[float, float]) -> tuple[float, float]:
@@ -188,7 +200,7 @@ def test_multiply_is_the_oracles_to_the_bit(n: int, weights: tuple[float, float]
 
 @pytest.mark.parametrize("weights", WEIGHTS)
 def test_multiply_is_near_the_same_sum_in_float64(weights: tuple[float, float]) -> None:
-    x, other = _inputs(2 * BLOCK + 37)
+    x, other = _inputs(2 * BLOCK + 39)
     a, b = _float32(weights)
     y = np.maximum(other / 255 * 2, 1e-37)
     want = np.clip((2 * x.astype(np.float64)) ** a * y**b / 2, 0, 1)
@@ -199,29 +211,38 @@ def test_multiply_is_near_the_same_sum_in_float64(weights: tuple[float, float]) 
 def test_add_and_multiply_uncompiled_give_the_compiled_bytes(
     weights: tuple[float, float],
 ) -> None:
-    x, other = _inputs(BLOCK + 19)
+    x, other = _inputs(BLOCK + 21)
     a, b = _float32(weights)
     for operation in (_add, _multiply):
         uncompiled = operation(x, other, a, b, compiled=False)
         assert uncompiled.tobytes() == operation(x, other, a, b).tobytes()
 
 
-@pytest.mark.parametrize("n", LENGTHS)
-def test_kernels_write_nothing_beyond_their_arrays(n: int) -> None:
-    x, other = _inputs(n + 64)
-    for operation, a, b in ((_add, 0.7, 0.25), (_multiply, 1.3, -0.6)):
-        whole = x.copy()
-        whole[:n] = operation(whole[:n], other[:n], a, b)
-        view = x.copy()
-        table, gathered = np.empty(256, np.float32), np.empty(BLOCK, np.float32)
-        base, m, e = np.empty((3, BLOCK))
-        if operation is _add:
-            kernels.add_table(b, table)
-            kernels.add(view[:n], other[:n], a, table, gathered)
-        else:
-            kernels.multiply_table(b, base[:256], m[:256], e[:256], table)
-            kernels.multiply(view[:n], other[:n], a, table, gathered, base, m, e)
-        np.testing.assert_array_equal(view, whole)
+@pytest.mark.parametrize("exponent", [0.0, 2.0**-30, 0.37, 1.0, 1.73, 2.0])
+def test_power_by_table_is_the_power_of_every_size_of_number(exponent: float) -> None:
+    rng = np.random.default_rng(3)
+    sizes = np.exp(rng.uniform(np.log(1e-37), 0, 3 * 600))
+    x = np.concatenate([sizes, 2.0 ** -np.arange(60), 1 - 2.0 ** -np.arange(1, 25), [0.0] * 3])
+    x = x[: len(x) // 3 * 3].astype(np.float32)
+    other = np.full(len(x), 127, np.uint8)  # b = 0: multiplies by 1, then by a half
+    got = _multiply(x / np.float32(4), other, exponent, 0.0)
+    doubled = (x / np.float32(4)).astype(np.float64) * 2
+    want = np.where(doubled > 0, doubled, exponent == 0) ** exponent
+    want = np.minimum(want.astype(np.float32) * np.float32(0.5), np.float32(1))
+    np.testing.assert_array_max_ulp(got, want, maxulp=1)
+    assert (got != want).sum() <= 1
+
+
+def test_an_exponent_that_no_draw_gives_is_done_all_the_same() -> None:
+    x, other = _inputs(300)
+    x = np.maximum(x, np.float32(1e-3))
+    for a in (-0.5, 3.7):
+        want = pixmix_oracle.multiply(
+            x, other.astype(np.float32) / np.float32(255), np.float32(a), np.float32(0.3),
+            pixmix_oracle.rounded_power,
+        )  # fmt: skip
+        got = _multiply(x, other, float(np.float32(a)), float(np.float32(0.3)))
+        np.testing.assert_array_equal(got, np.clip(want, np.float32(0), np.float32(1)))
 
 
 def kernels_hash() -> str:
@@ -229,7 +250,7 @@ def kernels_hash() -> str:
     digest = hashlib.sha256()
     for exponent in (-1.0, -0.37, 0.0, 0.61, 1.0, 1.999, 2.0):
         digest.update(_power(_bases(3 * BLOCK + 5), exponent).tobytes())
-    x, other = _inputs(2 * BLOCK + 37)
+    x, other = _inputs(2 * BLOCK + 39)
     for weights in WEIGHTS:
         x = _multiply(_add(x, other, *_float32(weights)), other[::-1].copy(), *_float32(weights))
         digest.update(x.tobytes())

@@ -1,0 +1,445 @@
+"""The thirteen augmentations, compiled, each with the bytes of Pillow. Strict IEEE, no libm.
+
+A pointwise augmentation is a table of 256 bytes a channel, to be composed with whatever is done to
+the bytes next. The others write a picture. Pictures are (h, w, 3) uint8, C-contiguous, or flat,
+(h * w * 3,), as said; what comes from outside a picture is black.
+
+source  Pillow: ImageOps.py, ImageEnhance.py, libImaging/Geometry.c, Blend.c, Convert.c, Filter.c
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+F64 = NDArray[np.float64]
+U8 = NDArray[np.uint8]
+I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
+
+# Codes of the augmentations: their places in draws.ALL_OPS.
+(AUTOCONTRAST, EQUALIZE, POSTERIZE, ROTATE, SOLARIZE) = range(5)
+(SHEAR_X, SHEAR_Y, TRANSLATE_X, TRANSLATE_Y) = range(5, 9)
+(COLOR, CONTRAST, BRIGHTNESS, SHARPNESS) = range(9, 13)
+PREPARED = 13  # the picture was made by someone else
+NOTHING = -1  # no augmentation
+
+# A shear moves each line by a whole number of pixels and a fraction f of one: a + f (b - a), cut
+# off. With 22 bits of f that is right in int32 unless f (b - a) comes nearer to a whole number than
+# _CLOSE, in 2**-22, for some difference b - a of bytes; such lines are done in float64.
+_FRACTION_BITS = 22
+_FRACTION_ONE = float(1 << _FRACTION_BITS)
+_CLOSE = 256  # twice the error of 255 times a fraction rounded to 22 bits
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def is_pointwise(code: int) -> bool:
+    """Whether an augmentation maps bytes to bytes, a channel at a time."""
+    return code in (NOTHING, AUTOCONTRAST, EQUALIZE, POSTERIZE, SOLARIZE, CONTRAST, BRIGHTNESS)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _blend(first: np.int32, second: np.int32, alpha: np.float32) -> np.uint8:
+    """Pillow's blend of two bytes: first + alpha (second - first) in float32, cut to a byte."""
+    value = np.float32(first) + alpha * np.float32(np.int32(second - first))
+    value = value if value > np.float32(0) else np.float32(0)
+    value = value if value < np.float32(255) else np.float32(255)
+    return np.uint8(np.int32(value))
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _grey(red: np.int32, green: np.int32, blue: np.int32) -> np.int32:
+    """Pillow's luma, ITU-R 601-2 in 16 bits."""
+    weighted = red * np.int32(19595) + green * np.int32(38470) + blue * np.int32(7471)
+    return np.int32(np.int32(weighted + np.int32(0x8000)) >> np.int32(16))
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def copy(source: U8, target: U8) -> None:
+    """Copy bytes; a loop, because Numba's slice assignment takes twenty times as long."""
+    for i in range(source.shape[0]):
+        target[i] = source[i]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def blacken(target: U8) -> None:
+    """Set bytes to 0."""
+    for i in range(target.shape[0]):
+        target[i] = 0
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def histogram(flat: U8, counts: I32) -> None:
+    """counts[c, v] = how often channel c has value v; flat (n * 3,), counts (3, 256) int32."""
+    counts[:] = 0
+    red, green, blue = counts[0], counts[1], counts[2]
+    for i in range(flat.shape[0] // 3):
+        red[flat[3 * i]] += 1
+        green[flat[3 * i + 1]] += 1
+        blue[flat[3 * i + 2]] += 1
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def mean_grey(flat: U8) -> int:
+    """The picture's mean luma, rounded half up."""
+    n = flat.shape[0] // 3
+    total = np.int64(0)
+    for begin in range(0, n, 4096):  # a block's sum fits 32 bits, which makes the loop a vector one
+        block = flat[3 * begin : 3 * min(begin + 4096, n)]
+        part = np.int32(0)
+        for i in range(block.shape[0] // 3):
+            red, green = np.int32(block[3 * i]), np.int32(block[3 * i + 1])
+            part = np.int32(part + _grey(red, green, np.int32(block[3 * i + 2])))
+        total += part
+    return int(np.float64(total) / np.float64(n) + 0.5)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _autocontrast_table(counts: I32, table: U8) -> None:
+    low, high = 0, 255
+    while low < 255 and counts[low] == 0:
+        low += 1
+    while high > 0 and counts[high] == 0:
+        high -= 1
+    if high <= low:
+        for v in range(256):
+            table[v] = v
+        return
+    scale = 255.0 / (high - low)
+    offset = -low * scale
+    for v in range(256):
+        value = int(v * scale + offset)
+        table[v] = min(max(value, 0), 255)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _equalize_table(counts: I32, table: U8) -> None:
+    total, last, kinds = 0, 0, 0
+    for v in range(256):
+        if counts[v] > 0:
+            total += counts[v]
+            last = counts[v]
+            kinds += 1
+    step = (total - last) // 255
+    if kinds <= 1 or step == 0:
+        for v in range(256):
+            table[v] = v
+        return
+    n = step // 2
+    for v in range(256):
+        table[v] = min(n // step, 255)
+        n += counts[v]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def byte_tables(code: int, value: float, flat: U8, counts: I32, tables: U8) -> bool:
+    """Write a pointwise augmentation of a picture as tables.
+
+    code     one of which `is_pointwise` is true
+    value    as in draws.Augmentation; 0 where there is none
+    flat     (n * 3,) uint8, the picture
+    counts   (3, 256) int32, scratch
+    tables   (3, 256) uint8, written
+    returns  whether the three are equal
+    """
+    if code in (AUTOCONTRAST, EQUALIZE):
+        histogram(flat, counts)
+        for c in range(3):
+            if code == AUTOCONTRAST:
+                _autocontrast_table(counts[c], tables[c])
+            else:
+                _equalize_table(counts[c], tables[c])
+        return False
+    first = tables[0]
+    if code == POSTERIZE:
+        mask = ~((1 << (8 - int(value))) - 1)
+        for v in range(256):
+            first[v] = v & mask
+    elif code == SOLARIZE:
+        threshold = int(value)
+        for v in range(256):
+            first[v] = v if v < threshold else 255 - v
+    elif code in (CONTRAST, BRIGHTNESS):
+        ground = mean_grey(flat) if code == CONTRAST else 0
+        alpha = np.float32(value)
+        for v in range(256):
+            first[v] = _blend(np.int32(ground), np.int32(v), alpha)
+    else:
+        for v in range(256):
+            first[v] = v
+    for c in range(1, 3):
+        for v in range(256):
+            tables[c, v] = first[v]
+    return True
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def color(flat: U8, value: float, out: U8) -> None:
+    """Blend with the picture's own grey; flat and out (n * 3,)."""
+    alpha = np.float32(value)
+    for i in range(flat.shape[0] // 3):
+        red, green = np.int32(flat[3 * i]), np.int32(flat[3 * i + 1])
+        blue = np.int32(flat[3 * i + 2])
+        grey = _grey(red, green, blue)
+        out[3 * i] = _blend(grey, red, alpha)
+        out[3 * i + 1] = _blend(grey, green, alpha)
+        out[3 * i + 2] = _blend(grey, blue, alpha)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def sharpness(flat: U8, height: int, width: int, value: float, out: U8) -> None:
+    """Blend with a copy smoothed by the weights 1 1 1, 1 5 1, 1 1 1; the border stays as it is.
+
+    Pillow smooths in float32 and rounds; thirteenths are never half-way between two bytes, so whole
+    numbers give the same.
+    """
+    alpha = np.float32(value)
+    n = width * 3
+    if height < 3 or width < 3:
+        copy(flat, out)
+        return
+    copy(flat[:n], out[:n])
+    copy(flat[(height - 1) * n :], out[(height - 1) * n :])
+    for y in range(1, height - 1):
+        row = flat[y * n : (y + 1) * n]
+        above = flat[(y - 1) * n : y * n]
+        below = flat[(y + 1) * n : (y + 2) * n]
+        above0, above1, above2 = above[: n - 6], above[3 : n - 3], above[6:]
+        here0, here1, here2 = row[: n - 6], row[3 : n - 3], row[6:]
+        below0, below1, below2 = below[: n - 6], below[3 : n - 3], below[6:]
+        target = out[y * n + 3 : (y + 1) * n - 3]
+        for i in range(n - 6):
+            here = np.int32(here1[i])
+            # (2 sum + 13) / 26, cut off, by a multiplication that is exact for sums of 13 bytes
+            total = np.int32(
+                np.int32(above0[i])
+                + np.int32(above1[i])
+                + np.int32(above2[i])
+                + np.int32(here0[i])
+                + np.int32(5) * here
+                + np.int32(here2[i])
+                + np.int32(below0[i])
+                + np.int32(below1[i])
+                + np.int32(below2[i])
+            )
+            scaled = np.int32((np.int32(2) * total + np.int32(13)) * np.int32(80660))
+            target[i] = _blend(np.int32(scaled >> np.int32(21)), here, alpha)
+        copy(row[:3], out[y * n : y * n + 3])
+        copy(row[n - 3 :], out[(y + 1) * n - 3 : (y + 1) * n])
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def affine(flat: U8, height: int, width: int, matrix: F64, out: U8) -> None:
+    """Output pixel (x, y) taken, bilinear, from (a x + b y + c, d x + e y + f) of the picture.
+
+    flat, out  (height * width * 3,) uint8, not the same
+    matrix     (6,) float64: a b c d e f, for pixel centres
+    """
+    a, b, c = matrix[0], matrix[1], matrix[2]
+    d, e, f = matrix[3], matrix[4], matrix[5]
+    n = width * 3
+    right, bottom = width - 1.5, height - 1.5
+    for y in range(height):
+        y_in = y + 0.5
+        row = out[y * n : (y + 1) * n]
+        for x in range(width):
+            x_in = x + 0.5
+            u = a * x_in + b * y_in + c
+            v = d * x_in + e * y_in + f
+            if not (u >= 0.5 and u < right and v >= 0.5 and v < bottom):
+                _sample(flat, height, width, u, v, row[3 * x : 3 * x + 3])
+                continue
+            # all four neighbours lie inside: the same as _sample, without its questions
+            u -= 0.5
+            v -= 0.5
+            left, top = np.int32(u), np.int32(v)
+            du, dv = u - np.float64(left), v - np.float64(top)
+            place = np.int64(top) * n + 3 * np.int64(left)
+            upper = flat[place : place + 6]
+            lower = flat[place + n : place + n + 6]
+            for k in range(3):
+                p, q = np.int32(upper[k]), np.int32(lower[k])
+                above = np.float64(p) + np.float64(np.int32(np.int32(upper[k + 3]) - p)) * du
+                below = np.float64(q) + np.float64(np.int32(np.int32(lower[k + 3]) - q)) * du
+                row[3 * x + k] = np.uint8(np.int32(above + (below - above) * dv))
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _sample(flat: U8, height: int, width: int, u: float, v: float, pixel: U8) -> None:
+    """One pixel (3,) at the point (u, v)."""
+    if not (u >= 0.0 and u < width and v >= 0.0 and v < height):
+        pixel[0] = pixel[1] = pixel[2] = 0
+        return
+    u -= 0.5
+    v -= 0.5
+    x = int(u + 1.0) - 1  # the floor: u and v are above -1
+    y = int(v + 1.0) - 1
+    if x > u:
+        x -= 1
+    if y > v:
+        y -= 1
+    du, dv = u - x, v - y
+    left, right = max(x, 0), min(x + 1, width - 1)
+    top = max(y, 0)
+    up = top * width * 3
+    has_below = y + 1 < height
+    down = (y + 1) * width * 3
+    for c in range(3):
+        p, q = np.float64(flat[up + 3 * left + c]), np.float64(flat[up + 3 * right + c])
+        value = p + (q - p) * du
+        if has_below:
+            p, q = np.float64(flat[down + 3 * left + c]), np.float64(flat[down + 3 * right + c])
+            value = value + ((p + (q - p) * du) - value) * dv
+        pixel[c] = np.uint8(np.int32(value))
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def translate(flat: U8, height: int, width: int, right: int, down: int, out: U8) -> None:
+    """Output pixel (x, y) taken from (x + right, y + down), both whole numbers."""
+    n = width * 3
+    gap = min(abs(right), width) * 3
+    for y in range(height):
+        row = out[y * n : (y + 1) * n]
+        if not 0 <= y + down < height:
+            blacken(row)
+            continue
+        source = flat[(y + down) * n : (y + down + 1) * n]
+        if right >= 0:
+            copy(source[gap:], row[: n - gap])
+            blacken(row[n - gap :])
+        else:
+            blacken(row[:gap])
+            copy(source[: n - gap], row[gap:])
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _scaled_fraction(fraction: float) -> np.int32:
+    """A fraction of a pixel in 22 bits; -1 where it cannot be done in whole numbers (see above)."""
+    scaled = np.int32(fraction * _FRACTION_ONE + 0.5)
+    close = np.int32(0)
+    for difference in range(1, 256):
+        rest = (np.int32(difference) * scaled + np.int32(_CLOSE)) & np.int32((1 << 22) - 1)
+        close = np.int32(close + (np.int32(1) if np.int32(rest) < np.int32(2 * _CLOSE) else 0))
+    return scaled if close == 0 else np.int32(-1)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def shear_x(flat: U8, height: int, width: int, matrix: F64, out: U8) -> None:
+    """`affine` for a matrix (1, s, 0, 0, 1, 0): each row by one fraction of a pixel."""
+    n = width * 3
+    shear = matrix[1]
+    for y in range(height):
+        row = out[y * n : (y + 1) * n]
+        source = flat[y * n : (y + 1) * n]
+        shift = shear * (y + 0.5)
+        whole = int(np.floor(shift))
+        fraction = shift - whole
+        # output pixels whose both neighbours lie inside, away from rounding at the borders
+        first, last = max(0, 1 - whole), min(width, width - 2 - whole)
+        scaled = _scaled_fraction(fraction)
+        if first >= last or scaled < 0:
+            for x in range(width):
+                u = x + 0.5 + shift
+                _sample(flat, height, width, u, y + 0.5, row[3 * x : 3 * x + 3])
+            continue
+        count = 3 * (last - first)
+        begin = 3 * (first + whole)
+        lefts = source[begin : begin + count]
+        rights = source[begin + 3 : begin + 3 + count]
+        target = row[3 * first : 3 * last]
+        for i in range(count):
+            p = np.int32(lefts[i])
+            step = np.int32((np.int32(rights[i]) - p) * scaled)
+            target[i] = np.uint8(np.int32(p + (step >> np.int32(_FRACTION_BITS))))
+        for x in range(first):
+            u = x + 0.5 + shift
+            _sample(flat, height, width, u, y + 0.5, row[3 * x : 3 * x + 3])
+        for x in range(last, width):
+            u = x + 0.5 + shift
+            _sample(flat, height, width, u, y + 0.5, row[3 * x : 3 * x + 3])
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def shear_y(
+    flat: U8, height: int, width: int, matrix: F64, wholes: I32, scaled: I32, out: U8
+) -> None:
+    """`affine` for a matrix (1, 0, 0, s, 1, 0): each column by one fraction of a pixel.
+
+    wholes  (width,) int32, scratch
+    scaled  (width * 3,) int32, scratch
+    """
+    n = width * 3
+    shear = matrix[3]
+    for x in range(width):
+        shift = shear * (x + 0.5)
+        whole = int(np.floor(shift))
+        fraction = shift - whole
+        value = _scaled_fraction(fraction)
+        wholes[x] = whole
+        for c in range(3):
+            scaled[3 * x + c] = value
+    begin = 0
+    while begin < width:
+        end = begin + 1  # columns begin..end - 1 move by the same whole number of pixels
+        while end < width and wholes[end] == wholes[begin]:
+            end += 1
+        whole = wholes[begin]
+        count = 3 * (end - begin)
+        factors = scaled[3 * begin : 3 * end]
+        for y in range(height):
+            target = out[y * n + 3 * begin : y * n + 3 * end]
+            if y + whole < 1 or y + whole >= height - 2:
+                for x in range(begin, end):
+                    v = shear * (x + 0.5) + (y + 0.5)
+                    pixel = target[3 * (x - begin) : 3 * (x - begin) + 3]
+                    _sample(flat, height, width, x + 0.5, v, pixel)
+                continue
+            place = (y + whole) * n + 3 * begin
+            uppers = flat[place : place + count]
+            lowers = flat[place + n : place + n + count]
+            for i in range(count):
+                p = np.int32(uppers[i])
+                step = np.int32((np.int32(lowers[i]) - p) * factors[i])
+                target[i] = np.uint8(np.int32(p + (step >> np.int32(_FRACTION_BITS))))
+        begin = end
+    for x in range(width):
+        if scaled[3 * x] < 0:
+            for y in range(height):
+                v = shear * (x + 0.5) + (y + 0.5)
+                pixel = out[y * n + 3 * x : y * n + 3 * x + 3]
+                _sample(flat, height, width, x + 0.5, v, pixel)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def augment(
+    code: int,
+    value: float,
+    matrix: F64,
+    flat: U8,
+    height: int,
+    width: int,
+    wholes: I32,
+    scaled: I32,
+    out: U8,
+) -> None:
+    """An augmented copy, for the augmentations that are not pointwise.
+
+    value           as in draws.Augmentation
+    matrix          (6,) float64 for rotations and shears
+    wholes, scaled  (width,) and (width * 3,) int32, scratch
+    """
+    if code == COLOR:
+        color(flat, value, out)
+    elif code == SHARPNESS:
+        sharpness(flat, height, width, value, out)
+    elif code == SHEAR_X:
+        shear_x(flat, height, width, matrix, out)
+    elif code == SHEAR_Y:
+        shear_y(flat, height, width, matrix, wholes, scaled, out)
+    elif code == TRANSLATE_X:
+        translate(flat, height, width, int(value), 0, out)
+    elif code == TRANSLATE_Y:
+        translate(flat, height, width, 0, int(value), out)
+    else:
+        affine(flat, height, width, matrix, out)
