@@ -339,7 +339,7 @@ def _augmented(
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _fill_byte_tables(row: F64, original: U8, work: Workspace) -> bool:
-    """Fill work.byte_tables with a row's byte tables; returns whether the three channels' are equal."""
+    """Fill work.byte_tables with a row's; returns whether the three channels' are equal."""
     code = int(row[CODE])
     if not augment_kernels.is_pointwise(code):
         code = augment_kernels.NOTHING
