@@ -3,6 +3,7 @@
 # make test-all   the slow tests too
 # make check      lint, format, types, import contracts
 # make docs       docs/commands.md and the pictures in docs/
+# make man        man pages in build/man
 # make bench      the benchmarks that need no GPU
 # make bench-safety  does a mixing set make classifiers safer? three minutes, on digits
 
@@ -11,7 +12,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all check format docs bench bench-safety wheel clean
+.PHONY: demo test test-all check format docs man bench bench-safety wheel clean
 
 $(VENV)/.installed-%: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -41,6 +42,9 @@ docs: $(VENV)/.installed-demo
 	$(BIN)/python docs/make_commands.py docs/commands.md
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh demo
 	$(BIN)/python docs/make_pictures.py demo docs
+
+man: $(VENV)/.installed-dev
+	$(BIN)/python docs/make_man.py build/man
 
 bench: $(VENV)/.installed-demo
 	$(BIN)/python -m benchmarks.bake

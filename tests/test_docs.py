@@ -1,0 +1,96 @@
+"""The commands that the README and docs show really run, and man pages can be made."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pixmix_cli.main import COMMANDS
+from tests.conftest import ROOT, environment, picture
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SMALLER = [  # the same command, for a machine that has seconds
+    (r"-n \d+", "-n 2"),
+    (r"--count \d+", "--count 2"),
+    (r"--size \d+", "--size 32"),
+    (r"--copies \d+", "--copies 2"),
+    (
+        r"--model resnet50 --layers 'layer3\*'",
+        "--model resnet18 --weights random --layers layer1.0",
+    ),
+    (r"000/0000\d\d\.", "000/000001."),
+    (r"\| jq .*", "| grep -q sha256"),  # not everybody has jq
+]
+
+
+def commands() -> list[str]:
+    """Every pixmix command line in a fenced block, comments cut off, each once."""
+    found: dict[str, None] = {}
+    for page in PAGES:
+        if page.name == "commands.md":  # help texts, checked elsewhere
+            continue
+        for block in re.findall(r"^```(?:\w*)\n(.*?)^```", page.read_text("utf-8"), re.S | re.M):
+            for line in block.replace("\\\n", " ").splitlines():
+                line = re.sub(r"\s+#.*", "", line.strip())
+                if line.startswith("pixmix ") and not set("[]<>").intersection(line):
+                    found.setdefault(line)
+    return list(found)
+
+
+def test_the_docs_show_every_command() -> None:
+    shown = {shlex.split(line.split("|")[0])[1] for line in commands()}
+    assert set(COMMANDS) <= shown
+    assert shown - {"COMMAND", "--help"} <= set(COMMANDS)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the commands name: photographs, CIFAR, a mixing set."""
+    root = tmp_path_factory.mktemp("docs")
+    for place, side in (("photos/train", 48), ("cifar/train", 32), ("someone/elses", 64)):
+        for label in range(2):
+            folder = root / place / f"class{label}"
+            folder.mkdir(parents=True)
+            for number in range(3):
+                pixels = picture(10 * label + number, side, side)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    return root
+
+
+def test_every_command_line_of_the_docs_runs(workplace: Path) -> None:
+    """One after the other in one folder, as a reader would; none may fail."""
+    environ = environment(PIXMIX_RENDER_FEATVIS_STEPS="1", PIXMIX_RENDER_FEATVIS_SIZE="32")
+    failed = []
+    for line in commands():
+        for pattern, smaller in SMALLER:
+            line = re.sub(pattern, smaller, line)
+        if " -o " in line and "-o -" not in line and "--resume" not in line:
+            line = line.replace(" -o ", " --overwrite -o ", 1)
+        program = f'pixmix() {{ {shlex.quote(sys.executable)} -m pixmix_cli.main "$@"; }}\n{line}'
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", program], cwd=workplace, env=environ, timeout=240,
+            capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        if done.returncode not in (0, 141):
+            failed.append(f"{line}\n{done.returncode}: {done.stderr}")
+    assert not failed, "\n\n".join(failed)
+
+
+def test_man_pages_are_made_from_the_commands(tmp_path: Path) -> None:
+    pytest.importorskip("click_man")
+    script = ROOT / "docs" / "make_man.py"
+    environ = environment(SOURCE_DATE_EPOCH="0")
+    subprocess.run([sys.executable, script, tmp_path], check=True, env=environ)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "pixmix.1", *(f"pixmix-{name}.1" for name in COMMANDS)
+    }  # fmt: skip
+    page = (tmp_path / "pixmix-bake.1").read_text()
+    assert "1970-01-01" in page
+    assert "PIXMIX_BAKE_COPIES" in page
+    assert r"\-\-mixing\-set" in page
