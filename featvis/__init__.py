@@ -24,13 +24,11 @@ if TYPE_CHECKING:
     from featvis.layers import (
         Layer,
         Layers,
-        Target,
         layers_of,
         list_layers,
-        plan_targets,
         select_layers,
     )
-    from featvis.models import Network, load_network, model_names, resolve_device
+    from featvis.models import Network, gpu_count, load_network, model_names, resolve_device
     from featvis.objectives import (
         Channel,
         DeepDream,
@@ -40,16 +38,16 @@ if TYPE_CHECKING:
         Objective,
     )
     from featvis.render import Rendered
+    from featvis.targets import Target, objective_of, plan_mixes, plan_targets, plan_wholes
 
 _HOME = {
     "Layer": "layers",
     "Layers": "layers",
-    "Target": "layers",
     "layers_of": "layers",
     "list_layers": "layers",
-    "plan_targets": "layers",
     "select_layers": "layers",
     "Network": "models",
+    "gpu_count": "models",
     "load_network": "models",
     "model_names": "models",
     "resolve_device": "models",
@@ -60,6 +58,11 @@ _HOME = {
     "Neuron": "objectives",
     "Objective": "objectives",
     "Rendered": "render",
+    "Target": "targets",
+    "objective_of": "targets",
+    "plan_mixes": "targets",
+    "plan_targets": "targets",
+    "plan_wholes": "targets",
 }
 
 __all__ = [
@@ -82,11 +85,15 @@ __all__ = [
     "UnknownLayerError",
     "UnknownModelError",
     "WeightsUnavailableError",
+    "gpu_count",
     "layers_of",
     "list_layers",
     "load_network",
     "model_names",
+    "objective_of",
+    "plan_mixes",
     "plan_targets",
+    "plan_wholes",
     "resolve_device",
     "select_layers",
 ]

@@ -1,4 +1,4 @@
-"""Which layers a network has, how they are called, and which (layer, channel) to draw.
+"""Which layers a network has and how they are called.
 
 A layer is a module whose output is seen when a picture passes through the network, under its
 `named_modules` name; a module that runs more than once has one layer a call, `name@1`,
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from featvis.errors import ChannelRangeError, FeatVisError, UnknownLayerError
+from featvis.errors import UnknownLayerError
 from featvis.models import Network, model_names, native_size, skeleton
 
 OUTPUT = "output"  # the layer name of the network as a whole
@@ -84,14 +84,6 @@ class Layers(list[Layer]):
         super().__init__(layers)
         self.silent = silent or {}
         self.network = network
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One picture to draw: a layer's name and a channel in it, from 0."""
-
-    layer: str
-    channel: int
 
 
 def list_layers(network: Network | str, num_classes: int | None = None) -> Layers:
@@ -386,67 +378,3 @@ def _spread(layers: Sequence[Layer]) -> list[Layer]:
 def _cells(layer: Layer) -> int:
     """How many places a picture has in this layer."""
     return int(np.prod(layer.shape)) // layer.channels
-
-
-def plan_targets(
-    layers: Sequence[Layer],
-    channels: str | None,
-    count: int | None,
-    rng: np.random.Generator,
-) -> list[Target]:
-    """Which channels of which layers to draw, in order.
-
-    channels  "3", "0-15", "1,5,9-12"; None: all of each layer
-    count     None: every chosen channel of every layer once, in the network's order. Else so
-              many, round-robin over the layers, channels in drawn order, none repeated before
-              all are used; the plan for a smaller count is a beginning of the plan for a larger
-    rng       read the same way whatever `count` is
-    raises    ChannelRangeError, FeatVisError if there is no layer or count < 1
-    """
-    if not layers:
-        raise FeatVisError("There is no layer to draw from.", hint="--layers auto")
-    allowed = [_parse_channels(channels, layer) for layer in layers]
-    if count is None:
-        return [
-            Target(layer.name, channel)
-            for layer, chosen in zip(layers, allowed, strict=True)
-            for channel in chosen
-        ]
-    if count < 1:
-        raise FeatVisError(f"count is {count}; it must be at least 1.", hint="--count 1 or more")
-    orders = [[chosen[i] for i in rng.permutation(len(chosen))] for chosen in allowed]
-    cycle = [
-        Target(layer.name, order[turn])
-        for turn in range(max(len(order) for order in orders))
-        for layer, order in zip(layers, orders, strict=True)
-        if turn < len(order)
-    ]
-    return [cycle[i % len(cycle)] for i in range(count)]
-
-
-def _parse_channels(text: str | None, layer: Layer) -> list[int]:
-    """Sorted channel numbers, each once."""
-    if text is None:
-        return list(range(layer.channels))
-    numbers: set[int] = set()
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part, re.ASCII)
-        if match is None:
-            raise ChannelRangeError(
-                f"{part.strip()!r} in channels {text!r} is neither a number nor a range.",
-                hint="--channels 3 or 0-15 or 1,5,9-12",
-            )
-        first, last = int(match[1]), int(match[2] or match[1])
-        if last < first:
-            raise ChannelRangeError(
-                f"The range {part.strip()!r} in channels {text!r} runs backwards.",
-                hint=f"--channels {last}-{first}",
-            )
-        if last >= layer.channels:
-            raise ChannelRangeError(
-                f"Channel {last} is out of range: {layer.name} has {layer.channels} channels, "
-                f"0 to {layer.channels - 1}.",
-                hint=f"--channels 0-{layer.channels - 1}",
-            )
-        numbers.update(range(first, last + 1))
-    return sorted(numbers)

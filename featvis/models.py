@@ -174,6 +174,11 @@ def resolve_device(name: str) -> str:
     return name
 
 
+def gpu_count(device: str) -> int:
+    """How many GPUs a resolved device stands for: "cuda" for all there are, anything else one."""
+    return torch.cuda.device_count() if device == "cuda" else 1
+
+
 def load_network(
     name: str,
     weights: str = "DEFAULT",

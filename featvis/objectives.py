@@ -15,6 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from featvis.errors import ChannelRangeError, FeatVisError
+
 
 class Objective(Protocol):
     """One goal a picture of a batch."""
@@ -23,6 +25,10 @@ class Objective(Protocol):
 
     def take(self, rows: Sequence[int]) -> Objective:
         """The goals of the pictures `rows`, in that order, repeats allowed."""
+        ...
+
+    def check(self, layer: str, channels: int) -> None:
+        """Raise ChannelRangeError unless a layer with so many channels will do."""
         ...
 
     def score(self, activations: Tensor) -> Tensor:
@@ -43,6 +49,10 @@ class Channel:
         """See Objective."""
         return Channel(tuple(self.channels[row] for row in rows))
 
+    def check(self, layer: str, channels: int) -> None:
+        """See Objective."""
+        check_range(self.channels, layer, channels)
+
     def score(self, activations: Tensor) -> Tensor:
         """See Objective."""
         return _places(_pick(activations, self.channels)).mean(1)
@@ -60,6 +70,10 @@ class Neuron:
     def take(self, rows: Sequence[int]) -> Neuron:
         """See Objective."""
         return Neuron(tuple(self.channels[row] for row in rows))
+
+    def check(self, layer: str, channels: int) -> None:
+        """See Objective."""
+        check_range(self.channels, layer, channels)
 
     def score(self, activations: Tensor) -> Tensor:
         """See Objective."""
@@ -85,6 +99,14 @@ class Direction:
         """See Objective."""
         return Direction(self.vectors[list(rows)])
 
+    def check(self, layer: str, channels: int) -> None:
+        """See Objective."""
+        if self.vectors.shape[1] != channels:
+            raise ChannelRangeError(
+                f"A direction in {self.vectors.shape[1]} channels does not fit {layer}, which has "
+                f"{channels}."
+            )
+
     def score(self, activations: Tensor) -> Tensor:
         """See Objective."""
         unit = self.vectors / np.linalg.norm(self.vectors, axis=1, keepdims=True)
@@ -106,6 +128,9 @@ class DeepDream:
         """See Objective."""
         return DeepDream(len(rows))
 
+    def check(self, layer: str, channels: int) -> None:
+        """See Objective. Any layer will do."""
+
     def score(self, activations: Tensor) -> Tensor:
         """See Objective."""
         return activations.flatten(1).square().mean(1)
@@ -117,7 +142,10 @@ class Diverse:
 
     From each picture's score the mean cosine between its and the others' Gram matrices is
     taken off, `weight` times, relative to the score (Olah et al. 2017, "Diversity"). Pictures of
-    a group depend on each other, so they are the same bytes only when optimised together.
+    a group depend on each other, so they are the same bytes only when optimised together; groups
+    do not touch each other.
+
+    groups  a number for each picture; a negative one stands alone
     """
 
     base: Objective
@@ -128,19 +156,49 @@ class Diverse:
         return len(self.groups)
 
     def take(self, rows: Sequence[int]) -> Diverse:
+        """See Objective. A row taken again is padding and joins no group."""
+        groups = [self.groups[r] if r not in rows[:i] else -1 for i, r in enumerate(rows)]
+        return Diverse(self.base.take(rows), tuple(groups), self.weight)
+
+    def check(self, layer: str, channels: int) -> None:
         """See Objective."""
-        return Diverse(self.base.take(rows), tuple(self.groups[r] for r in rows), self.weight)
+        self.base.check(layer, channels)
 
     def score(self, activations: Tensor) -> Tensor:
-        """See Objective."""
+        """See Objective. The layer has to be a map: (n, channels, places ...)."""
+        if activations.ndim < 3:
+            raise FeatVisError(
+                "Pictures of one channel can only be told apart by a layer that is a map.",
+                hint="a layer of more than one place, or no --diversity",
+            )
         scores = self.base.score(activations)
         flat = activations.flatten(2)
         gram = torch.bmm(flat, flat.transpose(1, 2)).flatten(1)
         gram = torch.nn.functional.normalize(gram, dim=1)
-        groups = torch.tensor(self.groups, device=scores.device)
-        same = (groups[:, None] == groups[None, :]).float().fill_diagonal_(0)
-        likeness = (gram @ gram.T * same).sum(1) / same.sum(1).clamp(min=1)
+        # Pair by pair: a product of all with all would round by who else is in the batch.
+        likeness = torch.zeros_like(scores)
+        others = [self._others(row) for row in range(len(self.groups))]
+        for turn in range(max(map(len, others), default=0)):
+            partners = [o[turn] if turn < len(o) else row for row, o in enumerate(others)]
+            shares = [1 / len(o) if turn < len(o) else 0.0 for o in others]
+            cosines = (gram * gram[torch.tensor(partners, device=gram.device)]).sum(1)
+            likeness = likeness + cosines * torch.tensor(shares, device=gram.device)
         return scores - self.weight * scores.detach().abs() * likeness
+
+    def _others(self, row: int) -> list[int]:
+        group = self.groups[row]
+        return [r for r, g in enumerate(self.groups) if g == group and r != row and g >= 0]
+
+
+def check_range(channels: Sequence[int], layer: str, count: int) -> None:
+    """Raise ChannelRangeError for a channel that a layer of `count` channels does not have."""
+    for channel in channels:
+        if not 0 <= channel < count:
+            raise ChannelRangeError(
+                f"Channel {channel} is out of range: {layer} has {count} channels, "
+                f"0 to {count - 1}.",
+                hint=f"--channels 0-{count - 1}",
+            )
 
 
 def _pick(activations: Tensor, channels: Sequence[int]) -> Tensor:

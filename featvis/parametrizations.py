@@ -26,6 +26,7 @@ COLOR_BASIS = (
     (0.27, -0.09, 0.03),
 )
 
+EXTREME = 0.02  # pure black and white have no finite logit: a given picture keeps off by this
 START_NOISE = 0.01  # standard deviation of the start in parameter units
 # Logits that a unit of the lowest frequency's coefficient makes. 1.0 left squeezenet1_1's middle
 # layers at a standard deviation of 42-52 levels after shrinking to 32 x 32; 1.5 gives 53-62.
@@ -47,23 +48,41 @@ class Parametrization(Protocol):
         """The pictures, (n, 3, side, side) float32 in [0, 1]; None: at their own side."""
         ...
 
+    def start_from(self, pictures: Tensor) -> None:
+        """Move the parameter so that it decodes to these pictures and the start noise.
+
+        pictures  (n, 3, side, side) float32 in [0, 1], side being the parametrization's own
+        """
+        ...
+
 
 def make_parametrization(
     config: FeatVisConfig,
     side: int,
     rngs: Sequence[np.random.Generator],
     device: str,
+    starts: F32 | None = None,
 ) -> Parametrization:
     """The configured parametrization of len(rngs) pictures of `side` pixels, at its start.
 
-    rngs  one a picture; each is advanced by the noise of its own picture only
+    rngs    one a picture; each is advanced by the noise of its own picture only
+    starts  (n, 3, s, s) float32 in [0, 1]: pictures to start from, resized; None: noise alone
     """
     kinds: dict[str, type[Fourier] | type[Maco] | type[Pixel]] = {
         "fourier": Fourier,
         "maco": Maco,
         "pixel": Pixel,
     }
-    return kinds[config.parametrization](config, side, rngs, device)
+    made = kinds[config.parametrization](config, side, rngs, device)
+    if starts is not None:
+        pictures = torch.from_numpy(starts).to(device)
+        if pictures.shape[-1] != side:
+            pictures = torch.nn.functional.interpolate(
+                pictures, (side, side), mode="bilinear", antialias=True
+            )
+        with torch.no_grad():
+            made.start_from(pictures)
+    return made
 
 
 class Fourier:
@@ -93,6 +112,11 @@ class Fourier:
         """The pictures; a larger side continues them without new detail."""
         spectrum = torch.view_as_complex(self.parameter) * self._weights
         return to_colors(synthesize(spectrum, side or self._side), self._basis)
+
+    def start_from(self, pictures: Tensor) -> None:
+        """See Parametrization."""
+        spectrum = torch.fft.rfft2(from_colors(pictures, self._basis), norm="forward")
+        self.parameter += torch.view_as_real(spectrum / self._weights)
 
 
 class Maco:
@@ -129,6 +153,12 @@ class Maco:
         spectrum = torch.polar(self._amplitude.expand_as(self.parameter), self.parameter)
         return to_colors(synthesize(spectrum, side or self._side), self._basis)
 
+    def start_from(self, pictures: Tensor) -> None:
+        """Take over the pictures' phases; the amplitudes stay. Random where there are none."""
+        spectrum = torch.fft.rfft2(from_colors(pictures, self._basis), norm="forward")
+        noise = torch.polar(START_NOISE * self._amplitude.expand_as(self.parameter), self.parameter)
+        self.parameter.copy_(torch.angle(spectrum + noise))
+
 
 class Pixel:
     """Decorrelated pixels without any preconditioning: the plain baseline."""
@@ -155,6 +185,10 @@ class Pixel:
         return torch.nn.functional.interpolate(
             picture, (side, side), mode="bilinear", antialias=side < self._side
         )
+
+    def start_from(self, pictures: Tensor) -> None:
+        """See Parametrization."""
+        self.parameter += from_colors(pictures, self._basis)
 
 
 def _start_noise(rngs: Sequence[np.random.Generator], shape: tuple[int, ...]) -> F32:
@@ -200,3 +234,12 @@ def to_colors(decorrelated: Tensor, basis: Tensor) -> Tensor:
     """RGB in [0, 1] of pictures in decorrelated colours, (n, 3, h, w) float32 both."""
     n, c, h, w = decorrelated.shape
     return torch.sigmoid(torch.matmul(basis, decorrelated.reshape(n, c, h * w))).view(n, c, h, w)
+
+
+def from_colors(pictures: Tensor, basis: Tensor) -> Tensor:
+    """What `to_colors` makes these pictures of, but for values within EXTREME of 0 and 1."""
+    n, c, h, w = pictures.shape
+    logits = torch.logit(pictures, eps=EXTREME).reshape(n, c, h * w)
+    # on the CPU, since some devices solve nothing
+    inverse = torch.linalg.inv(basis.cpu().double()).float().to(basis.device)
+    return torch.matmul(inverse, logits).view(n, c, h, w)

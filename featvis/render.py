@@ -1,4 +1,4 @@
-"""Pictures that excite channels of one layer, a batch at once.
+"""Pictures that excite one layer, each in its own way, a batch at once.
 
 What will happen (start noise, views) is drawn first, a picture from its own generator; then a
 batch of fixed size is optimised, so that a picture depends neither on the others in its batch
@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from featvis.config import MIRROR_JITTER, NETWORK_SIZE, WRAP_JITTER, FeatVisConfig
-from featvis.errors import ChannelRangeError, FeatVisError
+from featvis.errors import FeatVisError
 from featvis.forward import Tap, tapped
 from featvis.layers import Layer, find_layer, list_layers
 from featvis.models import Network
@@ -61,55 +61,112 @@ class Rendered:
 def render(
     network: Network,
     layer: Layer | str,
-    channels: Sequence[int],
+    goals: Objective | Sequence[int],
     config: FeatVisConfig,
     rngs: Sequence[np.random.Generator],
     *,
-    objective: Objective | None = None,
+    starts: F32 | None = None,
 ) -> Rendered:
-    """Optimise one picture for each channel of one layer.
+    """Optimise one picture for each goal in one layer.
 
-    layer      of list_layers(network), or its name
-    channels   at most config.batch_size; repeats are fine. Fewer are padded to batch_size and
-               the padding thrown away, so that bytes do not depend on how full a batch is
-    rngs       one a picture; only `random` and `standard_normal` are drawn
-    objective  None: the mean of each channel. Else len(objective) == len(channels) goals
-    returns    the pictures in the order of `channels`; on CPU in float32 the same bytes for the
-               same weights, channel, generator, config and number of threads
-    raises     UnknownLayerError, ChannelRangeError, FeatVisError for a network size that the
-               network cannot take (names the smallest that it can)
+    layer    of list_layers(network), or its name
+    goals    an objective, or channels whose means are to be large; at most config.batch_size,
+             repeats are fine. Fewer are padded to batch_size and the padding thrown away, so that
+             bytes do not depend on how full a batch is
+    rngs     one a picture; only `random` and `standard_normal` are drawn
+    starts   (n, 3, s, s) float32 in [0, 1]: pictures to start from; None: noise
+    returns  the pictures in the order of `goals`; on CPU in float32 the same bytes for the same
+             weights, goal, generator, config and number of threads
+    raises   UnknownLayerError, ChannelRangeError, FeatVisError for a network size that the
+             network cannot take (names the smallest that it can)
     """
     if isinstance(layer, str):
         layer = find_layer(list_layers(network), layer)
-    count = len(channels)
+    count = len(goals)
     if not 0 < count <= config.batch_size or len(rngs) != count:
         raise FeatVisError(
-            f"{count} channels with {len(rngs)} generators do not fit a batch of "
-            f"{config.batch_size}.",
-            hint="1 to batch_size channels, one generator each",
+            f"{count} goals with {len(rngs)} generators do not fit a batch of {config.batch_size}.",
+            hint="1 to batch_size goals, one generator each",
         )
-    for channel in channels:
-        if not 0 <= channel < layer.channels:
-            raise ChannelRangeError(
-                f"Channel {channel} is out of range: {layer.name} has {layer.channels} channels, "
-                f"0 to {layer.channels - 1}.",
-                hint=f"--channels 0-{layer.channels - 1}",
-            )
-    goals: Objective = objective or Channel(tuple(int(c) for c in channels))
+    if isinstance(goals, Sequence):
+        goals = Channel(tuple(int(channel) for channel in goals))
+    goals.check(layer.name, layer.channels)
     side = network_side(network, layer, config)
 
-    pixels, start, end = _optimise(network, layer, goals, config, rngs, side)
+    pixels, start, end = _optimise(network, layer, goals, config, rngs, side, starts)
     grey = np.array([is_grey(picture) for picture in pixels])
     restarts = np.zeros(count, np.int64)
     for _ in range(config.max_restarts):
         rows = [int(row) for row in np.flatnonzero(grey)]
         if not rows:
             break
-        again = _optimise(network, layer, goals.take(rows), config, [rngs[r] for r in rows], side)
+        again = _optimise(
+            network,
+            layer,
+            goals.take(rows),
+            config,
+            [rngs[r] for r in rows],
+            side,
+            None if starts is None else starts[rows],
+        )
         pixels[rows], start[rows], end[rows] = again
         grey[rows] = [is_grey(picture) for picture in again[0]]
         restarts[rows] += 1
     return Rendered(pixels, start, end, grey, restarts)
+
+
+def render_fitting(
+    network: Network,
+    layer: Layer,
+    goals: Objective,
+    config: FeatVisConfig,
+    rngs: Sequence[np.random.Generator],
+    *,
+    starts: F32 | None = None,
+    group: int = 1,
+) -> tuple[Rendered, FeatVisConfig]:
+    """As `render`, in smaller batches where the device's memory is too small for these.
+
+    group    neighbours that are never parted (of a `Diverse` objective)
+    returns  the pictures, and the config with the batch size that they were made with; go on
+             with it
+    raises   torch.OutOfMemoryError when even one group is too much
+    """
+    while True:
+        parts = [
+            list(range(first, min(first + config.batch_size, len(goals))))
+            for first in range(0, len(goals), config.batch_size)
+        ]
+        before = [rng.bit_generator.state for rng in rngs]
+        try:
+            done = [
+                render(
+                    network,
+                    layer,
+                    goals.take(rows),
+                    config,
+                    [rngs[row] for row in rows],
+                    starts=None if starts is None else starts[rows],
+                )
+                for rows in parts
+            ]
+            break
+        except torch.OutOfMemoryError:
+            if config.batch_size <= group:
+                raise
+        # Here, where no exception holds on to the tensors of the try any more.
+        config = replace(config, batch_size=max(1, config.batch_size // group // 2) * group)
+        for rng, state in zip(rngs, before):
+            rng.bit_generator.state = state
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    return _joined(done), config
+
+
+def _joined(parts: list[Rendered]) -> Rendered:
+    return Rendered(
+        *(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Rendered))
+    )
 
 
 def is_grey(pixels: U8) -> bool:
@@ -171,18 +228,21 @@ def _optimise(
     config: FeatVisConfig,
     rngs: Sequence[np.random.Generator],
     side: int,
+    starts: F32 | None,
 ) -> tuple[U8, F32, F32]:
     """One try: pixels (n, size, size, 3), first and last objective (n,) each."""
     count = len(rngs)
     padding = config.batch_size - count
     goals = goals.take([*range(count), *[0] * padding])
     rngs = [*rngs, *(np.random.default_rng(i) for i in range(padding))]
+    if starts is not None:
+        starts = starts[[*range(count), *[0] * padding]]
 
     device = network.device
     low = _in_bfloat16(config, device)
     model = network.ready(layer.module, bfloat16=low)
     work = working_side(config.size, side)
-    pictures = make_parametrization(config, work, rngs, device)
+    pictures = make_parametrization(config, work, rngs, device, starts)
     wrap = config.edges == "wrap" or (config.edges == "auto" and len(layer.shape) > 1)
     jitter = config.jitter
     if jitter is None:

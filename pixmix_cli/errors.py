@@ -7,6 +7,7 @@ PixMixError                 1   could not finish
 │   └── ResumeMismatchError 2   it was made with other settings or inputs
 ├── PictureError            1   one picture cannot be read
 ├── StorageError            1   a file could not be written or read (no space, no permission)
+├── DeviceLostError         1   a GPU has too little memory, or stopped working
 └── WorkerDiedError         1   a worker process died, again and again, on the same piece of work
 
 Each message says what and where; `hint` says how to mend it. Both end up on one line of stderr.
@@ -81,6 +82,10 @@ class StorageError(PixMixError):
             return cls(f"no permission for {doing} {path}", "another place, or its permissions")
         reason = error.strerror or str(error)
         return cls(f"{doing} {path} failed: {reason}", None)
+
+
+class DeviceLostError(PixMixError):
+    """A GPU has too little memory for the smallest batch, or stopped working."""
 
 
 class WorkerDiedError(PixMixError):

@@ -15,7 +15,9 @@ from pixmix_cli.terminal import Terminal
 EXAMPLES = """
 pixmix render-featvis --model resnet50 --layers 'layer3*' -o mixing/featvis
 pixmix render-featvis --weights fractals -n 1000 -o mixing/featvis
+pixmix render-featvis --weights fractals --pairs 5000 -o mixing/featvis
 pixmix render-featvis --model resnet18 --weights tuned.pth -n 500 -o mixing/featvis
+pixmix render-featvis --model vgg16 --init photos --steps 24 -o mixing/dreams
 pixmix render-featvis --model convnext_tiny --list-layers
 """
 
@@ -64,6 +66,44 @@ _TARGETS, _OPTIMISER = "Targets", "Optimiser"
     help="Number of pictures, spread over the layers; with --resume a larger one grows the set.",
 )
 @option(
+    "--objective",
+    type=click.Choice(["channel", "neuron", "logit", "direction", "layer"]),
+    section=_TARGETS,
+    show_default="channel; direction with --pairs; layer with --init",
+    help="What a picture excites: a channel everywhere, or in the middle; a class; a mix of "
+    "channels; or whatever the layer sees (DeepDream).",
+)
+@option(
+    "--pairs",
+    type=click.IntRange(1, options.MAX_COUNT),
+    section=_TARGETS,
+    metavar="N",
+    help="N directions, each mixing channels drawn by the seed: diversity without end.",
+)
+@option(
+    "--mix",
+    type=click.IntRange(2, 64),
+    section=_TARGETS,
+    show_default="2",
+    help="Channels in a direction.",
+)
+@option(
+    "--diversity",
+    type=click.IntRange(1, 4096),
+    default=1,
+    section=_TARGETS,
+    metavar="N",
+    help="N pictures of each channel that are to differ.",
+)
+@option(
+    "--init",
+    type=click.Path(path_type=Path),
+    section=_TARGETS,
+    metavar="PATH",
+    help="DeepDream from a picture, or from all in a folder or tar, with each layer; fewer "
+    "--steps keep more of it.",
+)
+@option(
     "--list-layers",
     is_flag=True,
     section=_TARGETS,
@@ -82,7 +122,7 @@ _TARGETS, _OPTIMISER = "Targets", "Optimiser"
     "--network-size",
     type=int,
     section=_OPTIMISER,
-    show_default="the smallest of --size, 128 and the weights' own",
+    show_default="the smallest of --size, 128 and the weights' own; with --init of --size and 224",
     help="Side at which the network sees them, pixels.",
 )
 @option(
@@ -104,7 +144,7 @@ _TARGETS, _OPTIMISER = "Targets", "Optimiser"
     type=click.Choice(["auto", "cpu", "cuda", "mps"]),
     default="auto",
     section=_OPTIMISER,
-    help="auto: the GPU when there is one.",
+    help="auto: the GPU when there is one; several work side by side, -j limits how many.",
 )
 @options.mixing_set_options
 @options.workers_option
@@ -117,6 +157,11 @@ def command(
     layers: tuple[str, ...],
     channels: str | None,
     count: int | None,
+    objective: str | None,
+    pairs: int | None,
+    mix: int | None,
+    diversity: int,
+    init: Path | None,
     list_layers: bool,
     device: str,
     dry_run: bool,
@@ -126,7 +171,7 @@ def command(
     as_json: bool,
     **rest: Any,
 ) -> int:
-    """Render feature visualizations: pictures that excite one channel of a network each."""
+    """Render feature visualizations: pictures that excite some part of a network each."""
     from featvis.config import FeatVisConfig
     from pixmix_cli.pipelines import featvis_set
 
@@ -138,17 +183,17 @@ def command(
         choice = featvis_set.NetworkChoice(network, weights, "cpu", rest["seed"])
         with check_config():
             return _print_layers(terminal, choice)
+    wishes = featvis_set.Wishes(layers, channels, count, objective, pairs, mix, diversity, init)
     job = options.mixing_set_job(**rest)
     with check_config():
-        from featvis import resolve_device
+        from featvis import gpu_count, resolve_device
 
         place = resolve_device(device)
         if settings["batch_size"] is None:
             settings["batch_size"] = BATCH_SIZE.get(place, 256)
         config = FeatVisConfig(**settings)
-        choice = featvis_set.NetworkChoice(network, weights, place, job.seed)
-        wishes = featvis_set.Wishes(layers, channels, count)
-        plan = featvis_set.plan(choice, wishes, config, job, terminal.shows_bar)
+        choice = featvis_set.NetworkChoice(network, weights, place, job.seed, gpu_count(place))
+        plan = featvis_set.plan(choice, wishes, config, job, terminal.shows_bar, terminal.warn)
         return make_set(terminal, plan, dry_run, lambda: featvis_set.describe(plan))
 
 

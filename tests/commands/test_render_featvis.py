@@ -6,15 +6,20 @@ import json
 import os
 import pickle
 import signal
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torchvision
 from PIL import Image
 
+import featvis.render  # noqa: F401  (tests put their own render into the module)
 from tests.commands.test_faults import close, start, wait_for_rows
-from tests.conftest import Cli, one_line_error, tree
+from tests.conftest import Cli, one_line_error, picture, tree
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +156,232 @@ class Bomb:
         return os.system, (f"touch {self.path}",)
 
 
+def rows(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+
+
+KINDS: dict[str, list[object]] = {
+    "neuron": ["--objective", "neuron", "-n", 5],
+    "direction": ["--pairs", 5, "--mix", 3],
+    "layer": ["--objective", "layer", "-n", 5],
+    "diverse": ["--diversity", 2, "-n", 5],
+}
+
+
+def wish(checkpoint: Path, *more: object, layer: str = "features.3") -> list[object]:
+    return [
+        "render-featvis", "--model", "squeezenet1_1", "--weights", checkpoint, "--layers", layer,
+        "--size", 48, "--steps", 2, "--batch-size", 4, "--device", "cpu", "-j", 1, *more,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_objective_grows_to_the_bytes_of_a_run_at_once(
+    cli: Cli, checkpoint: Path, tmp_path: Path, kind: str
+) -> None:
+    whole = wish(checkpoint, *KINDS[kind])
+    part = [3 if value == 5 else value for value in whole]
+    assert cli(*whole, "-o", tmp_path / "1", "-j", 2)[0] == 0
+    assert cli(*part, "-o", tmp_path / "2")[0] == 0
+    assert cli(*whole, "-o", tmp_path / "2", "--resume")[0] == 0
+    assert tree(tmp_path / "1") == tree(tmp_path / "2")
+    assert len({row["sha256"] for row in rows(tmp_path / "1")}) == 5
+
+
+def test_rows_and_recipes_tell_the_objective(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    from pixmix_cli.pipelines.mixing_set import recipe_of
+
+    assert cli(*wish(checkpoint, "--pairs", 2), "-o", tmp_path / "o")[0] == 0
+    row = rows(tmp_path / "o")[0]
+    assert row["objective"] == "direction"
+    assert len(row["channels"]) == len(row["weights"]) == 2
+    path = tmp_path / "o" / row["path"]
+    recipe = recipe_of(path.read_bytes(), path.name)
+    assert recipe is not None
+    assert {key: recipe[key] for key in ("objective", "channels", "weights")} == {
+        key: row[key] for key in ("objective", "channels", "weights")
+    }
+
+
+def test_another_objective_is_another_set_and_cannot_be_resumed(
+    cli: Cli, checkpoint: Path, tmp_path: Path
+) -> None:
+    assert cli(*wish(checkpoint, "-n", 2), "-o", tmp_path / "o")[0] == 0
+    neurons = wish(checkpoint, "-n", 2, "--objective", "neuron")
+    code, _, err = cli(*neurons, "-o", tmp_path / "o", "--resume")
+    assert code == 2
+    assert "--objective" in one_line_error(err)
+
+
+def test_logits_are_the_classes_of_the_checkpoint(
+    cli: Cli, checkpoint: Path, tmp_path: Path
+) -> None:
+    arguments = wish(checkpoint, "--objective", "logit", layer="auto")
+    assert cli(*arguments, "-o", tmp_path / "o")[0] == 0
+    found = rows(tmp_path / "o")
+    assert [row["channel"] for row in found] == list(range(7))
+    assert {row["layer"] for row in found} == {"output"}
+
+
+def test_pictures_of_a_group_are_made_together_again_when_one_is_lost(
+    cli: Cli, checkpoint: Path, tmp_path: Path
+) -> None:
+    arguments = wish(checkpoint, "--diversity", 3, "--channels", "1-2")
+    assert cli(*arguments, "-o", tmp_path / "o")[0] == 0
+    found = rows(tmp_path / "o")
+    assert [row["channel"] for row in found] == [1, 1, 1, 2, 2, 2]
+    before = tree(tmp_path / "o")
+    (tmp_path / "o" / found[4]["path"]).unlink()
+    assert cli(*arguments, "-o", tmp_path / "o", "--resume")[0] == 0
+    assert tree(tmp_path / "o") == before
+
+
+def test_dreams_start_from_every_picture_in_every_layer(
+    cli: Cli, checkpoint: Path, tmp_path: Path
+) -> None:
+    given = tmp_path / "given"
+    given.mkdir()
+    for number in range(2):
+        Image.fromarray(picture(number, 60, 90)).save(given / f"{number}.png")
+    arguments = wish(checkpoint, "--layers", "features.6", "--init", given)
+    assert cli(*arguments, "-o", tmp_path / "o")[0] == 0
+    found = rows(tmp_path / "o")
+    assert [(row["layer"], row["init"]) for row in found] == [
+        ("features.3", "0.png"), ("features.6", "0.png"),
+        ("features.3", "1.png"), ("features.6", "1.png"),
+    ]  # fmt: skip
+    assert {row["objective"] for row in found} == {"layer"}
+    for row in found:
+        with Image.open(tmp_path / "o" / row["path"]) as image:
+            dream = np.asarray(image, float).mean(2)
+        with Image.open(given / row["init"]) as image:
+            start = np.asarray(image.crop((15, 0, 75, 60)).resize((48, 48)), float).mean(2)
+        assert np.corrcoef(dream.ravel(), start.ravel())[0, 1] > 0.8
+    Image.fromarray(picture(9, 60, 90)).save(given / "0.png")
+    code, _, err = cli(*arguments, "-o", tmp_path / "o", "--resume")
+    assert code == 2
+    assert "init" in one_line_error(err)
+
+
+def test_an_unreadable_picture_among_those_given_is_skipped_and_listed(
+    cli: Cli, checkpoint: Path, tmp_path: Path
+) -> None:
+    given = tmp_path / "given"
+    given.mkdir()
+    Image.fromarray(picture(0, 60, 60)).save(given / "a.png")
+    (given / "b.jpg").write_text("Dear Sir or Madam, this is no picture.")
+    code, _, _ = cli(*wish(checkpoint, "--init", given), "-o", tmp_path / "o")
+    assert code == 3
+    assert "b.jpg" in (tmp_path / "o" / "errors.jsonl").read_text()
+
+
+def test_given_pictures_that_cannot_be_used_get_one_line(
+    cli: Cli, checkpoint: Path, tmp_path: Path
+) -> None:
+    lie = tmp_path / "lie.jpg"
+    lie.write_text("Dear Sir or Madam, this is no picture.")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for path in (lie, empty, tmp_path / "nowhere.png"):
+        code, _, err = cli(*wish(checkpoint, "--init", path), "-o", tmp_path / "o")
+        assert code == 2
+        assert path.name in one_line_error(err)
+        assert not (tmp_path / "o").exists()
+
+
+def test_a_gpu_out_of_memory_gets_smaller_batches_and_loses_no_picture(
+    cli: Cli, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, sizes = sys.modules["featvis.render"].render, []
+
+    def cramped(network, layer, goals, config, rngs, **more):  # type: ignore[no-untyped-def]
+        sizes.append(config.batch_size)
+        if config.batch_size > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return whole(network, layer, goals, config, rngs, **more)
+
+    monkeypatch.setattr(sys.modules["featvis.render"], "render", cramped)
+    assert cli(*wish(checkpoint, "-n", 6), "-o", tmp_path / "o")[0] == 0
+    assert sizes[:3] == [4, 2, 1]
+    assert set(sizes[2:]) == {1}
+    assert len(rows(tmp_path / "o")) == 6
+    monkeypatch.undo()
+    alone = [1 if value == 4 else value for value in wish(checkpoint, "-n", 6)]
+    assert cli(*alone, "-o", tmp_path / "a")[0] == 0
+    pixels = [Image.open(tmp_path / f / "000" / "000003.jpg").tobytes() for f in "oa"]
+    assert pixels[0] == pixels[1]
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), "too little memory"),
+        (RuntimeError("CUDA error: unspecified launch failure\nand more"), "--resume"),
+    ],
+)
+def test_a_gpu_that_fails_for_good_ends_the_run_in_one_line_and_keeps_what_is_finished(
+    cli: Cli,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    message: str,
+) -> None:
+    whole, calls = sys.modules["featvis.render"].render, []
+
+    def failing(network, *arguments, **more):  # type: ignore[no-untyped-def]
+        calls.append(1)
+        if len(calls) > 1:
+            monkeypatch.setattr(network, "device", "cuda")
+            raise error
+        return whole(network, *arguments, **more)
+
+    monkeypatch.setattr(sys.modules["featvis.render"], "render", failing)
+    code, stdout, err = cli(*wish(checkpoint, "-n", 8), "-o", tmp_path / "o")
+    assert code == 1
+    assert message in one_line_error(err)
+    assert len(stdout.splitlines()) == 4
+    monkeypatch.undo()
+    assert cli(*wish(checkpoint, "-n", 8), "-o", tmp_path / "o", "--resume")[0] == 0
+    assert len(rows(tmp_path / "o")) == 8
+
+
+class Placed:
+    """Tells where each task would be done."""
+
+    def __init__(self, gpus: int) -> None:
+        from pixmix_cli.pipelines.featvis_set import _worker_number, device_of
+
+        self.place = device_of("cuda", gpus, _worker_number())
+
+    def __call__(self, task: int) -> str:
+        time.sleep(0.5)
+        return self.place
+
+
+def test_two_gpus_get_a_process_each() -> None:
+    from pixmix_cli.pipelines.engine import run_tasks
+
+    places = list(run_tasks(Placed, (2,), range(6), 2, str))
+    assert set(places) == {"cuda:0", "cuda:1"}
+    assert set(run_tasks(Placed, (1,), range(2), 1, str)) == {"cuda"}
+
+
+def test_a_plan_for_several_gpus_has_no_more_workers_than_gpus(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    from featvis import FeatVisConfig
+    from pixmix_cli.pipelines.featvis_set import NetworkChoice, Wishes, plan
+    from pixmix_cli.pipelines.mixing_set import MixingSetJob
+
+    wishes = Wishes(("features.3",), None, 2)
+    for gpus, workers in ((1, 1), (2, 2), (8, 4)):
+        choice = NetworkChoice("squeezenet1_1", str(checkpoint), "cuda", 0, gpus)
+        job = MixingSetJob(tmp_path / "o", workers=4)
+        made = plan(choice, wishes, FeatVisConfig(), job)
+        assert (made.job.workers, made.overlapped) == (workers, gpus == 1)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -161,6 +392,17 @@ class Bomb:
         (["--model", "resnet18"], "conv1.weight"),
         (["--steps", "0"], "steps"),
         (["--size", "0"], "size"),
+        (["--network-size", "8", "--layers", "features.12"], "smallest that works"),
+        (["--pairs", "3"], "--count"),
+        (["--objective", "direction", "--channels", "2"], "needs more than the 1 of features.3"),
+        (["--mix", "3"], "--mix"),
+        (["--objective", "neuron", "--channels", "0-128"], "0 to 127"),
+        (["--objective", "layer", "--channels", "3"], "--channels"),
+        (["--objective", "logit"], "--layers"),
+        (["--objective", "neuron", "--init", "x.png"], "--init"),
+        (["--diversity", "3"], "batch of 2"),
+        (["--diversity", "2", "--objective", "layer"], "--diversity"),
+        (["--diversity", "2", "--layers", "output"], "is a map"),
     ],
 )
 def test_bad_wishes_get_one_line_with_a_mend(

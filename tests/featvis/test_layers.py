@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from featvis.errors import ChannelRangeError, FeatVisError, UnknownLayerError, UnknownModelError
+from featvis.errors import UnknownLayerError, UnknownModelError
 from featvis.layers import (
     Layer,
     Layers,
-    Target,
     layers_of,
     list_layers,
-    plan_targets,
     select_layers,
 )
 from featvis.models import Network, load_network, model_names
@@ -197,60 +194,3 @@ def test_unknown_layer_suggests_the_nearest(pattern: str, near: str) -> None:
 def test_broken_expression_is_refused() -> None:
     with pytest.raises(UnknownLayerError, match="no regular expression"):
         select_layers(layers_of("resnet18"), ["re:layer("])
-
-
-def _plan(count: int | None, channels: str | None = None, seed: int = 0) -> list[Target]:
-    layers = [
-        Layer("a", 5, (5, 4, 4), 1, 0.2, "Conv2d"),
-        Layer("b", 20, (20, 4, 4), 1, 0.6, "Conv2d"),
-        Layer("c", 8, (8, 2, 2), 1, 0.9, "Conv2d"),
-    ]
-    return plan_targets(layers, channels, count, np.random.default_rng(seed))
-
-
-def test_smaller_plan_begins_the_larger() -> None:
-    large = _plan(100)
-    for count in (1, 2, 33, 34, 50, 99):
-        assert _plan(count) == large[:count]
-
-
-def test_plan_goes_round_the_layers_and_repeats_nothing_before_all_are_used() -> None:
-    plan = _plan(66)
-    assert [target.layer for target in plan[:6]] == ["a", "b", "c"] * 2
-    assert len(set(plan[:33])) == 33
-    assert plan[33:] == plan[:33]
-
-
-def test_plan_follows_its_generator() -> None:
-    assert _plan(20, seed=1) == _plan(20, seed=1)
-    assert _plan(20, seed=1) != _plan(20, seed=2)
-
-
-def test_plan_without_count_has_every_channel_once_in_order() -> None:
-    plan = _plan(None, "0-2,4")
-    assert plan == [Target(layer, c) for layer in "abc" for c in (0, 1, 2, 4)]
-    assert len(_plan(None)) == 33
-
-
-def test_plan_draws_chosen_channels_only() -> None:
-    assert {target.channel for target in _plan(50, " 1, 3 - 4 ")} == {1, 3, 4}
-
-
-@pytest.mark.parametrize("channels", ["5", "0-5", "1,2,99"])
-def test_channel_out_of_range_says_the_range(channels: str) -> None:
-    with pytest.raises(ChannelRangeError, match="a has 5 channels, 0 to 4") as caught:
-        _plan(3, channels)
-    assert caught.value.hint == "--channels 0-4"
-
-
-@pytest.mark.parametrize("channels", ["", "x", "1-", "-1", "3-1", "1;2", "1.5"])
-def test_text_that_is_no_channel_list_is_refused(channels: str) -> None:
-    with pytest.raises(ChannelRangeError, match="channels"):
-        _plan(3, channels)
-
-
-def test_plan_of_nothing_is_refused() -> None:
-    with pytest.raises(FeatVisError, match="no layer"):
-        plan_targets([], None, 3, np.random.default_rng(0))
-    with pytest.raises(FeatVisError, match="count is 0"):
-        _plan(0)

@@ -34,6 +34,36 @@ def test_start_of_a_picture_ignores_its_companions(name: str) -> None:
     assert not torch.equal(beside[0], beside[2])
 
 
+@pytest.mark.parametrize("name", ["fourier", "pixel"])
+@pytest.mark.parametrize("side", [15, 16])
+def test_a_given_picture_is_where_it_starts(name: str, side: int) -> None:
+    given = np.random.default_rng(1).uniform(0.02, 0.98, (2, 3, side, side)).astype(np.float32)
+    config = FeatVisConfig(parametrization=name)
+    made = make_parametrization(config, side, _rngs(2), "cpu", given)
+    assert np.abs(made.decode().detach().numpy() - given).max() < 0.05
+    assert made.parameter.requires_grad
+
+
+def test_maco_starts_with_the_phases_of_a_given_picture() -> None:
+    given = np.random.default_rng(1).uniform(0.02, 0.98, (2, 3, 16, 16)).astype(np.float32)
+    made = make_parametrization(FeatVisConfig(parametrization="maco"), 16, _rngs(2), "cpu", given)
+    decoded = made.decode().detach().numpy()
+    for one, other in zip(decoded, given):
+        assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.5
+    flat = np.full((1, 3, 16, 16), 0.5, np.float32)
+    made = make_parametrization(FeatVisConfig(parametrization="maco"), 16, _rngs(1), "cpu", flat)
+    assert float(made.parameter.detach().std()) > 1  # no picture, so random phases
+
+
+def test_a_given_picture_is_resized() -> None:
+    given = np.zeros((1, 3, 40, 40), np.float32)
+    given[..., 20:] = 1
+    made = make_parametrization(FeatVisConfig(), 10, _rngs(1), "cpu", given)
+    decoded = made.decode().detach()
+    assert float(decoded[..., :4].max()) < 0.1
+    assert float(decoded[..., 6:].min()) > 0.9
+
+
 @pytest.mark.parametrize("own", [5, 8])
 @pytest.mark.parametrize("side", [5, 8, 11, 16])
 def test_synthesis_at_another_side_samples_the_same_waves(own: int, side: int) -> None:

@@ -16,6 +16,7 @@ from featvis.layers import list_layers, select_layers
 from featvis.models import Network, load_network
 from featvis.objectives import Channel, DeepDream, Direction, Diverse, Neuron, Objective
 from featvis.render import Rendered, is_grey, network_side, render, working_side
+from tests.conftest import picture
 
 QUICK = FeatVisConfig(size=48, steps=6, batch_size=4, max_restarts=0)
 # One view for all steps, so that the objective of two steps can be compared.
@@ -54,14 +55,13 @@ def _render(
     config: FeatVisConfig = QUICK,
     objective: Objective | None = None,
 ) -> Rendered:
-    return render(network, layer, channels, config, _rngs(channels), objective=objective)
+    return render(network, layer, objective or channels, config, _rngs(channels))
 
 
 @pytest.mark.parametrize("name", PARAMETRIZATIONS)
-@pytest.mark.parametrize("layer", ["layer2.0", "output"])
-def test_a_few_steps_raise_the_channel(resnet: Network, name: str, layer: str) -> None:
+def test_a_few_steps_raise_a_class(resnet: Network, name: str) -> None:
     config = replace(STILL, parametrization=name)
-    done = _render(resnet, layer, config=config)
+    done = _render(resnet, "output", config=config)
     assert (done.end > done.start).all()
 
 
@@ -74,10 +74,48 @@ OBJECTIVES: list[Objective] = [
 ]
 
 
+@pytest.mark.parametrize("name", PARAMETRIZATIONS)
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: type(o).__name__)
-def test_a_few_steps_raise_every_objective(resnet: Network, objective: Objective) -> None:
-    done = _render(resnet, "layer2.0", config=STILL, objective=objective)
+def test_a_few_steps_raise_every_objective(
+    resnet: Network, objective: Objective, name: str
+) -> None:
+    config = replace(STILL, parametrization=name, steps=10)
+    done = _render(resnet, "layer2.0", config=config, objective=objective)
     assert (done.end > done.start).all()
+
+
+@pytest.mark.parametrize("name", PARAMETRIZATIONS)
+def test_a_few_steps_raise_a_layer_from_a_given_picture(resnet: Network, name: str) -> None:
+    config = replace(STILL, parametrization=name, steps=6, batch_size=2)
+    given = picture(3, 48, 48).transpose(2, 0, 1)[None].astype(np.float32) / 255
+    starts = np.concatenate([given, 1 - given])
+    done = render(resnet, "layer2.0", DeepDream(2), config, _rngs([0, 1]), starts=starts)
+    assert (done.end > done.start).all()
+    assert not np.array_equal(done.pixels[0], done.pixels[1])
+
+
+def test_groups_of_pictures_that_differ_do_not_touch_each_other(resnet: Network) -> None:
+    """Also not through the padding, nor through a group's place in the batch."""
+    pair = Diverse(Channel((3, 3)), (0, 0), 1.0)
+    both = Diverse(Channel((7, 7, 3, 3)), (0, 0, 1, 1), 1.0)
+    alone = render(resnet, "layer2.0", pair, QUICK, _rngs([20, 21])).pixels
+    beside = render(resnet, "layer2.0", both, QUICK, _rngs([30, 31, 20, 21])).pixels
+    plain = render(resnet, "layer2.0", [3, 3], QUICK, _rngs([20, 21])).pixels
+    assert np.array_equal(alone, beside[2:])
+    assert not np.array_equal(alone, plain)
+    assert not np.array_equal(alone[0], alone[1])
+
+
+def test_diversity_is_refused_where_there_are_no_places(resnet: Network) -> None:
+    goal = Diverse(Channel((3, 3)), (0, 0), 1.0)
+    with pytest.raises(FeatVisError, match="a map"):
+        render(resnet, "output", goal, QUICK, _rngs([0, 1]))
+
+
+def test_direction_of_another_layer_is_refused(resnet: Network) -> None:
+    goal = Direction(np.ones((1, 3), np.float32))
+    with pytest.raises(ChannelRangeError, match=r"3 channels does not fit layer1\.0"):
+        render(resnet, "layer1.0", goal, QUICK, _rngs([0]))
 
 
 @pytest.mark.parametrize(
