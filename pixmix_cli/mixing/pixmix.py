@@ -10,6 +10,7 @@ from pixmix_cli.mixing import augmentations, kernels
 from pixmix_cli.mixing.augmentations import BILINEAR
 from pixmix_cli.mixing.config import PixMixConfig
 from pixmix_cli.mixing.draws import Draws
+from pixmix_cli.mixing.resize import Resizer
 
 U8 = NDArray[np.uint8]
 
@@ -64,24 +65,23 @@ def pixmix(config: PixMixConfig, draws: Draws, original: U8, mixing: U8 | None) 
     return Mixer(config)(draws, original, mixing)
 
 
-def crop_original(config: PixMixConfig, draws: Draws, picture: U8) -> U8:
+def crop_original(
+    config: PixMixConfig, draws: Draws, picture: U8, resizer: Resizer | None = None
+) -> U8:
     """The plain crop of the original that everything is made from.
 
     picture  (h, w, 3) uint8, h and w >= 1
+    resizer  to config.size, where there is one already
     returns  (size, size, 3) uint8, contiguous
     """
-    top, left, height, width = draws.crop
     if config.geometry == "imagenet":
-        box = (left, top, left + width, top + height)
-        square = Image.fromarray(picture).crop(box).resize((config.size, config.size), BILINEAR)
-        pixels = np.asarray(square)
-        return np.ascontiguousarray(pixels[:, ::-1] if draws.flip else pixels)
+        return (resizer or Resizer(config.size))(picture, draws.crop, draws.flip)
     square_pixels = fit_square(picture, config.size)
     if draws.flip:
         square_pixels = square_pixels[:, ::-1]
     pad = config.padding
     padded = np.pad(square_pixels, ((pad, pad), (pad, pad), (0, 0)))
-    top, left = top + pad, left + pad
+    top, left = draws.crop[0] + pad, draws.crop[1] + pad
     return np.ascontiguousarray(padded[top : top + config.size, left : left + config.size])
 
 

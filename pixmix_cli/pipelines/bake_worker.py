@@ -18,6 +18,7 @@ from pixmix_cli.mixing.pixmix import (
     crop_original,
     resize_shorter_side,
 )
+from pixmix_cli.mixing.resize import Resizer, agrees
 from pixmix_cli.pipelines import bake_formats
 from pixmix_cli.pipelines.bake_job import BakeJob, Sample, Task
 from pixmix_cli.seeding import Stream, rng_for
@@ -59,6 +60,7 @@ class Baker:
         """Set up scratch memory and an empty cache of mixing pictures."""
         self._context = context
         self._mixer = Mixer(context.config)
+        self._resizer = Resizer(context.config.size)
         self._scratch = images.Scratch()
         job, mixing = context.job, context.mixing
         on_disk = None
@@ -74,6 +76,7 @@ class Baker:
         square = np.zeros((config.size, config.size, 3), np.uint8)
         rounds = tuple(Round(None, operation, 1.0, 0.0) for operation in ("add", "multiply"))
         Mixer(config)(Draws((0, 0, 1, 1), False, 0, (0.0, 0.0), None, rounds), square, square)
+        agrees()
 
     def __call__(self, task: Task) -> tuple[list[dict[str, Any]], int]:
         """Bake one shard and leave its files in place, durable."""
@@ -123,7 +126,7 @@ class Baker:
         config = self._context.config
         rng = rng_for(self._context.job.seed, Stream.BAKE, copy, sample.ref.name)
         draws = draw(config, rng, picture.shape[:2], len(self._context.mixing.pictures))
-        original = crop_original(config, draws, picture)
+        original = crop_original(config, draws, picture, self._resizer)
         mixing = None
         name = None
         if draws.uses_mixing:

@@ -1,0 +1,99 @@
+"""A box of a picture as a square: bilinear as Pillow does it, by kernel where the bytes agree."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL import __version__ as pillow_version
+
+from pixmix_cli.mixing import resize_kernels
+
+U8 = NDArray[np.uint8]
+Box = tuple[int, int, int, int]  # top, left, height, width, in pixels of the picture
+
+MAX_SCRATCH = 32 << 20  # bytes; larger boxes go to Pillow, so that a worker's memory stays flat
+
+
+class Resizer:
+    """Resizes boxes to squares of one size, with its scratch memory. Not for several threads."""
+
+    def __init__(self, size: int) -> None:
+        """Nothing is allocated yet. size  side of the square, pixels"""
+        self._size = size
+        self._longest = 0
+        self._taps = 0
+
+    def __call__(self, picture: U8, box: Box, flip: bool = False) -> U8:
+        """The square, mirrored left to right if asked: a new array (size, size, 3) uint8.
+
+        picture  (h, w, 3) uint8; the box lies inside it
+        """
+        height, width = box[2], box[3]
+        fits = (max(height, width) + 8) * (self._size + resize_kernels.LANES) * 4 <= MAX_SCRATCH
+        if fits and agrees():
+            return self.by_kernel(picture, box, flip)
+        return by_pillow(picture, box, self._size, flip)
+
+    def by_kernel(self, picture: U8, box: Box, flip: bool) -> U8:
+        """The same without asking whether the kernel may be used."""
+        size = self._size
+        height, width = box[2], box[3]
+        across, down = resize_kernels.taps(width, size), resize_kernels.taps(height, size)
+        taps = max(across, down)
+        if max(height, width, taps) > self._longest or taps > self._taps:
+            self._longest = max(height, width, taps, self._longest)
+            self._taps = max(taps, self._taps)
+            self._allocate()
+        out = np.empty((size, size, 3), np.uint8)
+        flat = np.ascontiguousarray(picture).reshape(-1)
+        resize_kernels.resize(
+            flat, picture.shape[1], box, size, flip,
+            self._across[: size * across].reshape(size, across),
+            self._down[: size * down].reshape(size, down),
+            self._firsts, self._exact, self._tile, self._turned, self._sums, out.reshape(-1),
+        )  # fmt: skip
+        return out
+
+    def _allocate(self) -> None:
+        size, lanes = self._size, resize_kernels.LANES
+        self._across, self._down = np.empty((2, size * self._taps), np.int32)
+        self._firsts = np.empty((2, size), np.int32)
+        self._exact = np.empty(self._taps, np.float64)
+        # zeros only so that memory checkers are content: what meets a weight of 0 is harmless
+        self._tile = np.zeros((self._longest, lanes), np.uint32)
+        self._turned = np.zeros((self._longest, size), np.uint32)
+        self._sums = np.empty((3, max(size, lanes)), np.int32)
+
+
+def by_pillow(picture: U8, box: Box, size: int, flip: bool) -> U8:
+    """The square by Pillow; arguments and result as those of `Resizer`."""
+    top, left, height, width = box
+    cropped = Image.fromarray(picture).crop((left, top, left + width, top + height))
+    pixels = np.asarray(cropped.resize((size, size), Image.Resampling.BILINEAR))
+    return np.ascontiguousarray(pixels[:, ::-1] if flip else pixels)
+
+
+@functools.cache
+def agrees() -> bool:
+    """Whether kernel and installed Pillow give the same bytes; warns if not. About 1 ms, once."""
+    side = np.arange(60)
+    noise = (side[:, None] * 89 + side * side * 57 + side[:, None] * side * 31) % 256
+    picture = np.stack([noise, noise[::-1], noise.T], axis=2).astype(np.uint8)
+    resizer = Resizer(20)
+    for box in ((1, 2, 50, 30), (0, 0, 30, 60), (2, 1, 58, 41), (3, 4, 9, 11), (0, 5, 60, 20)):
+        if not np.array_equal(
+            resizer.by_kernel(picture, box, True), by_pillow(picture, box, 20, True)
+        ):
+            if multiprocessing.parent_process() is None:  # workers need not say it again
+                warnings.warn(
+                    f"Pillow {pillow_version} resizes otherwise than pixmix's own code: Pillow is "
+                    "used for that, which is slower",
+                    stacklevel=2,
+                )
+            return False
+    return True
