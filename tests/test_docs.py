@@ -49,6 +49,12 @@ def test_the_docs_show_every_command() -> None:
     assert shown - {"COMMAND", "--help"} <= set(COMMANDS)
 
 
+def examples() -> list[str]:
+    """The Python blocks of the page for those who use the library."""
+    text = (ROOT / "docs" / "library.md").read_text("utf-8")
+    return re.findall(r"^```python\n(.*?)^```", text, re.S | re.M)
+
+
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what the commands name: photographs, CIFAR, a mixing set."""
@@ -80,6 +86,23 @@ def test_every_command_line_of_the_docs_runs(workplace: Path) -> None:
         if done.returncode not in (0, 141):
             failed.append(f"{line}\n{done.returncode}: {done.stderr}")
     assert not failed, "\n\n".join(failed)
+
+
+@pytest.mark.parametrize("number", range(len(examples())))
+def test_every_example_of_the_library_runs_and_prints_what_it_says(
+    number: int, workplace: Path
+) -> None:
+    program = examples()[number]
+    (workplace / "mixing").mkdir(exist_ok=True)
+    for index in range(3):
+        Image.fromarray(picture(index, 64, 64)).save(workplace / "mixing" / f"example{index}.jpg")
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=workplace, env=environment(), timeout=240,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = re.findall(r"print\(.*\)  # (.*)", program)
+    assert told == done.stdout.splitlines()
 
 
 def test_man_pages_are_made_from_the_commands(tmp_path: Path) -> None:
