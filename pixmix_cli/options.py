@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import click
 
@@ -57,6 +59,35 @@ class Command(click.Command):
         for title, records in sections.items():
             with formatter.section(title):
                 formatter.write_dl(records)
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """A length in bytes, where a plain number would count something else."""
+
+    count: int
+
+
+class ShardSize(click.ParamType):
+    """A number of samples, or Bytes: 1000, 256MB, 1GiB."""
+
+    name = "N|BYTES"
+    _UNITS: ClassVar[dict[str, int]] = {
+        **{"kb": 10**3, "mb": 10**6, "gb": 10**9},
+        **{"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30},
+    }
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Bytes | int:
+        """The number of samples, or of bytes where a unit follows."""
+        if isinstance(value, (int, Bytes)):
+            return value
+        match = re.fullmatch(r"([0-9]{1,12}) ?([a-z]*)", str(value).strip().lower())
+        number, unit = (int(match[1]), match[2]) if match else (0, "")
+        if number == 0 or unit not in ("", *self._UNITS):
+            self.fail(f"{value!r} is neither a number of samples nor of bytes, as 1000 or 256MB")
+        return Bytes(number * self._UNITS[unit]) if unit else number
 
 
 def option(*names: str, section: str = "Options", **kwargs: Any) -> Callable[[F], F]:

@@ -86,6 +86,11 @@ class Terminal:
         if self.quiet < 2:
             say(f"pixmix: warning: {text}")
 
+    def advise(self, text: str) -> None:
+        """A warning of something that may well be wanted, unless -q."""
+        if self.quiet < 1:
+            say(f"pixmix: warning: {text}")
+
     @contextlib.contextmanager
     def meter(self, total: int, unit: str, done: int = 0) -> Iterator[Meter]:
         """Progress over `total` items, of which `done` were there before."""

@@ -79,6 +79,14 @@ _RECIPE, _OUT, _RUN = "Recipe", "Output", "Running"
     help="Augmented copies of each picture; one folder a copy.",
 )
 @option(
+    "--plain",
+    type=click.IntRange(0, 100_000),
+    default=0,
+    section=_OUT,
+    metavar="N",
+    help="Also N copies without PixMix, with the crops and flips of the first N, as a control.",
+)
+@option(
     "--format",
     type=click.Choice(["webdataset", "imagefolder", "npy"]),
     default="webdataset",
@@ -89,10 +97,28 @@ _RECIPE, _OUT, _RUN = "Recipe", "Output", "Running"
 @options.quality_option
 @option(
     "--shard-size",
-    type=click.IntRange(1),
+    type=options.ShardSize(),
     section=_OUT,
     show_default="100 to 1000",
-    help="Samples a shard.",
+    help="Samples a shard, or bytes, as 256MB: then a few samples are baked to see how many fit.",
+)
+@option(
+    "--pad",
+    is_flag=True,
+    section=_OUT,
+    help="Fill the last shard, and those with skipped pictures, with samples once more.",
+)
+@option(
+    "--drop-last",
+    is_flag=True,
+    section=_OUT,
+    help="Leave the samples out that fill no whole shard.",
+)
+@option(
+    "--dali-index",
+    is_flag=True,
+    section=_OUT,
+    help="webdataset: the .idx that NVIDIA DALI's reader wants beside each tar.",
 )
 @option(
     "--shuffle/--no-shuffle",
@@ -145,6 +171,9 @@ def command(
     resume: bool,
     overwrite: bool,
     draws_json: bool,
+    shard_size: options.Bytes | int | None,
+    pad: bool,
+    drop_last: bool,
     **settings: Any,
 ) -> int:
     """Write PixMix-augmented copies of SOURCE, an ImageFolder, for offline training."""
@@ -154,6 +183,8 @@ def command(
     from pixmix_cli.storage.picture_cache import default_folder
 
     options.check_existing(resume, overwrite)
+    if pad and drop_last:
+        raise click.UsageError("--pad and --drop-last exclude each other")
     terminal = options.make_terminal(quiet, verbose, progress, as_json)
     given: dict[str, Any] = {"size": size, "k": k, "beta": beta, "severity": severity}
     chosen = {name: value for name, value in given.items() if value is not None}
@@ -164,6 +195,9 @@ def command(
         mixing_sets=mixing_set,
         config=config,
         with_json=draws_json,
+        shard_size=None if isinstance(shard_size, options.Bytes) else shard_size,
+        shard_bytes=shard_size.count if isinstance(shard_size, options.Bytes) else None,
+        equal="pad" if pad else "drop-last" if drop_last else None,
         workers=workers or default_workers(),
         mixing_cache=None if str(mixing_cache) == "none" else mixing_cache or default_folder(),
         resume=resume,
@@ -173,4 +207,6 @@ def command(
     plan = bake.plan(job, terminal.warn)
     if dry_run:
         return show_plan(terminal, lambda: bake.describe(plan))
+    if plan.advice:
+        terminal.advise(plan.advice)
     return follow(terminal, job.output, bake.run(plan), plan.total, plan.remaining)

@@ -8,10 +8,13 @@ byte.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ from pixmix_cli.errors import InputError, PixMixError
 from pixmix_cli.mixing.config import PixMixConfig
 from pixmix_cli.pipelines import bake_formats
 from pixmix_cli.pipelines.bake_job import BakeJob, Sample, Task
-from pixmix_cli.pipelines.bake_worker import Baker, Context
+from pixmix_cli.pipelines.bake_worker import AT, Baker, Context
 from pixmix_cli.pipelines.engine import run_tasks
 from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.seeding import Stream, rng_for
@@ -34,6 +37,7 @@ from pixmix_cli.storage.source import Source
 ALGORITHM = "2"  # raise it when the same settings would give other bytes
 RESIZE = "1"  # raise it when mixing pictures would be resized to other bytes
 SHARD_RANGE = (100, 1000)  # samples: no shard too small to stream well, none too large to redo
+SHARDED = ("webdataset",)  # formats in which the user sees shards
 GOOD_SHARD_COUNT = 64  # shards enough to feed many workers and loaders
 
 
@@ -59,9 +63,21 @@ class Plan:
         return self.order[shard * self.shard_size : (shard + 1) * self.shard_size]
 
     @property
+    def advice(self) -> str | None:
+        """What to warn of before the work begins: shards that are not equally long."""
+        last = len(self.order) % self.shard_size
+        if self.job.format in SHARDED and last and self.pending:
+            return (
+                f"the last of {self.shards} shards has {last} samples, the others "
+                f"{self.shard_size}: under DDP the ranks that get more wait for ever for the one "
+                "that gets fewer. Try: --pad or --drop-last"
+            )
+        return None
+
+    @property
     def total(self) -> int:
         """Pictures of the whole output."""
-        return len(self.order) * self.job.copies
+        return len(self.order) * len(self.job.all_copies)
 
     @property
     def remaining(self) -> int:
@@ -95,6 +111,13 @@ def lay_out(job: BakeJob, warn: Callable[[str], None]) -> Plan:
     """The plan without regard to what the output holds: nothing is pending."""
     if not images.codec_available(job.image_format):
         raise InputError(f"this Pillow cannot write {job.image_format}", "--image-format png")
+    if job.equal and job.format not in SHARDED:
+        raise InputError(
+            f"--{job.equal} is for formats with shards, and {job.format} has none that show",
+            "--format webdataset",
+        )
+    if job.dali_index and job.format != "webdataset":
+        raise InputError("--dali-index is for tars", "--format webdataset")
     _check_output_apart(job)
     source = open_imagefolder(job.source, warn)
     if job.format == "imagefolder":
@@ -105,8 +128,34 @@ def lay_out(job: BakeJob, warn: Callable[[str], None]) -> Plan:
     if job.format == "webdataset" and job.shuffle:
         order = np.argsort(rng_for(job.seed, Stream.SHUFFLE).random(count), kind="stable")
     shard_size = job.shard_size or default_shard_size(count)
-    run = _run_plan(job, source, mixing)
-    return Plan(job, source, mixing, order, shard_size, run, ())
+    laid_out = Plan(job, source, mixing, order, shard_size, _run_plan(job, source, mixing), ())
+    if job.shard_bytes:
+        bytes_each = bake_a_few(laid_out).bytes_each or job.shard_bytes
+        shard_size = min(count, max(1, int(job.shard_bytes / bytes_each)))
+        options = {**laid_out.run.options, "samples-a-shard": shard_size}
+        laid_out = replace(
+            laid_out, shard_size=shard_size, run=replace(laid_out.run, options=options)
+        )
+    return replace(laid_out, order=_equalised(order, shard_size, job.equal))
+
+
+def _equalised(order: np.ndarray, shard_size: int, how: str | None) -> np.ndarray:
+    """The order with samples repeated from its start, or left out at its end, for equal shards.
+
+    raises  InputError when nothing would be left
+    """
+    count = len(order)
+    if how == "pad":
+        return np.resize(order, -(-count // shard_size) * shard_size)
+    if how == "drop-last":
+        if count < shard_size:
+            raise InputError(
+                f"--drop-last would leave nothing: {count} samples are no whole shard of "
+                f"{shard_size}",
+                f"--shard-size {count} or less, or --pad",
+            )
+        return order[: count // shard_size * shard_size]
+    return order
 
 
 def _check_no_empty_class(source: Source) -> None:
@@ -134,6 +183,7 @@ def _check_output_apart(job: BakeJob) -> None:
 
 def _run_plan(job: BakeJob, source: Source, mixing: MixingSet) -> RunPlan:
     config = job.config
+    size = f"{job.shard_bytes} bytes" if job.shard_bytes else job.shard_size or "auto"
     options: dict[str, Any] = {
         "preset": config.geometry,
         "size": config.size,
@@ -142,9 +192,12 @@ def _run_plan(job: BakeJob, source: Source, mixing: MixingSet) -> RunPlan:
         "severity": config.severity,
         "all-ops": config.all_ops,
         "format": job.format,
-        "shard-size": job.shard_size or "auto",
+        "shard-size": size,
         "seed": job.seed,
     }
+    for name, value in (("equal-shards", job.equal), ("dali-index", job.dali_index)):
+        if value:
+            options[name] = value
     versions = {"bake": ALGORITHM, **images.reader()}
     if job.format != "npy":
         options["image-format"] = job.image_format
@@ -183,14 +236,17 @@ def job_of(manifest: dict[str, Any], job: BakeJob) -> BakeJob:
         all_ops=told["all-ops"],
         geometry=told["preset"],
     )
-    shard_size = told["shard-size"]
+    size, _, unit = str(told["shard-size"]).partition(" ")
     return replace(
         job,
         config=config,
         format=told["format"],
         image_format=told.get("image-format", job.image_format),
         quality=told.get("quality", job.quality),
-        shard_size=None if shard_size == "auto" else int(shard_size),
+        shard_size=None if unit or size == "auto" else int(size),
+        shard_bytes=int(size) if unit else None,
+        equal=told.get("equal-shards"),
+        dali_index=told.get("dali-index", False),
         shuffle=told.get("shuffle", job.shuffle),
         with_json=told.get("draws-json", job.with_json),
         seed=int(told["seed"]),
@@ -213,7 +269,7 @@ def _pending(plan: Plan) -> tuple[tuple[int, tuple[int, ...]], ...]:
         expected = len(plan.indices(shard)) - len(skipped[shard])
         copies = tuple(
             copy
-            for copy in range(plan.job.copies)
+            for copy in plan.job.all_copies
             # a shard of which every sample was skipped is a row of 0 pictures, or no row at all
             if done[copy, shard] < expected
             or (expected == 0 and not loose and (copy, shard) not in done)
@@ -253,7 +309,9 @@ def _bake_pending(plan: Plan, output: Output) -> Iterator[Step]:
         return
     workers = min(plan.job.workers, len(plan.pending))
     context = context_of(plan, output.tmp)
-    for rows, items in run_tasks(Baker, (context,), tasks(plan), workers, describe_task):
+    for rows, items in run_tasks(
+        Baker, (context,), tasks(plan), workers, partial(_name_the_sample, output.tmp / AT)
+    ):
         output.commit(rows)
         artefacts = () if plan.job.format == "npy" else tuple(r for r in rows if "error" not in r)
         yield Step(items, artefacts)
@@ -288,6 +346,16 @@ def describe_task(task: Task) -> str:
     return f"shard {task.shard} ({task.samples[0].ref.name} to {task.samples[-1].ref.name})"
 
 
+def _name_the_sample(note: Path, task: Task) -> str:
+    """The task, and the sample that a worker that died was busy with."""
+    with contextlib.suppress(OSError):
+        index = int.from_bytes(note.read_bytes(), "little")
+        for sample in task.samples:
+            if sample.index == index:
+                return f"{sample.ref.name} of {describe_task(task)}"
+    return describe_task(task)
+
+
 def tasks(plan: Plan) -> Iterator[Task]:
     """What is pending, shard by shard."""
     targets = bake_formats.target_names(plan.source) if plan.job.format == "imagefolder" else None
@@ -298,39 +366,66 @@ def tasks(plan: Plan) -> Iterator[Task]:
                 ref=plan.source.pictures[index],
                 label=plan.source.labels[index],
                 target=targets[index] if targets is not None else "",
+                pad=place // len(plan.source.pictures),
             )
-            for index in plan.indices(shard).tolist()
+            for place, index in enumerate(plan.indices(shard).tolist(), shard * plan.shard_size)
         )
         yield Task(shard, copies, samples)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a few samples that were really baked have cost."""
+
+    bytes_each: float  # mean bytes of one picture in the output
+    seconds_each: float  # mean seconds of one process for one picture
+
+
+def bake_a_few(plan: Plan) -> Measured:
+    """Bake up to 16 samples, evenly chosen from the source, in memory.
+
+    The bytes are a function of the settings; the time is this machine's, now.
+    """
+    job = plan.job
+    baker = Baker(context_of(plan, Path()))
+    count = len(plan.source.pictures)
+    few = max(1, min(16, 16 * 512 * 512 // (job.config.size * job.config.size)))
+    sizes: list[int] = []
+    begin = time.perf_counter()
+    for index in range(0, count, max(1, count // few))[:few]:
+        sample = Sample(index, plan.source.pictures[index], plan.source.labels[index], "")
+        try:
+            picture = baker.read(sample)
+        except PixMixError:
+            continue
+        if not sizes:  # the first one also waits for compiled kernels
+            baker.bake(sample, 0, picture)
+            begin = time.perf_counter()
+        sizes.append(bake_formats.estimated_size(job, baker.bake(sample, 0, picture)))
+    seconds = time.perf_counter() - begin
+    number = max(1, len(sizes))
+    return Measured(sum(sizes) / number, seconds / number)
 
 
 def describe(plan: Plan) -> dict[str, Any]:
     """What a run of this plan would do, for --dry-run; bakes a few samples in memory to estimate.
 
-    returns  counts of items, and `estimated_bytes` for the pictures still to make
+    returns  counts of items, and `estimated_bytes` and `estimated_seconds` for the pictures still
+             to make; the time supposes that each worker has a core to itself
     """
     job = plan.job
-    baker = Baker(context_of(plan, Path()))
-    sizes = []
-    count = max(1, min(16, 16 * 512 * 512 // (job.config.size * job.config.size)))
-    for index in plan.order[:: max(1, len(plan.order) // count)][:count].tolist():
-        sample = Sample(index, plan.source.pictures[index], plan.source.labels[index], "")
-        try:
-            picture = images.decode_rgb(sample.ref.read(), sample.ref.name)
-        except PixMixError:
-            continue
-        baked = baker.bake(sample, 0, picture)
-        sizes.append(bake_formats.estimated_size(job, baked))
-    each = sum(sizes) / len(sizes) if sizes else 0.0
+    measured = bake_a_few(plan)
     return {
         "path": str(job.output),
         "samples": len(plan.order),
         "classes": len(plan.source.classes),
         "mixing_pictures": len(plan.mixing.pictures),
         "copies": job.copies,
+        "plain": job.plain,
         "pictures": plan.total,
         "done_already": plan.total - plan.remaining,
-        "shards": plan.shards * job.copies,
+        "shards": plan.shards * len(job.all_copies),
         "shard_size": plan.shard_size,
-        "estimated_bytes": round(each * plan.remaining),
+        "estimated_bytes": round(measured.bytes_each * plan.remaining),
+        "estimated_seconds": round(measured.seconds_each * plan.remaining / job.workers, 1),
     }

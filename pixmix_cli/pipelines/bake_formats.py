@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from pixmix_cli.pipelines.bake_job import PLAIN, BakeJob, Sample, Task
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import (
     PartialFile,
@@ -28,7 +29,6 @@ from pixmix_cli.storage.tar import BLOCK, TarWriter, members
 
 if TYPE_CHECKING:
     from pixmix_cli.pipelines.bake import Plan
-    from pixmix_cli.pipelines.bake_job import BakeJob, Sample, Task
     from pixmix_cli.pipelines.bake_worker import Baked
 
 
@@ -56,7 +56,7 @@ def shard_writer(job: BakeJob, tmp: Path, task: Task) -> ShardWriter:
 
 def copy_folder(copy: int) -> str:
     """Folder name of one copy: epoch e reads copy e mod N."""
-    return f"copy-{copy:03d}"
+    return f"plain-{copy - PLAIN:03d}" if copy >= PLAIN else f"copy-{copy:03d}"
 
 
 def draws_of(baked: Baked) -> Row:
@@ -69,19 +69,24 @@ def draws_of(baked: Baked) -> Row:
     return draws
 
 
-def sample_record(baked: Baked, class_name: str) -> Row:
+def sample_record(job: BakeJob, baked: Baked, class_name: str) -> Row:
     """What a sample's .json says: where it comes from and every decision that made it.
 
     `draws` is JSON inside a string: `datasets` gives every column one Arrow type, guessed from the
     first five samples, and fails on nested lists that are sometimes empty.
     """
-    return {
+    record = {
         "class": class_name,
-        "copy": baked.copy,
+        "copy": baked.copy % PLAIN,
         "draws": canonical_json(draws_of(baked)),
         "key": baked.sample.ref.name,
         "label": baked.sample.label,
     }
+    if baked.copy >= PLAIN:
+        record["plain"] = True
+    if job.equal == "pad":  # in every record, as `datasets` wants the same fields in all
+        record["pad"] = baked.sample.pad
+    return record
 
 
 def encoded(job: BakeJob, baked: Baked) -> bytes:
@@ -91,7 +96,7 @@ def encoded(job: BakeJob, baked: Baked) -> bytes:
 
 def sample_key(sample: Sample) -> str:
     """A sample's name in a tar, without extension."""
-    return f"{sample.index:09d}"
+    return f"{sample.index:09d}" + (f"-pad{sample.pad}" if sample.pad else "")
 
 
 def tar_members(job: BakeJob, baked: Baked, class_name: str) -> dict[str, bytes]:
@@ -102,8 +107,13 @@ def tar_members(job: BakeJob, baked: Baked, class_name: str) -> dict[str, bytes]
         f"{key}.cls": str(baked.sample.label).encode(),
     }
     if job.with_json:
-        found[f"{key}.json"] = canonical_json(sample_record(baked, class_name)).encode()
+        found[f"{key}.json"] = canonical_json(sample_record(job, baked, class_name)).encode()
     return found
+
+
+# First word of the index that NVIDIA DALI's webdataset reader takes, as its wds2idx tool writes
+# it. Then the number of samples, and for each a line: its members' extension, offset, length, name.
+DALI_INDEX = "v1.2"
 
 
 class TarShard:
@@ -118,39 +128,52 @@ class TarShard:
         self._job = job
         self._task = task
         self._files: dict[int, PartialFile] = {}
+        self._indexes: dict[int, PartialFile] = {}
+        self._lines: dict[int, list[str]] = {copy: [] for copy in task.copies}
         for copy in task.copies:
             final = job.output / copy_folder(copy) / f"{task.shard:06d}.tar"
             self._files[copy] = PartialFile(final, tmp)
+            if job.dali_index:
+                self._indexes[copy] = PartialFile(final.with_suffix(".idx"), tmp)
         self._count = 0
 
     def add(self, baked: Baked, class_name: str) -> None:
         """Append a sample to its copy's tar."""
-        tar = TarWriter(self._files[baked.copy])
+        file = self._files[baked.copy]
+        tar = TarWriter(file)
+        line = []
         for name, data in tar_members(self._job, baked, class_name).items():
+            line.append(f"{name.partition('.')[2]} {file.bytes + BLOCK} {len(data)} {name}")
             tar.add(name, data)
+        self._lines[baked.copy].append(" ".join(line))
         self._count += 1
 
     def commit(self) -> list[Row]:
         """End the tars and put them in place."""
         for file in self._files.values():
             TarWriter(file).finish()
-        commit_all(list(self._files.values()))
-        count = self._count // len(self._files)
-        return [
-            {
+        for copy, file in self._indexes.items():
+            lines = [f"{DALI_INDEX} {len(self._lines[copy])}", *self._lines[copy]]
+            file.write("".join(f"{line}\n" for line in lines).encode())
+        commit_all([*self._files.values(), *self._indexes.values()])
+        rows = []
+        for copy, file in self._files.items():
+            row = {
                 "bytes": file.bytes,
                 "copy": copy,
-                "count": count,
+                "count": self._count // len(self._files),
                 "path": f"{copy_folder(copy)}/{self._task.shard:06d}.tar",
                 "sha256": file.sha256,
                 "shard": self._task.shard,
             }
-            for copy, file in self._files.items()
-        ]
+            if self._job.dali_index:
+                row["idx_sha256"] = self._indexes[copy].sha256
+            rows.append(row)
+        return rows
 
     def discard(self) -> None:
         """Remove the partial tars."""
-        for file in self._files.values():
+        for file in (*self._files.values(), *self._indexes.values()):
             file.discard()
 
 
@@ -272,7 +295,8 @@ def is_in_place(output: Path, row: Row) -> bool:
     """Whether the artefact that a row tells of is still there, whole."""
     path = output / row["path"]
     if path.suffix != ".npy":
-        return has_its_length(output, row)
+        whole = has_its_length(output, row)
+        return whole and ("idx_sha256" not in row or path.with_suffix(".idx").is_file())
     if path.exists():  # joined already: the row tells of a slice of it
         return path.stat().st_size >= row["bytes"] and path.with_name("labels.npy").exists()
     part = part_path(output, row["copy"], row["shard"])
@@ -352,19 +376,26 @@ def dataset_card(plan: Plan) -> str:
         f"preset {config.geometry}, size {config.size}, k {config.k}, beta {config.beta:g}, "
         f"severity {config.severity:g}, {'all 13' if config.all_ops else '9'} augmentations"
     )
+    notes = _equal_shards(plan) + _plain_copies(job)
     head = ""
     if job.format == "webdataset":
         head = (
             "---\nconfigs:\n- config_name: default\n  data_files:\n"
-            "  - split: train\n    path: copy-*/*.tar\n---\n\n"
+            "  - split: train\n    path: copy-*/*.tar\n"
         )
+        if job.plain:
+            head += (
+                "- config_name: plain\n  data_files:\n  - split: train\n    path: plain-*/*.tar\n"
+            )
+        head += "---\n\n"
     return f"""{head}# PixMix-augmented dataset
 
 Made by `pixmix bake`: {len(plan.source.pictures)} pictures of {len(plan.source.classes)} classes,
 {job.copies} augmented {"copy" if job.copies == 1 else "copies"} of each.
 Recipe: {recipe}, seed {job.seed}.
-Epoch e reads `copy-XXX` with XXX = e mod {job.copies}. `classes.json` lists the class names by
-label, `manifest.json` every setting, `manifest.jsonl` every file with its SHA-256.
+{notes}Epoch e reads `copy-XXX` with XXX = e mod {job.copies}.
+`classes.json` lists the class names by label, `manifest.json` every setting, `manifest.jsonl` every
+file with its SHA-256.
 
 The pictures are cropped and augmented already: in training only convert and normalise them.
 
@@ -374,6 +405,27 @@ The pictures are cropped and augmented already: in training only convert and nor
 PixMix: Hendrycks et al., PixMix: Dreamlike Pictures Comprehensively Improve Safety Measures,
 CVPR 2022.
 """
+
+
+def _plain_copies(job: BakeJob) -> str:
+    if not job.plain:
+        return ""
+    return (
+        "`plain-XXX` holds the crop and flip of `copy-XXX` without PixMix: a control to train on "
+        "beside it.\n"
+    )
+
+
+def _equal_shards(plan: Plan) -> str:
+    job, extra = plan.job, len(plan.order) - len(plan.source.pictures)
+    if job.equal is None or not extra:
+        return ""
+    if job.equal == "pad":
+        return (
+            f"Shards hold {plan.shard_size} samples each: {extra} samples of each copy are "
+            "repetitions (`pad` above 0 in .json).\n"
+        )
+    return f"Shards hold {plan.shard_size} samples each: {-extra} samples were left out for that.\n"
 
 
 _TRAINING = {

@@ -8,6 +8,8 @@ from pathlib import Path
 from pixmix_cli.mixing.config import PixMixConfig
 from pixmix_cli.storage.pictures import PictureRef
 
+PLAIN = 1_000_000  # copies from this number on are plain: the crop and flip, and no PixMix
+
 
 @dataclass(frozen=True, slots=True)
 class BakeJob:
@@ -18,10 +20,14 @@ class BakeJob:
     output: Path
     config: PixMixConfig
     copies: int = 1
+    plain: int = 0  # copies without PixMix beside them, numbered from PLAIN
     format: str = "webdataset"  # "webdataset" | "imagefolder" | "npy"
     image_format: str = "jpeg"
     quality: int = 95
-    shard_size: int | None = None
+    shard_size: int | None = None  # samples
+    shard_bytes: int | None = None  # the same in bytes: samples are counted once some are baked
+    equal: str | None = None  # what makes shards equally long: "pad" | "drop-last"
+    dali_index: bool = False  # webdataset only: a .idx beside each tar
     shuffle: bool = True  # webdataset only: loaders read shards in order
     with_json: bool = True  # webdataset only: each sample's draws beside it
     seed: int = 0
@@ -30,6 +36,11 @@ class BakeJob:
     on_error: str = "skip"  # "fail" | "skip"
     resume: bool = False
     overwrite: bool = False
+
+    @property
+    def all_copies(self) -> tuple[int, ...]:
+        """The numbers of all copies, plain ones last."""
+        return (*range(self.copies), *range(PLAIN, PLAIN + self.plain))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +51,7 @@ class Sample:
     ref: PictureRef
     label: int
     target: str  # output name without extension (imagefolder)
+    pad: int = 0  # 0, or the how manieth repetition this is, to fill a shard
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,13 +23,14 @@ from pixmix_cli.mixing.pixmix import (
 )
 from pixmix_cli.mixing.resize import Resizer, agrees
 from pixmix_cli.pipelines import bake_formats
-from pixmix_cli.pipelines.bake_job import BakeJob, Sample, Task
+from pixmix_cli.pipelines.bake_job import PLAIN, BakeJob, Sample, Task
 from pixmix_cli.seeding import Stream, rng_for
 from pixmix_cli.storage import images
 from pixmix_cli.storage.picture_cache import PictureCache
 from pixmix_cli.storage.pictures import MixingSet
 
 KEPT_BYTES = 64 << 20  # resized mixing pictures kept in a worker's memory: 320 at 256 x 256
+AT = "at"  # file in tmp that says which sample is being baked: eight bytes, its index
 MAX_ASPECT = 50  # of a mixing picture: 1 x 5000 px would need 1 GB at a shorter side of 256
 
 
@@ -59,6 +63,7 @@ class Baker:
     def __init__(self, context: Context) -> None:
         """Set up scratch memory and an empty cache of mixing pictures."""
         self._context = context
+        self._at: int | None = None
         self._mixer = Mixer(context.config)
         self._resizer = Resizer(context.config.size)
         self._scratch = images.Scratch()
@@ -82,8 +87,10 @@ class Baker:
         """Bake one shard and leave its files in place, durable."""
         writer = bake_formats.shard_writer(self._context.job, self._context.tmp, task)
         rows: list[dict[str, Any]] = []
+        good: list[Sample] = []
         try:
-            for sample in task.samples:
+            for sample in self._with_padding(task, good):
+                self._note(sample.index)
                 try:
                     picture = self.read(sample)
                 except PixMixError as error:
@@ -101,6 +108,7 @@ class Baker:
                         }
                     )
                     continue
+                good.append(sample)
                 for copy in task.copies:
                     baked = self.bake(sample, copy, picture)
                     writer.add(baked, self._context.classes[sample.label])
@@ -118,14 +126,35 @@ class Baker:
         """
         return images.decode_rgb(sample.ref.read(), sample.ref.name, self._scratch)
 
+    def _with_padding(self, task: Task, good: list[Sample]) -> Iterator[Sample]:
+        """The task's samples; with --pad then, for each that could not be read, one of `good`."""
+        yield from task.samples
+        missing = len(task.samples) - len(good)
+        if self._context.job.equal != "pad" or not good:
+            return
+        lap = 1 + max(sample.pad for sample in task.samples)
+        readable = tuple(good)
+        for number in range(missing):
+            sample = readable[number % len(readable)]
+            yield replace(sample, pad=lap + number // len(readable))
+
+    def _note(self, index: int) -> None:
+        """Leave word of what is under way, for the parent to name should this process die of it."""
+        with contextlib.suppress(OSError):
+            if self._at is None:
+                self._at = os.open(self._context.tmp / AT, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC)
+            os.pwrite(self._at, index.to_bytes(8, "little"), 0)
+
     def bake(self, sample: Sample, copy: int, picture: U8) -> Baked:
         """One copy of one decoded sample.
 
         picture  (h, w, 3) uint8
         """
         config = self._context.config
-        rng = rng_for(self._context.job.seed, Stream.BAKE, copy, sample.ref.name)
+        rng = rng_for(self._context.job.seed, Stream.BAKE, copy % PLAIN, sample.ref.name)
         draws = draw(config, rng, picture.shape[:2], len(self._context.mixing.pictures))
+        if copy >= PLAIN:  # the crop and flip of the copy of the same number, and nothing else
+            draws = replace(draws, start=None, rounds=())
         original = crop_original(config, draws, picture, self._resizer)
         mixing = None
         name = None

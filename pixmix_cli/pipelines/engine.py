@@ -92,7 +92,7 @@ def _run_pool(
                     raise WorkerDiedError(
                         f"a worker process died {ATTEMPTS} times around {describe(task)} "
                         "(out of memory, or a crash in a library)",
-                        "fewer workers (-j), then the same command with --resume",
+                        "fewer workers (-j) or without that item, then again with --resume",
                     ) from None
                 # Alone from the second death on, so that the guilty task is the one charged.
                 alone = deaths[number] > 1

@@ -22,7 +22,7 @@ import numpy as np
 
 from pixmix_cli.errors import InputError, PixMixError, StorageError
 from pixmix_cli.pipelines import bake, bake_formats
-from pixmix_cli.pipelines.bake_job import BakeJob, Task
+from pixmix_cli.pipelines.bake_job import PLAIN, BakeJob, Task
 from pixmix_cli.pipelines.bake_worker import Baker, Context
 from pixmix_cli.pipelines.engine import run_tasks
 from pixmix_cli.seeding import Stream, rng_for
@@ -35,10 +35,11 @@ from pixmix_cli.storage.output import (
     Output,
     Row,
     committed_rows,
+    companions,
     describe_difference,
 )
 
-_OUR_NAME = re.compile(r"copy-\d{3,}/(\d{6,}\.tar|images\.npy|labels\.npy)")
+_OUR_NAME = re.compile(r"(copy|plain)-\d{3,}/(\d{6,}\.(tar|idx)|images\.npy|labels\.npy)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,8 @@ def open_recorded(
         raise InputError(
             f"the run that makes {path} is not finished", "the same bake command with --resume"
         )
-    rows = tuple(committed_rows(path))
+    everything = tuple(committed_rows(path))
+    rows = tuple(row for row in everything if "error" not in row)
     try:
         told = bake.job_of(manifest, replace(job, output=path, resume=True))
         inputs = manifest["inputs"]
@@ -85,7 +87,8 @@ def open_recorded(
             told,
             source=Path(inputs["SOURCE"]["path"]) if job.source == Path() else job.source,
             mixing_sets=job.mixing_sets or tuple(map(Path, inputs["mixing-set"]["path"])),
-            copies=1 + max((row["copy"] for row in rows), default=0),
+            copies=1 + max((row["copy"] for row in rows if row["copy"] < PLAIN), default=0),
+            plain=len({row["copy"] for row in rows if row["copy"] >= PLAIN}),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"manifest.json of {path} is damaged: {error!r}") from None
@@ -104,8 +107,8 @@ def open_recorded(
         )
     return Recorded(
         plan,
-        tuple(row for row in rows if "error" not in row),
-        frozenset(row["index"] for row in rows if "error" in row and row["shard"] >= 0),
+        rows,
+        frozenset(row["index"] for row in everything if "error" in row and row["shard"] >= 0),
     )
 
 
@@ -121,19 +124,19 @@ def choose(recorded: Recorded, count: int, seed: int) -> list[Check]:
     """`count` pictures of all copies, each once: a function of the seed."""
     plan = recorded.plan
     kept = [i for i, index in enumerate(plan.order.tolist()) if index not in recorded.skipped]
-    total = len(kept) * plan.job.copies
+    copies = plan.job.all_copies
+    total = len(kept) * len(copies)
     rng = rng_for(seed, Stream.VERIFY)
     chosen: set[int] = set()
     while len(chosen) < min(count, total):
         chosen.add(int(rng.random() * total))
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for copy, place in (divmod(number, len(kept)) for number in sorted(chosen)):
-        groups[copy, kept[place] // plan.shard_size].append(place)
+    for number, place in (divmod(number, len(kept)) for number in sorted(chosen)):
+        groups[copies[number], kept[place] // plan.shard_size].append(place)
     checks = []
     for (copy, shard), places in groups.items():
         (task,) = bake.tasks(replace(plan, pending=((shard, (copy,)),)))
-        wanted = {int(plan.order[kept[place]]) for place in places}
-        samples = tuple(sample for sample in task.samples if sample.index in wanted)
+        samples = tuple(task.samples[kept[place] - shard * plan.shard_size] for place in places)
         checks.append(Check(replace(task, samples=samples), tuple(places)))
     return checks
 
@@ -169,7 +172,7 @@ class Comparer:
             try:
                 if not stored or job.format == "imagefolder":
                     stored = bake_formats.stored_parts(job.output / path)
-                picture = images.decode_rgb(sample.ref.read(), sample.ref.name)
+                picture = self._baker.read(sample)
                 baked = self._baker.bake(sample, copy, picture)
                 name = self._context.classes[sample.label]
                 for part, data in bake_formats.parts(job, baked, name, place).items():
@@ -238,11 +241,13 @@ def repair(recorded: Recorded, broken: Iterable[str]) -> Iterator[Row]:
                 told = known.pop(_identity(row), None) if "error" not in row else None
                 if told is None:
                     continue
-                if any(told.get(name) != row.get(name) for name in ("sha256", "labels_sha256")):
+                if any(told.get(name) != row.get(name) for name in HASHES):
                     failed.add(row["copy"])
                     yield _problem(row["path"], NOT_THE_SAME)
                 elif plan.job.format != "npy":
-                    _put_in_place(staging / row["path"], recorded.path / row["path"])
+                    for name in companions(row["path"]):
+                        if (staging / name).exists():
+                            _put_in_place(staging / name, recorded.path / name)
                     yield {"path": row["path"], "repaired": "baked again"}
         for told in known.values():
             failed.add(told["copy"])
@@ -253,6 +258,7 @@ def repair(recorded: Recorded, broken: Iterable[str]) -> Iterator[Row]:
                     yield _join(recorded, output, staging, copy)
 
 
+HASHES = ("sha256", "labels_sha256", "idx_sha256")
 NOT_THE_SAME = (
     "baked again is not what was recorded: bytes of the source or the mixing set have changed"
 )
@@ -278,8 +284,7 @@ def _clear_meta(output: Output) -> None:
 
 def _remove_leftovers(recorded: Recorded, wrong: set[str]) -> Iterator[Row]:
     """Remove files under names that only pixmix gives and of which no row tells."""
-    arrays = {row["path"].replace("images.npy", "labels.npy") for row in recorded.rows}
-    known = {row["path"] for row in recorded.rows} | arrays
+    known = {name for row in recorded.rows for name in companions(row["path"])}
     if META in wrong:
         yield {"path": META, "repaired": "removed"}
     for name in sorted(wrong - known):

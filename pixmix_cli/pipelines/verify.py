@@ -23,6 +23,7 @@ from pixmix_cli.storage.output import (
     ROWS,
     Row,
     committed_rows,
+    companions,
     look,
 )
 from pixmix_cli.storage.pictures import walk
@@ -111,7 +112,7 @@ def _classes(path: Path, manifest: dict[str, Any], problems: list[Row]) -> tuple
         problems.append(_problem(file.name, f"is damaged: {error}"))
         return ()
     if manifest["options"].get("format") == "imagefolder":
-        for copy in sorted(path.glob("copy-*")):
+        for copy in sorted([*path.glob("copy-*"), *path.glob("plain-*")]):
             folders = sorted(entry.name for entry in copy.iterdir() if entry.is_dir())
             if folders != names:
                 text = "its folders are not the classes of classes.json: ImageFolder would number "
@@ -135,12 +136,12 @@ def _tasks(artefacts: list[Row], members: dict[str, list[Row]]) -> Iterator[tupl
 
 def _strangers(path: Path, known: set[str]) -> Iterator[Row]:
     """Pictures, tars and arrays that the manifest does not tell of."""
-    arrays = {name.replace("images.npy", "labels.npy") for name in known}
+    known = {name for path in known for name in companions(path)}
     for relative, files in walk(path, lambda text: None):
         for entry in files:
             name = relative + entry.name
-            artefact = images.is_picture_name(name) or name.endswith((".tar", ".npy"))
-            if artefact and name not in known and name not in arrays:
+            artefact = images.is_picture_name(name) or name.endswith((".tar", ".idx", ".npy"))
+            if artefact and name not in known:
                 yield _problem(name, f"is not in {ROWS}")
 
 
@@ -223,6 +224,11 @@ class Checker:
             return
         if _sha256_of_file(path) != row["sha256"]:
             yield f"is not what was written ({path.stat().st_size} bytes, {row['bytes']} expected)"
+        index = path.with_suffix(".idx")
+        if "idx_sha256" in row and (
+            not index.is_file() or _sha256_of_file(index) != row["idx_sha256"]
+        ):
+            yield f"its {index.name} is missing or not what was written"
         hashes = {member["member"]: member["sha256"] for member in member_rows}
         samples: dict[str, dict[str, bytes]] = {}
         with path.open("rb") as file:

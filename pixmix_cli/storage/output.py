@@ -187,6 +187,15 @@ def _check_row(row: Any) -> None:
         raise ValueError("no bytes")
 
 
+def companions(path: str) -> tuple[str, ...]:
+    """A row's path, and the names of what is written with it and has no row of its own."""
+    if path.endswith("images.npy"):
+        return path, path.replace("images.npy", "labels.npy")
+    if path.endswith(".tar"):
+        return path, path.removesuffix("tar") + "idx"
+    return (path,)
+
+
 def has_its_length(output: Path, row: Row) -> bool:
     """Whether the file that a row tells of is still there, as long as it was written."""
     try:
@@ -252,7 +261,7 @@ class Output:
         """Turn the rows of earlier work into a list of what is to be removed."""
         try:
             names = {row["path"] for row in _lenient_rows(self.path) if "path" in row}
-            names |= {name.replace("images.npy", "labels.npy") for name in names}
+            names = {name for path in names for name in companions(path)}
             names |= {row["path"] for row in _lenient_lines(self._meta / TRASH)}
             if command == "bake":
                 names.update(BAKE_EXTRAS)

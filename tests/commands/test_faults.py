@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import json
 import os
+import random
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -187,24 +191,154 @@ def test_help_into_a_closed_pipe_is_no_error() -> None:
     assert done.stderr == b""
 
 
-BAKE = ["--size", 128, "--copies", 8, "--shard-size", 2, "-j", 2]
+LAYOUTS = ["webdataset", "imagefolder", "npy"]
+BAKE = ["--size", 128, "--copies", 12, "--shard-size", 2, "-j", 2]
 
 
-@pytest.mark.parametrize("layout", ["webdataset", "imagefolder", "npy"])
+@pytest.fixture(scope="module")
+def quiet_bake(
+    tmp_path_factory: pytest.TempPathFactory, photos: Path, mixing: Path
+) -> Callable[[str], dict[str, str]]:
+    """The files of an undisturbed bake in a format, made once."""
+
+    @functools.cache
+    def made(layout: str) -> dict[str, str]:
+        out = tmp_path_factory.mktemp("quiet") / "o"
+        arguments = ["bake", photos, "--mixing-set", mixing, *BAKE, "--format", layout, "-o", out]
+        subprocess.run(command_line(arguments), check=True, capture_output=True, env=environment())
+        return tree(out)
+
+    return made
+
+
+Quiet = Callable[[str], "dict[str, str]"]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_bake_killed_with_kill_9_and_resumed_equals_an_uninterrupted_run(
-    pixmix: Run, tmp_path: Path, photos: Path, mixing: Path, layout: str
+    pixmix: Run, tmp_path: Path, photos: Path, mixing: Path, quiet_bake: Quiet, layout: str
 ) -> None:
-    arguments = ["bake", photos, "--mixing-set", mixing, *BAKE, "--format", layout]
-    quiet = pixmix(*arguments, "-o", tmp_path / "quiet")
-    assert quiet.returncode == 0, quiet.stderr
     out = tmp_path / "o"
-    process = start([*arguments, "-o", out])
+    arguments = ["bake", photos, "--mixing-set", mixing, *BAKE, "--format", layout, "-o", out]
+    process = start(arguments)
     wait_for_rows(process, out, 3)
     process.kill()
     close(process)
-    done = pixmix(*arguments, "-o", out, "--resume")
+    done = pixmix(*arguments, "--resume")
     assert done.returncode == 0, done.stderr
-    assert tree(out) == tree(tmp_path / "quiet")
+    assert tree(out) == quiet_bake(layout)
+
+
+def kill_at_random_moments(
+    arguments: list[object], tmp_path: Path, quiet: dict[str, str], kills: int, seed: int
+) -> None:
+    """Kill parents and workers with kill -9 until `kills` are done; every end equals `quiet`."""
+    rng = random.Random(seed)
+    out, number, done = tmp_path / "0", 0, 0
+    process = start([*arguments, "-o", out])
+    while done < kills:
+        try:
+            process.wait(rng.uniform(0.2, 3))
+        except subprocess.TimeoutExpired:
+            workers = [pid for pid in members_of_group(process.pid) if _is_worker(pid)]
+            done += 1
+            if workers and done % 2:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(rng.choice(workers), signal.SIGKILL)
+                continue
+            process.kill()
+            close(process)
+        else:
+            stderr = close(process)
+            assert process.returncode == 0, stderr
+            assert tree(out) == quiet
+            number += 1
+            out = tmp_path / str(number)
+        process = start([*arguments, "-o", out, "--resume"])
+    stderr = close(process)
+    assert process.returncode == 0, stderr
+    assert tree(out) == quiet
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc to see processes")
+@pytest.mark.parametrize(
+    ("layout", "kills"),
+    [("webdataset", 3), *(pytest.param(n, 20, marks=pytest.mark.slow) for n in LAYOUTS)],
+)
+def test_kill_9_of_parents_and_workers_at_random_moments_changes_no_byte(
+    tmp_path: Path, photos: Path, mixing: Path, quiet_bake: Quiet, layout: str, kills: int
+) -> None:
+    arguments = ["bake", photos, "--mixing-set", mixing, *BAKE, "--format", layout]
+    kill_at_random_moments(arguments, tmp_path, quiet_bake(layout), kills, seed=kills)
+
+
+@pytest.mark.parametrize(("signal_number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_bake_leaves_no_partial_file(
+    tmp_path: Path, photos: Path, mixing: Path, signal_number: signal.Signals, code: int
+) -> None:
+    out = tmp_path / "o"
+    process = start(["bake", photos, "--mixing-set", mixing, *BAKE, "-o", out])
+    wait_for_rows(process, out, 2)
+    begin = time.monotonic()
+    process.send_signal(signal_number)
+    one_line_error(close(process))
+    assert time.monotonic() - begin < 2
+    assert process.returncode == code
+    told = {
+        json.loads(line)["path"]
+        for line in (out / ".pixmix" / "journal.jsonl").read_text().splitlines()
+    }
+    found = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    kept = {".pixmix/plan.json", ".pixmix/journal.jsonl", ".pixmix/lock"}
+    strays = found - told - kept
+    # a shard may be in place without its row yet: whole, under its own name, made again by --resume
+    assert all(name.endswith(".tar") and name.startswith("copy-") for name in strays)
+    assert not (out / ".pixmix" / "tmp").exists()
+
+
+POISON = """
+import os, signal
+from pixmix_cli.storage import images
+decode = images.decode_rgb
+def poisoned(data, name, *more):
+    if name == "dog/d 3.webp":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return decode(data, name, *more)
+images.decode_rgb = poisoned
+"""
+
+
+def test_a_picture_that_kills_its_worker_again_and_again_is_named(
+    pixmix: Run, tmp_path: Path, photos: Path, mixing: Path, quiet_bake: Quiet
+) -> None:
+    (tmp_path / "hook").mkdir()
+    (tmp_path / "hook" / "sitecustomize.py").write_text(POISON)
+    arguments = ["bake", photos, "--mixing-set", mixing, *BAKE, "-o", tmp_path / "o"]
+    path = os.pathsep.join((str(tmp_path / "hook"), environment()["PYTHONPATH"]))
+    failed = pixmix(*arguments, env={"PYTHONPATH": path})
+    assert failed.returncode == 1
+    error = one_line_error(failed.stderr)
+    assert "died 3 times around dog/d 3.webp" in error
+    done = pixmix(*arguments, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert tree(tmp_path / "o") == quiet_bake("webdataset")
+
+
+def test_a_second_bake_on_the_same_output_refuses_whatever_it_wants_there(
+    pixmix: Run, tmp_path: Path, photos: Path, mixing: Path
+) -> None:
+    out = tmp_path / "o"
+    arguments = ["bake", photos, "--mixing-set", mixing, *BAKE, "-o", out]
+    process = start(arguments)
+    wait_for_rows(process, out, 1)
+    process.send_signal(signal.SIGSTOP)  # it keeps its lock
+    for more in (["--resume"], ["--overwrite"], ["--resume", "--copies", 50]):
+        second = pixmix(*arguments, *more)
+        assert second.returncode == 2
+        assert f"process {process.pid}" in one_line_error(second.stderr)
+    process.send_signal(signal.SIGCONT)
+    process.send_signal(signal.SIGTERM)
+    close(process)
 
 
 def test_a_second_run_on_the_same_output_refuses_and_the_first_goes_on(
@@ -262,17 +396,25 @@ def test_a_full_disk_is_one_clear_error_and_resume_finishes(
     assert tree(out) == whole
 
 
-def test_bake_on_a_full_disk_leaves_no_partial_tar(
-    pixmix: Run, small_disk: Path, photos: Path, mixing: Path
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_bake_on_a_full_disk_is_one_clear_error_and_resume_gives_the_same_bytes(
+    pixmix: Run, small_disk: Path, photos: Path, mixing: Path, quiet_bake: Quiet, layout: str
 ) -> None:
+    whole = quiet_bake(layout)
     out = small_disk / "o"
-    arguments = ["bake", photos, "--mixing-set", mixing, *BAKE, "--image-format", "png", "-o", out]
-    failed = pixmix(*arguments, "--copies", 12)
+    arguments = ["bake", photos, "--mixing-set", mixing, *BAKE, "--format", layout]
+    failed = pixmix(*arguments, "-o", out)
     assert failed.returncode == 1
-    assert "no space left" in one_line_error(failed.stderr)
-    subprocess.run(["mount", "-o", "remount,size=32m", str(small_disk)], check=True)
-    assert pixmix(*arguments, "--copies", 12, "--resume").returncode == 0
-    assert pixmix("verify", out).returncode == 0
+    error = one_line_error(failed.stderr)
+    assert "no space left" in error
+    assert "--resume" in error
+    for name, digest in tree(out).items():
+        if not name.startswith(".pixmix"):
+            assert whole[name] == digest
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    done = pixmix(*arguments, "-o", out, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert tree(out) == whole
 
 
 def test_an_output_without_write_permission_is_one_clear_error(pixmix: Run, tmp_path: Path) -> None:
