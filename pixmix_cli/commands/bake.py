@@ -14,14 +14,36 @@ from pixmix_cli.options import option
 
 EXAMPLES = """
 pixmix bake photos/train --mixing-set mixing -o baked --copies 8
-pixmix bake cifar/train --preset cifar --mixing-set mixing -o baked --format npy
+pixmix bake cifar-10-python.tar.gz --preset cifar --mixing-set mixing -o baked --format npy
+find photos -name '*.jpg' -print0 | pixmix bake - --mixing-set mixing -o baked
 """
 
-_RECIPE, _OUT, _RUN = "Recipe", "Output", "Running"
+_SOURCE, _RECIPE, _OUT, _RUN = "Source", "Recipe", "Output", "Running"
 
 
 @click.command("bake", cls=options.Command, examples=EXAMPLES)
 @click.argument("source", type=click.Path(path_type=Path))
+@option(
+    "--source-format",
+    type=click.Choice(["auto", "imagefolder", "webdataset", "cifar", "numpy", "parquet", "list"]),
+    default="auto",
+    section=_SOURCE,
+    help="What SOURCE is; auto tells by the names of its files.",
+)
+@option(
+    "--split",
+    metavar="NAME",
+    section=_SOURCE,
+    show_default="train, where there are several",
+    help="Part of a CIFAR, .npz or Hugging Face dataset.",
+)
+@option(
+    "--label-field",
+    metavar="NAME",
+    section=_SOURCE,
+    show_default=False,
+    help="Column, field or array of the label, as coarse_labels of CIFAR-100.",
+)
 @option(
     "--mixing-set",
     "mixing_set",
@@ -176,7 +198,13 @@ def command(
     drop_last: bool,
     **settings: Any,
 ) -> int:
-    """Write PixMix-augmented copies of SOURCE, an ImageFolder, for offline training."""
+    """Write PixMix-augmented copies of SOURCE, for offline training.
+
+    SOURCE is an ImageFolder, WebDataset tars (a folder, one tar, or a quoted pattern), CIFAR-10 or
+    CIFAR-100 as downloaded, .npz or .npy arrays, Parquet or a saved Hugging Face dataset, a .csv,
+    .tsv or .jsonl list of path and label, or - for a list on stdin: paths that end with newline or
+    NUL, whose folder is the class, or path TAB label.
+    """
     from pixmix_cli.mixing.config import PRESETS
     from pixmix_cli.pipelines import bake
     from pixmix_cli.pipelines.engine import default_workers

@@ -29,9 +29,9 @@ from pixmix_cli.pipelines.engine import run_tasks
 from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.seeding import Stream, rng_for
 from pixmix_cli.storage import images, picture_cache
-from pixmix_cli.storage.imagefolder import open_imagefolder
 from pixmix_cli.storage.output import Output, RunPlan, check_allowed, committed_rows
 from pixmix_cli.storage.pictures import MixingSet, open_mixing_set
+from pixmix_cli.storage.recognise import open_source
 from pixmix_cli.storage.source import Source
 
 ALGORITHM = "2"  # raise it when the same settings would give other bytes
@@ -119,14 +119,17 @@ def lay_out(job: BakeJob, warn: Callable[[str], None]) -> Plan:
     if job.dali_index and job.format != "webdataset":
         raise InputError("--dali-index is for tars", "--format webdataset")
     _check_output_apart(job)
-    source = open_imagefolder(job.source, warn)
+    source = open_source(
+        job.source, warn, kind=job.source_format, split=job.split, label_field=job.label_field
+    )
     if job.format == "imagefolder":
         _check_no_empty_class(source)
+        source = replace(source, classes=bake_formats.folder_names(source.classes))
     mixing = open_mixing_set(job.mixing_sets, warn)
     count = len(source.pictures)
     order = np.arange(count)
     if job.format == "webdataset" and job.shuffle:
-        order = np.argsort(rng_for(job.seed, Stream.SHUFFLE).random(count), kind="stable")
+        order = _shuffled(count, source.runs, job.seed)
     shard_size = job.shard_size or default_shard_size(count)
     laid_out = Plan(job, source, mixing, order, shard_size, _run_plan(job, source, mixing), ())
     if job.shard_bytes:
@@ -158,15 +161,25 @@ def _equalised(order: np.ndarray, shard_size: int, how: str | None) -> np.ndarra
     return order
 
 
+def _shuffled(count: int, runs: tuple[int, ...], seed: int) -> np.ndarray:
+    """A random order; where pictures come in runs, of the runs and of the pictures in each."""
+    rng = rng_for(seed, Stream.SHUFFLE)
+    places = rng.random(count)
+    if not runs:
+        return np.argsort(places, kind="stable")
+    lengths = np.diff([*runs, count])
+    return np.lexsort((places, np.repeat(rng.random(len(runs)), lengths)))
+
+
 def _check_no_empty_class(source: Source) -> None:
     """Refuse a class without pictures: ImageFolder numbers the folders that it finds."""
     present = set(source.labels)
     for label in range(len(source.classes)):
         if label not in present:
             raise InputError(
-                f"class folder {source.path}/{source.classes[label]} holds no pictures, and an "
+                f"class {source.classes[label]} holds no pictures in SOURCE {source.path}, and an "
                 "ImageFolder cannot keep its label",
-                "without that folder, or --format webdataset",
+                "without that class, or --format webdataset",
             )
 
 
@@ -209,6 +222,7 @@ def _run_plan(job: BakeJob, source: Source, mixing: MixingSet) -> RunPlan:
     inputs: dict[str, dict[str, Any]] = {
         "SOURCE": {
             "path": source.path,
+            "format": source.kind,
             "pictures": len(source.pictures),
             "sha256": source.digest,
         },
@@ -218,6 +232,9 @@ def _run_plan(job: BakeJob, source: Source, mixing: MixingSet) -> RunPlan:
             "sha256": mixing.digest,
         },
     }
+    for name, value in (("split", source.split), ("label-field", job.label_field)):
+        if value is not None:
+            inputs["SOURCE"][name] = value
     return RunPlan("bake", options, versions, inputs)
 
 
@@ -237,8 +254,12 @@ def job_of(manifest: dict[str, Any], job: BakeJob) -> BakeJob:
         geometry=told["preset"],
     )
     size, _, unit = str(told["shard-size"]).partition(" ")
+    source = manifest["inputs"]["SOURCE"]
     return replace(
         job,
+        source_format=source.get("format", job.source_format),
+        split=source.get("split"),
+        label_field=source.get("label-field"),
         config=config,
         format=told["format"],
         image_format=told.get("image-format", job.image_format),

@@ -7,7 +7,8 @@ import io
 import json
 import struct
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 
@@ -177,12 +178,36 @@ class TarShard:
             file.discard()
 
 
+def folder_names(classes: Sequence[str]) -> tuple[str, ...]:
+    """Names of the classes' folders, sorted as the labels are, since ImageFolder numbers them so.
+
+    The class names themselves where they are names of folders and sorted; else with the label in
+    front.
+    """
+    fit = all(
+        name not in ("", ".", "..") and not set(name) & set("/\0") and not name.startswith(".")
+        for name in classes
+    )
+    if fit and all(a < b for a, b in pairwise(classes)) and all(len(n) < 200 for n in classes):
+        return tuple(classes)
+    width = len(str(len(classes) - 1))
+    cleaned = (name.replace("/", "_").replace("\0", "_")[:40].strip() for name in classes)
+    numbers = (f"{label:0{width}d}" for label in range(len(classes)))
+    return tuple(
+        number if name in ("", label) else f"{number} {name}"
+        for number, label, name in zip(numbers, map(str, range(len(classes))), cleaned)
+    )
+
+
 def target_names(source: Source) -> list[str]:
     """Output name of every sample without extension, each once.
 
-    `class/sub/name`; the whole file name where two differ in nothing but the extension or case;
-    with the sample's index where even that is taken.
+    `class/sub/name` of an ImageFolder; the whole file name where two differ in nothing but the
+    extension or case; with the sample's index where even that is taken. `class/index` of any other
+    source, whose names may lead anywhere.
     """
+    if source.kind != "imagefolder":
+        return [f"{source.classes[label]}/{index:09d}" for index, label in enumerate(source.labels)]
     full = [ref.name for ref in source.pictures]
     names = [str(PurePosixPath(name).with_suffix("")) for name in full]
     numbered = [f"{name}-{index}" for index, name in enumerate(full)]

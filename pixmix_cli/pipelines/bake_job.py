@@ -33,6 +33,9 @@ class BakeJob:
     seed: int = 0
     workers: int = 1
     mixing_cache: Path | None = None  # folder of decoded mixing pictures kept between runs
+    source_format: str = "auto"  # "auto" or one of storage.recognise.KINDS
+    split: str | None = None  # part of the source, of kinds that have parts
+    label_field: str | None = None  # which labels, of kinds that have several
     on_error: str = "skip"  # "fail" | "skip"
     resume: bool = False
     overwrite: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import math
@@ -16,9 +17,10 @@ from PIL import Image
 
 from pixmix_cli.errors import InputError, PixMixError
 from pixmix_cli.storage import images, tar
-from pixmix_cli.storage.imagefolder import open_imagefolder
+from pixmix_cli.storage.lists import STDIN
 from pixmix_cli.storage.output import Row, committed_rows, look
-from pixmix_cli.storage.pictures import PictureRef, find_pictures
+from pixmix_cli.storage.pictures import PictureRef, Pictures, find_pictures
+from pixmix_cli.storage.recognise import open_source
 
 U8 = NDArray[np.uint8]
 
@@ -82,10 +84,8 @@ def _decode(
 def _baked_sheet(
     path: Path, manifest: dict[str, Any], count: int, warn: Callable[[str], None]
 ) -> Sheet:
-    source = Path(str(manifest["inputs"].get("SOURCE", {}).get("path", "")))
     samples = list(samples_of(path, manifest, count))
-    if not source.exists():
-        warn(f"{source} is not there any more: the sheet shows no originals")
+    source = originals_of(manifest, {key for key, _ in samples}, warn)
     per_row = 1 + max(len(copies) for _, copies in samples)
     cells: list[U8 | None] = []
     for key, copies in samples:
@@ -94,11 +94,50 @@ def _baked_sheet(
     return Sheet(tuple(cells), per_row, True)
 
 
-def original_of(source: Path, key: str, warn: Callable[[str], None] | None = None) -> U8 | None:
+def originals_of(
+    manifest: dict[str, Any], keys: set[str], warn: Callable[[str], None]
+) -> dict[str, PictureRef]:
+    """The originals with these keys; none, with a warning, where the source is gone or changed."""
+    pictures, reason = _listed(**_told(manifest))
+    if reason is not None:
+        warn(f"{reason}: no originals are shown")
+    return {ref.name: ref for ref in pictures if ref.name in keys}
+
+
+def original_of(
+    source: dict[str, PictureRef], key: str, warn: Callable[[str], None] | None = None
+) -> U8 | None:
     """The original of a sample, (h, w, 3) uint8, or None when it cannot be had."""
-    file = source / key
-    ref = PictureRef(key, str(file), 0, 0)
-    return _decode(ref.read, key, warn) if file.is_file() else None
+    return _decode(source[key].read, key, warn) if key in source else None
+
+
+def _told(manifest: dict[str, Any]) -> dict[str, str]:
+    """What a manifest tells of the source, all of it text."""
+    told = manifest["inputs"].get("SOURCE", {})
+    names = ("path", "format", "split", "label-field", "sha256")
+    return {name.replace("-", "_"): str(told.get(name) or "") for name in names}
+
+
+@functools.lru_cache(maxsize=1)
+def _listed(
+    path: str, format: str, split: str, label_field: str, sha256: str
+) -> tuple[Pictures, str | None]:
+    """The pictures of a source, or none and the reason why."""
+    if path == str(STDIN):
+        return Pictures(), "the list on stdin is not there any more"
+    try:
+        source = open_source(
+            Path(path),
+            lambda text: None,
+            kind=format or "auto",
+            split=split or None,
+            label_field=label_field or None,
+        )
+    except PixMixError as error:
+        return Pictures(), error.message
+    if source.digest != sha256:
+        return Pictures(), f"SOURCE {path} has changed"
+    return source.pictures, None
 
 
 Samples = Iterator[tuple[str, list["U8 | None"]]]  # (source key, its copies)
@@ -122,10 +161,7 @@ def _artefacts(path: Path) -> list[Row]:
 
 
 def _source_keys(manifest: dict[str, Any]) -> list[str]:
-    source = Path(manifest["inputs"]["SOURCE"]["path"])
-    if not source.is_dir():
-        return []
-    return [ref.name for ref in open_imagefolder(source, lambda text: None).pictures]
+    return [ref.name for ref in _listed(**_told(manifest))[0]]
 
 
 def _tar_samples(path: Path, manifest: dict[str, Any], count: int) -> Samples:
@@ -186,8 +222,8 @@ def _npy_samples(path: Path, manifest: dict[str, Any], count: int) -> Samples:
     if not arrays:
         return
     length = min(len(array) for array in arrays)
-    skipped = {row["key"] for row in committed_rows(path) if "error" in row}
-    keys = [key for key in _source_keys(manifest) if key not in skipped]
+    skipped = {row["index"] for row in committed_rows(path) if "error" in row and row["shard"] >= 0}
+    keys = [key for index, key in enumerate(_source_keys(manifest)) if index not in skipped]
     step = max(1, length // count)
     for position in list(range(0, length, step))[:count]:
         key = keys[position] if position < len(keys) else ""

@@ -175,9 +175,9 @@ def _baked(path: Path, manifest: dict[str, Any], count: int) -> Section:
     summary = manifest.get("summary", {})
     total = int(summary.get("pictures", 0))
     section = Section(str(path), "baked", total, _facts(manifest, total))
-    source = Path(str(manifest["inputs"].get("SOURCE", {}).get("path", "")))
     samples = list(preview.samples_of(path, manifest, count))
     wanted = {key for key, _ in samples}
+    source = preview.originals_of(manifest, wanted, lambda text: None)
     words: dict[tuple[str, int], str] = {}
     labels: Counter[int] = Counter()
     draws = []

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import array
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pixmix_cli.errors import InputError
-from pixmix_cli.storage.pictures import Pictures, encoded
+from pixmix_cli.storage.pictures import Pictures, Warn, encoded
 
 MAX_CLASSES = 1_000_000  # beyond it a label is surely something else, an identifier or a hash
 
@@ -114,3 +116,30 @@ def digest_of_source(
     digest.update(array.array("i", labels).tobytes())
     digest.update(content)
     return digest.hexdigest()
+
+
+def label_text(value: object) -> str | None:
+    """A label as text; None for what is none (a fraction, a list, nothing)."""
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return None
+
+
+def names_beside(folder: Path, warn: Warn) -> list[str] | None:
+    """The class names in classes.json of a folder or of the one above it; None without one.
+
+    warn  called when there is one that is no list of names
+    """
+    for place in (folder, folder.parent):
+        file = place / "classes.json"
+        if file.is_file():
+            try:
+                names = json.loads(file.read_bytes())
+            except (OSError, ValueError, RecursionError):
+                names = None
+            if isinstance(names, list) and all(isinstance(name, str) for name in names):
+                return names
+            warn(f"{file} is no JSON list of class names; not used")
+    return None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
+import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import NamedTuple, Protocol
 
 from pixmix_cli.errors import StorageError
 
@@ -55,8 +57,7 @@ _REST = (b"0" + bytes(100) + b"ustar\00000").ljust(BLOCK - 156, b"\0")  # kind, 
 _REST_SUM = sum(_REST) + 8 * ord(" ")  # the checksum's own field counts as spaces
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """A regular file inside a tar: its name and where its bytes lie."""
 
     name: str
@@ -64,7 +65,7 @@ class Member:
     length: int
 
 
-def members(path: Path, file: BinaryIO | None = None) -> Iterator[Member]:
+def members(path: Path) -> Iterator[Member]:
     """The regular files of an uncompressed tar, by reading its headers only.
 
     Names are names: nothing is ever written where they point. Links and devices are passed over.
@@ -73,9 +74,130 @@ def members(path: Path, file: BinaryIO | None = None) -> Iterator[Member]:
     """
     if not path.is_file():
         raise StorageError(f"{path} is no regular file")
+    found = 0
+    try:
+        for member in _plain_members(path):
+            found += 1
+            yield member
+    except _UnusualError:
+        yield from islice(_members_by_tarfile(path), found, None)
+    except OSError as error:
+        raise StorageError.from_os_error(error, str(path), "reading") from error
+
+
+class _UnusualError(Exception):
+    """Something in a tar that `_plain_members` leaves to the library."""
+
+
+def _plain_members(path: Path) -> Iterator[Member]:
+    """What `members` yields, a tenth of the time, for archives that nearly everyone has.
+
+    Reads ustar and the two usual ways of long names, GNU's and pax. Raises _UnusualError at
+    anything else, broken archives included: tarfile knows them all and words the error.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        size = os.fstat(descriptor).st_size
+        position = 0
+        name, length = None, None  # told by a header before the member's own
+        while True:
+            head = os.pread(descriptor, BLOCK, position)
+            if len(head) < BLOCK:
+                raise _UnusualError
+            if head == _ZERO:
+                break
+            own_length = _number(head[124:136])
+            # Adler-32's lower half is 1 + the sum of the bytes modulo 65521, quicker than sum()
+            before, after = zlib.adler32(head[:148]), zlib.adler32(head[156:])
+            checksum = (before & 0xFFFF) + (after & 0xFFFF) - 2 + 8 * ord(" ")
+            if (checksum - _number(head[148:156])) % 65521:
+                raise _UnusualError
+            data, kind = position + BLOCK, head[156:157]
+            if kind in b"xL":
+                if not 0 < own_length <= _LONGEST_HEADER:
+                    raise _UnusualError
+                content = os.pread(descriptor, own_length, data)
+                if kind == b"L":
+                    name = _text(content)
+                else:
+                    pax_name, pax_length = _pax(content)
+                    name = name if pax_name is None else pax_name
+                    length = length if pax_length is None else pax_length
+                position = data + _padded(own_length)
+                continue
+            if kind not in _REGULAR:
+                if kind not in b"125":  # links and folders have no content
+                    raise _UnusualError
+                position, name, length = data, None, None
+                continue
+            if name is None:
+                prefix = _text(head[345:500])
+                name = _text(head[:100])
+                name = f"{prefix}/{name}" if prefix else name
+                if kind == b"\0" and name.endswith("/"):  # how tars of before 1988 mark folders
+                    raise _UnusualError
+            length = own_length if length is None else length
+            if data + length > size:
+                raise _UnusualError
+            yield Member(name, data, length)
+            position, name, length = data + _padded(length), None, None
+        if not _ends_properly(path, size) or name is not None or length is not None:
+            raise _UnusualError
+    finally:
+        os.close(descriptor)
+
+
+_ZERO = bytes(BLOCK)
+_REGULAR = (b"0", b"\0")
+_LONGEST_HEADER = 1 << 20  # bytes of a long name or a pax header
+
+
+def _padded(length: int) -> int:
+    return -(-length // BLOCK) * BLOCK
+
+
+def _text(field: bytes) -> str:
+    return field.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+
+
+def _number(field: bytes) -> int:
+    digits = field.strip(b" \0")
+    if not digits.isdigit():
+        raise _UnusualError
+    try:
+        return int(digits, 8)
+    except ValueError:
+        raise _UnusualError from None
+
+
+def _pax(content: bytes) -> tuple[str | None, int | None]:
+    """The path and size of an extended header ("<length> <key>=<value>\\n" again and again)."""
+    name, length = None, None
+    position = 0
+    while position < len(content):
+        digits, _, _ = content[position : position + 20].partition(b" ")
+        if not digits.isdigit() or int(digits) <= len(digits) + 1:
+            raise _UnusualError
+        end = position + int(digits)
+        key, equals, value = content[position + len(digits) + 1 : end - 1].partition(b"=")
+        if not equals or content[end - 1 : end] != b"\n":
+            raise _UnusualError
+        if key == b"path":
+            name = value.decode("utf-8", "surrogateescape").rstrip("/")
+        elif key == b"size":
+            if not value.isdigit():
+                raise _UnusualError
+            length = int(value)
+        elif key.startswith((b"GNU.sparse", b"hdrcharset")):
+            raise _UnusualError
+        position = end
+    return name, length
+
+
+def _members_by_tarfile(path: Path) -> Iterator[Member]:
     last = "its first member"
     try:
-        with tarfile.open(path, "r:", fileobj=file) as archive:
+        with tarfile.open(path, "r:") as archive:
             size = path.stat().st_size
             for info in archive:
                 if not info.isreg() or info.size < 0:
@@ -90,7 +212,7 @@ def members(path: Path, file: BinaryIO | None = None) -> Iterator[Member]:
         reason = " ".join(str(error).split())
         hint = "gunzip it first" if path.suffix in (".gz", ".tgz") else None
         raise StorageError(f"{path} is not a whole uncompressed tar file: {reason}", hint) from None
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError, OverflowError) as error:
         raise StorageError(f"{path} is broken at {last}: {error}") from None
     except OSError as error:
         raise StorageError.from_os_error(error, str(path), "reading") from error

@@ -84,3 +84,36 @@ def test_headers_are_those_of_the_standard_library(name, length):
     else:
         with pytest.raises(ValueError, match="overflow"):
             tar._header(name, length)
+
+
+def awkward_names() -> list[str]:
+    return ["a.jpg", "ü" * 30 + ".jpg", "n" * 150 + ".jpg", "d/" * 70 + "x.jpg", "l\n'\".jpg"]
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_members_are_those_that_the_standard_library_finds(tmp_path: Path, form: int) -> None:
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w", format=form) as made:
+        for number, name in enumerate(awkward_names()):
+            folder = tarfile.TarInfo(f"folder{number}")
+            folder.type = tarfile.DIRTYPE
+            made.addfile(folder)
+            info = tarfile.TarInfo(name)
+            info.size, info.mtime = 600 * number, 1.5  # a fraction makes a pax header
+            if form == tarfile.USTAR_FORMAT and name.startswith("n"):
+                continue  # does not fit
+            made.addfile(info, io.BytesIO(b"z" * info.size))
+    with tarfile.open(path) as found:
+        expected = [(i.name, i.offset_data, i.size) for i in found if i.isreg()]
+    assert [tuple(member) for member in tar._plain_members(path)] == expected
+    assert [tuple(member) for member in tar._members_by_tarfile(path)] == expected
+
+
+def test_a_kind_of_member_only_the_library_knows_is_found_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w") as made:
+        for name, kind in (("a", tarfile.REGTYPE), ("b", tarfile.CONTTYPE)):
+            info = tarfile.TarInfo(name)
+            info.type, info.size = kind, 3
+            made.addfile(info, io.BytesIO(b"abc"))
+    assert [member.name for member in tar.members(path)] == ["a", "b"]

@@ -1,0 +1,281 @@
+"""Datasets in: CIFAR-10 and CIFAR-100 as downloaded (the "python version").
+
+Its files are pickles, which could run any code. These are read without running any: what they hold
+is rebuilt from dictionaries, lists, texts, numbers and arrays alone, and whatever else one asks for
+is refused by name. Pictures are not even loaded: their bytes lie in the file as they are, and
+workers read them there.
+"""
+
+from __future__ import annotations
+
+import array
+import hashlib
+import io
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pixmix_cli.errors import InputError
+from pixmix_cli.storage import spool, tar
+from pixmix_cli.storage.pictures import Container, Pictures, read_bytes_at
+from pixmix_cli.storage.source import MAX_CLASSES, Source, digest_of_source
+
+SIDE = 32  # pixels
+PIXELS = 3 * SIDE * SIDE  # bytes of a picture: all red values, then green, then blue
+MAX_FILE = 1 << 30  # bytes of one file; the largest that was published has 155 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How one of the two datasets is laid out.
+
+    folder  the name it is published under
+    splits  files of each split
+    meta    the file with the class names
+    labels  field of labels in a batch -> field of their names in `meta`; the first is the usual one
+    """
+
+    folder: str
+    splits: dict[str, tuple[str, ...]]
+    meta: str
+    labels: dict[str, str]
+
+
+LAYOUTS = (
+    Layout(
+        "cifar-10-batches-py",
+        {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)},
+        "batches.meta",
+        {"labels": "label_names"},
+    ),
+    Layout(
+        "cifar-100-python",
+        {"train": ("train",), "test": ("test",)},
+        "meta",
+        {"fine_labels": "fine_label_names", "coarse_labels": "coarse_label_names"},
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A file of the dataset: on its own, or inside a tar."""
+
+    path: str
+    offset: int
+    length: int
+
+
+def find_layout(path: Path) -> Layout | None:
+    """Which of the two a folder or archive holds, going by names alone; None: neither."""
+    if path.is_dir():
+        for layout in LAYOUTS:
+            for folder in (path, path / layout.folder):
+                if (folder / layout.meta).is_file() and _present(folder, layout):
+                    return layout
+        return None
+    name = path.name
+    for layout in LAYOUTS:
+        if name.startswith((layout.folder, layout.folder.replace("-batches-py", "-python"))):
+            return layout
+    return None
+
+
+def _present(folder: Path, layout: Layout) -> bool:
+    return any((folder / name).is_file() for names in layout.splits.values() for name in names)
+
+
+def open_cifar(path: Path, split: str | None = None, label_field: str | None = None) -> Source:
+    """List CIFAR-10 or CIFAR-100.
+
+    path         the folder, one that holds it, or the .tar.gz as it was downloaded
+    split        "train" (also when None) or "test"
+    label_field  CIFAR-100: "fine_labels" (also when None) or "coarse_labels"
+    raises       InputError, StorageError
+    """
+    split = split or "train"
+    layout, pieces = _pieces(path)
+    if split not in layout.splits:
+        raise InputError(
+            f"SOURCE {path} has no split {split!r}", f"--split {' or '.join(layout.splits)}"
+        )
+    field = label_field or next(iter(layout.labels))
+    if field not in layout.labels:
+        raise InputError(
+            f"SOURCE {path} has no labels {field!r}", f"--label-field {' or '.join(layout.labels)}"
+        )
+    meta = _load(path, layout.meta, pieces)
+    classes = _names(meta.get(layout.labels[field].encode()), path, layout.meta)
+    pictures, labels = Pictures(), array.array("i")
+    content = hashlib.sha256()
+    for name in layout.splits[split]:
+        batch = _load(path, name, pieces, content.update)
+        found = _batch_labels(batch.get(field.encode()), len(classes), path, name)
+        start = _pixels_at(batch.get(b"data"), len(found), path, name)
+        piece = pieces[name]
+        pictures.begin(Container(f"{name}/", piece.path, (SIDE, SIDE, "chw")))
+        for number in range(len(found)):
+            pictures.add(f"{number:05d}", PIXELS, piece.offset + start + number * PIXELS)
+        labels.extend(found)
+    digest = digest_of_source("cifar", classes, pictures, labels, content.digest())
+    return Source(str(path), "cifar", classes, pictures, labels, digest, split)
+
+
+def _pieces(path: Path) -> tuple[Layout, dict[str, _Piece]]:
+    """The dataset's files by name."""
+    found: dict[str, _Piece] = {}
+    if path.is_dir():
+        layout = find_layout(path)
+        if layout is not None:
+            folder = path if (path / layout.meta).is_file() else path / layout.folder
+            for file in folder.iterdir():
+                if file.is_file():
+                    found[file.name] = _Piece(str(file), 0, file.stat().st_size)
+            return layout, found
+    else:
+        archive = path if path.suffix == ".tar" else spool.gunzip(path)
+        for member in tar.members(archive):
+            place = PurePosixPath(member.name)
+            if any(layout.folder == place.parent.name for layout in LAYOUTS):
+                found[place.name] = _Piece(str(archive), member.offset, member.length)
+        for layout in LAYOUTS:
+            if layout.meta in found:
+                return layout, found
+    raise InputError(
+        f"SOURCE {path} holds neither CIFAR-10 nor CIFAR-100 in their python version",
+        "a folder cifar-10-batches-py or cifar-100-python, or the .tar.gz that holds it",
+    )
+
+
+def _load(
+    path: Path,
+    name: str,
+    pieces: dict[str, _Piece],
+    also: Callable[[bytes], object] | None = None,
+) -> dict[Any, Any]:
+    if name not in pieces:
+        raise InputError(f"SOURCE {path}: {name} is missing", "downloading it again")
+    piece = pieces[name]
+    if piece.length > MAX_FILE:
+        raise InputError(f"SOURCE {path}: {name} is too large for a file of CIFAR")
+    data = read_bytes_at(piece.path, piece.offset, piece.length)
+    if len(data) < piece.length:
+        raise InputError(f"SOURCE {path}: {name} is truncated", "downloading it again")
+    if also is not None:
+        also(data)
+    return load_plain(data, f"SOURCE {path}: {name}")
+
+
+def _names(value: object, path: Path, name: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value:
+        raise InputError(f"SOURCE {path}: {name} holds no list of class names")
+    return tuple(
+        item.decode("utf-8", "surrogateescape") if isinstance(item, bytes) else str(item)
+        for item in value
+    )
+
+
+def _batch_labels(value: object, classes: int, path: Path, name: str) -> list[int]:
+    if not isinstance(value, list) or not all(type(item) is int for item in value):
+        raise InputError(f"SOURCE {path}: {name} holds no list of labels")
+    if not all(0 <= item < min(classes, MAX_CLASSES) for item in value):
+        raise InputError(f"SOURCE {path}: {name} holds labels beyond its {classes} classes")
+    return value
+
+
+def _pixels_at(value: object, count: int, path: Path, name: str) -> int:
+    """Where the pixels of a batch begin in its file."""
+    shape = (count, PIXELS)
+    if isinstance(value, PlainArray) and value.shape == shape and value.start >= 0:
+        return value.start
+    raise InputError(
+        f"SOURCE {path}: {name} does not hold {count} pictures of {SIDE} x {SIDE} pixels",
+        "downloading it again",
+    )
+
+
+class PlainArray:
+    """What a pickle tells of a NumPy array: nothing is computed or allocated from it.
+
+    shape  of an array of uint8, as many as there are bytes; () of any other
+    start  where its bytes begin in the pickle; -1 when they do not lie there as they are
+    """
+
+    def __init__(self, pickled: bytes) -> None:
+        """Nothing known yet."""
+        self._pickled = pickled
+        self.shape: tuple[int, ...] = ()
+        self.start = -1
+
+    def __setstate__(self, state: Any) -> None:
+        """What pickle's BUILD gives: (version, shape, dtype, Fortran order, bytes)."""
+        _, shape, dtype, fortran, data = state
+        size = 1
+        for side in shape:
+            if type(side) is not int or side < 0:
+                raise ValueError("an array of impossible shape")
+            size *= side
+        if not isinstance(dtype, _PlainType) or not isinstance(data, bytes) or fortran:
+            raise ValueError("an array in another form")
+        if dtype.name == "u1" and len(data) == size:
+            self.shape = tuple(shape)
+            self.start = self._pickled.find(data) if data else -1
+
+
+class _PlainType:
+    """What a pickle tells of a NumPy dtype."""
+
+    def __init__(self, name: Any, *ignored: Any) -> None:
+        self.name = name.decode("ascii") if isinstance(name, bytes) else str(name)
+
+    def __setstate__(self, state: Any) -> None:
+        """Byte order and the like, of no meaning for bytes."""
+
+
+# The pure-Python unpickler: the other one reserves memory for whatever number a file names.
+class _PlainUnpickler(pickle._Unpickler):
+    """Reads dictionaries, lists, texts, numbers and plain arrays, and refuses all else."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(io.BytesIO(data), encoding="bytes")
+        self._data = data
+
+    def find_class(self, module: str, name: str) -> Any:
+        """A harmless stand-in for what NumPy's arrays are pickled with."""
+        if (module, name) in _RECONSTRUCT:
+            return lambda *ignored: PlainArray(self._data)
+        if (module, name) == ("numpy", "ndarray"):
+            return "numpy.ndarray"  # only ever an argument of the above
+        if (module, name) == ("numpy", "dtype"):
+            return _PlainType
+        raise _RefusedError(f"{module}.{name}")
+
+
+_RECONSTRUCT = {
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+}
+
+
+class _RefusedError(Exception):
+    """A pickle asked for something that data does not need."""
+
+
+def load_plain(data: bytes, where: str) -> dict[Any, Any]:
+    """A dictionary out of a pickle, with nothing executed.
+
+    raises  InputError naming what the pickle asked for, or saying that it is none
+    """
+    try:
+        found = _PlainUnpickler(data).load()
+    except _RefusedError as error:
+        name = " ".join(str(error).split())
+        raise InputError(f"{where} is refused: it would run {name}, which is no data") from None
+    except Exception as error:  # anything, on hostile bytes
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{where} is damaged: {reason}", "downloading it again") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{where} holds no dictionary")
+    return found

@@ -1,0 +1,167 @@
+"""Datasets in: lists of paths and labels, CSV, TSV, JSON lines, or plain lines on stdin."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from pixmix_cli.errors import InputError, StorageError
+from pixmix_cli.storage.pictures import Folder, Pictures, Warn
+from pixmix_cli.storage.source import Labels, Source, digest_of_source, label_text, names_beside
+
+PATH_FIELDS = ("path", "filename", "file_name", "file", "image")
+LABEL_FIELDS = ("label", "class", "cls", "target", "class_name")
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt", ".lst")
+STDIN = Path("-")
+
+
+def open_list(path: Path, warn: Warn, label_field: str | None = None) -> Source:
+    """The pictures that a list names.
+
+    path         .csv or .tsv with a header (path and label), .jsonl with objects, anything else
+                 plain lines; - is stdin. Relative paths begin at the list's folder, those of
+                 stdin at the current one.
+    label_field  column of the label
+    raises       InputError, StorageError
+    """
+    if path == STDIN:
+        folder, names = "", None
+        # find(1) tells files in no fixed order: sorted, the same files are the same dataset
+        rows = sorted(_plain_rows(_stdin(), "SOURCE -"))
+    else:
+        folder, names = str(path.parent), names_beside(path.parent, warn)
+        rows = list(_rows(path, label_field))
+    pictures, labels = Pictures(), Labels()
+    missing, current = 0, None
+    for name, label in rows:
+        if not name or "\0" in name:
+            raise InputError(f"SOURCE {path} names an impossible path: {name!r}")
+        above, slash, rest = name.rpartition("/")
+        if above + slash != current:
+            current = above + slash
+            pictures.begin(Folder(current, _joined(folder, current)))
+        try:
+            length = os.stat(os.path.join(folder, name)).st_size
+        except (OSError, ValueError):
+            length = 0  # listed as unreadable when it is read
+            missing += 1
+        pictures.add(rest, length)
+        labels.add(label)
+    if not pictures:
+        raise InputError(f"SOURCE {path} names no pictures")
+    if missing == len(pictures):
+        start = "the current folder" if path == STDIN else folder
+        raise InputError(
+            f"SOURCE {path}: none of its {missing} files exists, as {pictures[0].name}",
+            f"absolute paths, or paths that begin at {start}",
+        )
+    if missing:
+        warn(f"{missing} of the {len(pictures)} files that SOURCE {path} names do not exist")
+    classes, numbers = labels.finish(f"SOURCE {path}", names)
+    digest = digest_of_source("list", classes, pictures, numbers)
+    return Source(str(path), "list", classes, pictures, numbers, digest)
+
+
+def _joined(folder: str, below: str) -> str:
+    """The folder in which files whose paths begin with `below` lie, without a slash at its end."""
+    whole = os.path.join(folder, below)
+    return whole.rstrip("/") if whole else "."
+
+
+def _stdin() -> bytes:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise InputError("SOURCE - reads a list of paths, but stdin is a terminal", "find ... | ")
+    return sys.stdin.buffer.read()
+
+
+def _rows(path: Path, label_field: str | None) -> Iterator[tuple[str, str]]:
+    """(path, label) of every entry of a list file, in its order."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StorageError.from_os_error(error, str(path), "reading") from error
+    if path.suffix in (".csv", ".tsv"):
+        return _table_rows(data, path, label_field)
+    if path.suffix in (".jsonl", ".ndjson"):
+        return _json_rows(data, path, label_field)
+    return _plain_rows(data, f"SOURCE {path}")
+
+
+def _plain_rows(data: bytes, where: str) -> Iterator[tuple[str, str]]:
+    """Entries that end with NUL, or with a newline where there is no NUL.
+
+    Each is a path, TAB, label; where no entry has a TAB, or not all have one, each is a path, and
+    its class is the folder that it lies in.
+    """
+    entries = [os.fsdecode(entry) for entry in data.split(b"\0" if b"\0" in data else b"\n")]
+    entries = [entry.removeprefix("./") for entry in entries if entry]
+    labelled = all("\t" in entry for entry in entries)
+    for entry in entries:
+        if labelled:
+            name, _, label = entry.rpartition("\t")
+        else:
+            name, label = entry, os.path.basename(os.path.dirname(entry))
+        if not label:
+            raise InputError(
+                f"{where}: {name} lies in no folder that could be its class", "path TAB label"
+            )
+        yield name, label
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8-sig", "surrogateescape")
+
+
+def _table_rows(data: bytes, path: Path, label_field: str | None) -> Iterator[tuple[str, str]]:
+    delimiter = "\t" if path.suffix == ".tsv" else ","
+    reader = csv.reader(io.StringIO(_text(data), newline=""), delimiter=delimiter)
+    try:
+        header = next(reader, [])
+        columns = [name.strip().lower() for name in header]
+        place = _column(columns, PATH_FIELDS, path, "path")
+        wanted = LABEL_FIELDS if label_field is None else (label_field.lower(),)
+        label = _column(columns, wanted, path, "label")
+        for row in reader:
+            if not row:
+                continue
+            if len(row) <= max(place, label) or not row[label]:
+                raise InputError(f"line {reader.line_num} of {path} has no path and label")
+            yield row[place], row[label]
+    except csv.Error as error:
+        raise InputError(f"line {reader.line_num} of {path} is damaged: {error}") from None
+
+
+def _column(columns: list[str], names: tuple[str, ...], path: Path, what: str) -> int:
+    for name in names:
+        if name in columns:
+            return columns.index(name)
+    there = ", ".join(columns)[:200]
+    raise InputError(
+        f"the first line of {path} names no column {' or '.join(names)}, but {there or 'nothing'}",
+        "a first line path,label" if what == "path" else "--label-field",
+    )
+
+
+def _json_rows(data: bytes, path: Path, label_field: str | None) -> Iterator[tuple[str, str]]:
+    wanted = LABEL_FIELDS if label_field is None else (label_field,)
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(_text(line))
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"line {number} of {path} is no JSON: {error}") from None
+        if not isinstance(record, dict):
+            raise InputError(f"line {number} of {path} is no JSON object")
+        name = next((record[field] for field in PATH_FIELDS if field in record), None)
+        label = next((label_text(record[field]) for field in wanted if field in record), None)
+        if not isinstance(name, str) or label is None:
+            raise InputError(
+                f"line {number} of {path} has no path and label", '{"path": "a.jpg", "label": 3}'
+            )
+        yield name, label

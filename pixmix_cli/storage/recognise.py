@@ -1,0 +1,149 @@
+"""Any dataset in: what kind is it?"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+from pixmix_cli.errors import InputError
+from pixmix_cli.storage import cifar, lists, webdataset
+from pixmix_cli.storage.imagefolder import open_imagefolder
+from pixmix_cli.storage.images import is_picture_name
+from pixmix_cli.storage.numpy_arrays import open_numpy
+from pixmix_cli.storage.parquet import open_parquet
+from pixmix_cli.storage.pictures import Warn
+from pixmix_cli.storage.source import Source
+
+KINDS = ("imagefolder", "webdataset", "cifar", "numpy", "parquet", "list")
+LISTED = 100_000  # entries of a folder that are looked at to tell its kind
+
+
+def open_source(
+    path: Path,
+    warn: Warn,
+    *,
+    kind: str = "auto",
+    split: str | None = None,
+    label_field: str | None = None,
+) -> Source:
+    """List a dataset of any kind.
+
+    path         what the user named: a folder, a file, a pattern, or - for a list on stdin
+    warn         called with one line for each thing passed over
+    kind         one of KINDS, or "auto"
+    split        the part to take, of kinds that have parts
+    label_field  which of several labels to take, of kinds that have several
+    raises       InputError, StorageError
+    """
+    if kind == "auto":
+        kind = recognise(path)
+    given = {"--split": split, "--label-field": label_field}
+    openers: dict[str, tuple[tuple[str, ...], Callable[[], Source]]] = {
+        "imagefolder": ((), lambda: open_imagefolder(path, warn)),
+        "webdataset": (
+            ("--label-field",),
+            lambda: webdataset.open_webdataset(path, warn, label_field),
+        ),
+        "cifar": (tuple(given), lambda: cifar.open_cifar(path, split, label_field)),
+        "numpy": (tuple(given), lambda: open_numpy(path, warn, split, label_field)),
+        "parquet": (tuple(given), lambda: open_parquet(path, warn, split, label_field)),
+        "list": (("--label-field",), lambda: lists.open_list(path, warn, label_field)),
+    }
+    if kind not in openers:
+        raise InputError(f"{kind!r} is no kind of dataset", ", ".join(KINDS))
+    known, opener = openers[kind]
+    for option, value in given.items():
+        if value is not None and option not in known:
+            hint = f"{path}/{value} as SOURCE" if option == "--split" else f"without {option}"
+            raise InputError(f"SOURCE {path} ({kind}) has no use for {option}", hint)
+    if path != lists.STDIN and not path.exists() and kind != "webdataset":
+        raise InputError(f"SOURCE {path} does not exist")
+    return opener()
+
+
+def recognise(path: Path) -> str:
+    """The kind of dataset at a path, going by names alone.
+
+    raises  InputError saying what was found, where nothing fits
+    """
+    if path == lists.STDIN:
+        return "list"
+    if not path.exists():
+        if webdataset.is_pattern(path):
+            return "webdataset"
+        raise InputError(f"SOURCE {path} does not exist")
+    return _kind_of_folder(path) if path.is_dir() else _kind_of_file(path)
+
+
+def _kind_of_file(path: Path) -> str:
+    name = path.name.lower()
+    if cifar.find_layout(path) is not None or name.endswith((".tar.gz", ".tgz")):
+        return "cifar"
+    kinds = {
+        (".tar",): "webdataset",
+        (".npz", ".npy"): "numpy",
+        (".parquet", ".arrow"): "parquet",
+        lists.SUFFIXES: "list",
+    }
+    for endings, kind in kinds.items():
+        if name.endswith(endings):
+            return kind
+    if not path.is_file():
+        raise InputError(f"SOURCE {path} is neither a folder nor a regular file")
+    known = " ".join(ending for endings in kinds for ending in endings)
+    raise InputError(
+        f"SOURCE {path} is a file of none of the kinds that are known ({known})",
+        "a folder with one folder of pictures a class",
+    )
+
+
+def _kind_of_folder(path: Path) -> str:
+    try:
+        with os.scandir(path) as entries:
+            listing = [e for e in islice(entries, LISTED) if not e.name.startswith(".")]
+            names = {entry.name for entry in listing}
+            folders = sorted(entry.name for entry in listing if entry.is_dir())
+    except OSError as error:
+        raise InputError(
+            f"SOURCE {path} cannot be listed ({error.strerror})", "its permissions"
+        ) from None
+    if cifar.find_layout(path) is not None:
+        return "cifar"
+    if "dataset_dict.json" in names or {"dataset_info.json", "state.json"} <= names:
+        return "parquet"
+    _check_not_baked(path, names)
+    if "images.npy" in names:
+        return "numpy"
+    endings = Counter(os.path.splitext(name)[1].lower() for name in names - set(folders))
+    if endings[".parquet"] or endings[".arrow"] or _holds(path / "data", ".parquet"):
+        return "parquet"
+    if endings[".tar"] and not folders:
+        return "webdataset"
+    if folders or not names or any(is_picture_name(name) for name in names):
+        return "imagefolder"
+    there = ", ".join(f"{n} {end or 'without ending'}" for end, n in endings.most_common(5))
+    raise InputError(
+        f"SOURCE {path} is no dataset of a kind that is known: it holds files ({there}) and no "
+        "folders",
+        "a folder with one folder of pictures a class, or --source-format",
+    )
+
+
+def _holds(folder: Path, ending: str) -> bool:
+    return folder.is_dir() and any(p.name.endswith(ending) for p in folder.iterdir())
+
+
+def _check_not_baked(path: Path, names: set[str]) -> None:
+    """Refuse the folder of a baked set, whose copies are datasets and not classes."""
+    if not {"manifest.json", "classes.json", "copy-000"} <= names:
+        return
+    try:
+        command = json.loads((path / "manifest.json").read_bytes())["command"]
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        return
+    if command == "bake":
+        raise InputError(f"SOURCE {path} is a baked set", f"{path}/copy-000")

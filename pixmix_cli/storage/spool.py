@@ -1,0 +1,91 @@
+"""Temporary files of this run: streams and compressed archives, made into files to seek in."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable
+from gzip import BadGzipFile, GzipFile
+from pathlib import Path
+from typing import BinaryIO
+
+from pixmix_cli.errors import InputError, StorageError
+
+BLOCK = 1 << 20
+# Archives of pictures shrink by a few percent, arrays of them by a third. What grows more than this
+# when it is unpacked is a bomb, or no dataset.
+MAX_GROWTH = 20
+MAX_GROWTH_FREE = 64 << 20  # bytes that may always be unpacked
+
+_folders: list[str] = []
+
+
+def new_file(name: str) -> Path:
+    """A path in a folder of this run's own, which is removed when the process ends.
+
+    raises  StorageError when no temporary folder can be made
+    """
+    try:
+        folder = tempfile.mkdtemp(prefix="pixmix-")
+    except OSError as error:
+        raise StorageError.from_os_error(error, tempfile.gettempdir()) from error
+    if not _folders:
+        atexit.register(remove_all)
+    _folders.append(folder)
+    return Path(folder) / name
+
+
+def remove_all() -> None:
+    """Remove every temporary file of this run."""
+    while _folders:
+        shutil.rmtree(_folders.pop(), ignore_errors=True)
+
+
+def gunzip(path: Path) -> Path:
+    """Unpack a .gz file into a temporary one.
+
+    raises  InputError: not whole gzip data, or it grows more than pictures can; StorageError
+    """
+    try:
+        limit = MAX_GROWTH_FREE + MAX_GROWTH * path.stat().st_size
+        with path.open("rb") as raw, GzipFile(fileobj=raw) as unpacked:
+            return unpack(unpacked.read, path.stem, limit, str(path))
+    except (BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(f"{path} is not whole gzip data: {error}") from None
+    except OSError as error:
+        raise StorageError.from_os_error(error, str(path), "reading") from error
+
+
+def keep(stream: BinaryIO, name: str) -> Path:
+    """Copy a stream to its end into a temporary file. Raises StorageError."""
+    return unpack(stream.read, name, None, "stdin")
+
+
+def unpack(read: Callable[[int], bytes], name: str, limit: int | None, where: str) -> Path:
+    """Copy what `read` gives, block by block, into a temporary file.
+
+    limit   bytes beyond which it is refused
+    raises  InputError, StorageError
+    """
+    target = new_file(name)
+    total = 0
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(target.open("wb"))
+        except OSError as error:
+            raise StorageError.from_os_error(error, str(target)) from error
+        while block := read(BLOCK):
+            total += len(block)
+            if limit is not None and total > limit:
+                raise InputError(
+                    f"{where} grows more than {MAX_GROWTH}-fold when it is unpacked",
+                    "gunzip it first, if it is no gzip bomb",
+                )
+            try:
+                file.write(block)
+            except OSError as error:
+                raise StorageError.from_os_error(error, str(target)) from error
+    return target

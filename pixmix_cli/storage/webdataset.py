@@ -1,0 +1,213 @@
+"""Datasets in: WebDataset, tar files in which members of one key are a sample."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from pixmix_cli.errors import InputError, StorageError
+from pixmix_cli.storage import tar
+from pixmix_cli.storage.images import is_picture_name
+from pixmix_cli.storage.pictures import Container, Pictures, Warn
+from pixmix_cli.storage.source import Labels, Source, digest_of_source, label_text, names_beside
+
+MAX_LABEL_BYTES = 1 << 20  # of a .cls or .json member
+MAX_SHARDS = 1_000_000  # of a pattern; beyond it is surely a slip
+LABEL_FIELDS = ("label", "cls", "class", "class_name")  # of a .json, the first there is
+
+
+def open_webdataset(path: Path, warn: Warn, label_field: str | None = None) -> Source:
+    """List the samples of tar shards, reading headers and labels only.
+
+    A sample is a run of members with the same name up to the first dot: a picture and its `.cls`,
+    or a `.json` with the label (a number or a class name) in one of LABEL_FIELDS.
+
+    path         a folder of .tar files, one .tar, or a pattern as `shards/{000000..000099}.tar`
+    warn         called with one line for each kind of thing passed over
+    label_field  the .json's field that is the label, instead of .cls
+    raises       InputError, StorageError
+    """
+    shards = shards_of(path)
+    pictures, labels = Pictures(), Labels()
+    no_picture: list[str] = []
+    no_label: list[str] = []
+    for shard, name in shards:
+        pictures.begin(Container(f"{name}/", str(shard)))
+        with _Labelled(shard, label_field) as read_label:
+            for key, members in _samples(shard):
+                picture = _picture_of(members)
+                if picture is None:
+                    no_picture.append(f"{name}/{key}")
+                    continue
+                label = read_label(members)
+                if label is None:
+                    no_label.append(f"{name}/{key}")
+                    continue
+                pictures.add(picture.name, picture.length, picture.offset)
+                labels.add(label)
+    wanted = ".cls member, and no .json with a label" if label_field is None else "such label"
+    if not pictures:
+        if no_label:
+            raise InputError(f"SOURCE {path}: sample {no_label[0]} has no {wanted}")
+        raise InputError(f"SOURCE {path} holds no samples with a picture")
+    for without, what in ((no_picture, "picture"), (no_label, wanted)):
+        if without:
+            warn(f"{len(without)} samples without {what} are left out, as {without[0]}")
+    classes, numbers = labels.finish(f"SOURCE {path}", names_beside(shards[0][0].parent, warn))
+    digest = digest_of_source("webdataset", classes, pictures, numbers)
+    return Source(str(path), "webdataset", classes, pictures, numbers, digest)
+
+
+def shards_of(path: Path) -> list[tuple[Path, str]]:
+    """The tar files that a path or pattern names, in order, each with a short name of its own.
+
+    raises  InputError when there is none, or one of a list is missing
+    """
+    if path.is_dir():
+        found = sorted(p for p in path.glob("*.tar") if not p.name.startswith("."))
+        if not found:
+            raise InputError(f"SOURCE {path} holds no .tar files")
+    elif path.exists() or not is_pattern(path):
+        found = [path]
+    else:
+        found = []
+        for name in expand_braces(str(path)):
+            matches = [name] if not glob.has_magic(name) or Path(name).exists() else glob.glob(name)
+            found += [Path(match) for match in sorted(matches)]
+        if not found:
+            raise InputError(f"SOURCE {path}: no file matches this pattern")
+    for shard in found:
+        if not shard.is_file():
+            raise InputError(f"SOURCE {path}: {shard} does not exist")
+    names = [shard.name for shard in found]
+    if len(set(names)) < len(names):
+        top = os.path.commonpath([shard.parent for shard in found])
+        names = [os.path.relpath(shard, top) for shard in found]
+    return list(zip(found, names))
+
+
+def is_pattern(path: Path) -> bool:
+    """Whether a path that does not exist can be meant as a pattern."""
+    return glob.has_magic(str(path)) or _BRACES.search(str(path)) is not None
+
+
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+
+
+def expand_braces(text: str) -> list[str]:
+    """What a shell makes of `a{00..12}b` and `a{x,y}b`. Raises InputError beyond MAX_SHARDS."""
+    braces = _BRACES.search(text)
+    if braces is None:
+        return [text]
+    span = _RANGE.fullmatch(braces[1])
+    if span is None:
+        parts = braces[1].split(",")
+    else:
+        first, last = int(span[1][:20]), int(span[2][:20])
+        if abs(last - first) >= MAX_SHARDS:
+            raise InputError(f"{text} stands for more than {MAX_SHARDS} files")
+        step = 1 if last >= first else -1
+        width = len(span[1]) if span[1].startswith("0") or span[2].startswith("0") else 0
+        parts = [f"{number:0{width}d}" for number in range(first, last + step, step)]
+    before, after = text[: braces.start()], expand_braces(text[braces.end() :])
+    if len(parts) * len(after) > MAX_SHARDS:
+        raise InputError(f"{text} stands for more than {MAX_SHARDS} files")
+    return [f"{before}{part}{rest}" for part in parts for rest in after]
+
+
+def _samples(shard: Path) -> Iterator[tuple[str, dict[str, tar.Member]]]:
+    """(key, extension -> member) of every sample of one tar."""
+    key = ""
+    found: dict[str, tar.Member] = {}
+    for member in tar.members(shard):
+        folder, _, base = member.name.rpartition("/")
+        stem, dot, extension = base.partition(".")
+        if not stem or not dot:  # hidden files; no extension
+            continue
+        own = f"{folder}/{stem}" if folder else stem
+        if own != key or extension in found:
+            yield from _apart(key, found)
+            key, found = own, {}
+        found[extension] = member
+    yield from _apart(key, found)
+
+
+def _apart(key: str, members: dict[str, tar.Member]) -> Iterator[tuple[str, dict[str, tar.Member]]]:
+    """One sample; but `1.jpg 1.cls 2.jpg 2.cls` are two, of pictures with dots in their names."""
+    if "cls" not in members and "json" not in members:
+        inner: dict[str, dict[str, tar.Member]] = {}
+        for extension, member in members.items():
+            before, _, last = extension.rpartition(".")
+            inner.setdefault(before, {})[last] = member
+        parts = {name: part for name, part in inner.items() if "cls" in part or "json" in part}
+        if parts:
+            yield from ((f"{key}.{name}", part) for name, part in parts.items())
+            return
+    if members:
+        yield key, members
+
+
+def _picture_of(members: dict[str, tar.Member]) -> tar.Member | None:
+    """The picture of a sample: `jpg` before `small.jpg`."""
+    inner = None
+    for extension, member in members.items():
+        if is_picture_name(f"x.{extension}"):
+            if "." not in extension:
+                return member
+            inner = inner or member
+    return inner
+
+
+class _Labelled:
+    """Reads the labels of one tar's samples. A context manager that holds the file open."""
+
+    def __init__(self, shard: Path, field: str | None) -> None:
+        self._shard = shard
+        self._fields = LABEL_FIELDS if field is None else (field,)
+        self._cls = field is None
+        self._descriptor = -1
+
+    def __enter__(self) -> _Labelled:
+        try:
+            self._descriptor = os.open(self._shard, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise StorageError.from_os_error(error, str(self._shard), "reading") from error
+        return self
+
+    def __exit__(self, *ending: object) -> None:
+        os.close(self._descriptor)
+
+    def __call__(self, members: dict[str, tar.Member]) -> str | None:
+        """The label of a sample, or None. Raises InputError for a damaged one."""
+        if self._cls and "cls" in members:
+            return self._read(members["cls"]).decode("utf-8", "surrogateescape").strip() or None
+        if "json" not in members:
+            return None
+        member = members["json"]
+        try:
+            record = json.loads(self._read(member))
+        except (ValueError, RecursionError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{self._shard}: {member.name} is no JSON: {reason}") from None
+        if not isinstance(record, dict):
+            return None
+        for field in self._fields:
+            text = label_text(record.get(field))
+            if text is not None:
+                return text
+        return None
+
+    def _read(self, member: tar.Member) -> bytes:
+        if member.length > MAX_LABEL_BYTES:
+            raise InputError(
+                f"{self._shard}: {member.name} has {member.length} bytes, too many for a label"
+            )
+        try:
+            return os.pread(self._descriptor, member.length, member.offset)
+        except OSError as error:
+            raise StorageError.from_os_error(error, str(self._shard), "reading") from error

@@ -1,0 +1,144 @@
+"""bake, from datasets of every kind."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import Cli, Run, one_line_error, tree
+from tests.storage import datasets_in as made
+
+SMALL = ["--preset", "cifar", "--seed", "3", "--mixing-cache", "none"]
+
+
+@pytest.mark.parametrize("kind", made.KINDS)
+def test_every_kind_of_source_is_baked_with_its_labels(
+    cli: Cli, mixing: Path, tmp_path: Path, kind: str
+) -> None:
+    source = made.KINDS[kind](tmp_path / "d")
+    out = tmp_path / "o"
+    arguments = ["bake", source, "--mixing-set", mixing, "-o", out, "-j", 1, *SMALL]
+    code, _, err = cli(*arguments, "--format", "npy", "--shard-size", 4)
+    assert code == 0, err
+    labels = np.load(out / "copy-000" / "labels.npy").tolist()
+    assert labels == (sorted(made.LABELS) if kind == "imagefolder" else made.LABELS)
+    assert json.loads((out / "classes.json").read_text()) == made.NAMES
+    assert cli("verify", out, "-j", 1, "--rebake-sample", 9)[0] == 0
+    assert cli("preview", out, "-o", tmp_path / "sheet.png")[2].count("warning") == 0
+    code, _, err = cli(*arguments, "--format", "npy", "--shard-size", 4, "--resume")
+    assert "nothing to do" in err
+
+
+@pytest.mark.parametrize("kind", ["cifar.tar.gz", "parquet"])
+def test_workers_make_the_bytes_that_one_process_makes(
+    pixmix: Run, mixing: Path, tmp_path: Path, kind: str
+) -> None:
+    source = made.KINDS[kind](tmp_path / "d")
+    for workers in (1, 2):
+        done = pixmix(
+            "bake", source, "--mixing-set", mixing, "-o", tmp_path / f"o{workers}", "-j", workers,
+            "--shard-size", 2, *SMALL,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    assert tree(tmp_path / "o1") == tree(tmp_path / "o2")
+
+
+def test_row_groups_stay_together_and_every_row_comes_once(
+    cli: Cli, mixing: Path, tmp_path: Path
+) -> None:
+    source = made.parquet(tmp_path / "d")
+    out = tmp_path / "o"
+    code, _, err = cli("bake", source, "--mixing-set", mixing, "-o", out, "-j", 1, *SMALL)
+    assert code == 0, err
+    from pixmix_cli.storage import tar
+
+    keys = [int(m.name[:9]) for m in tar.members(out / "copy-000" / "000000.tar")][::3]
+    assert sorted(keys) == list(range(9))
+    groups = [key // 4 for key in keys]
+    assert sum(a != b for a, b in pairwise(groups)) == 2
+
+
+def test_hostile_names_in_a_tar_lead_nowhere(cli: Cli, mixing: Path, tmp_path: Path) -> None:
+    from tests.storage.test_sources import write_tar
+
+    names = ["../../../evil", "/absolute", "a/../../b", "..", "c\\d"]
+    members = [
+        (f"{n}/x.{e}", d) for n in names for e, d in (("png", made.PNGS[0]), ("cls", b"../x"))
+    ]
+    (tmp_path / "d").mkdir()
+    source = write_tar(tmp_path / "d" / "x.tar", members)
+    before = set(tree(tmp_path))
+    out = tmp_path / "r" / "o"
+    code, _, err = cli(
+        "bake", source, "--mixing-set", mixing, "-o", out, "-j", 1, *SMALL, "--format",
+        "imagefolder",
+    )  # fmt: skip
+    assert code == 0, err
+    new = set(tree(tmp_path)) - before
+    assert all(name.startswith("r/o/") for name in new)
+    assert sorted(p.name for p in (out / "copy-000").iterdir()) == ["0 .._x"]
+    assert cli("verify", out, "-j", 1)[0] == 0
+
+
+def test_classes_that_are_not_sorted_keep_their_labels_in_an_imagefolder(
+    cli: Cli, mixing: Path, tmp_path: Path
+) -> None:
+    from torchvision.datasets import ImageFolder
+
+    (tmp_path / "d").mkdir()
+    names = np.array(["tench", "goldfish", "a/b"])
+    np.savez(tmp_path / "d" / "x.npz", images=made.PIXELS, labels=made.LABELS, classes=names)
+    out = tmp_path / "o"
+    arguments = ["bake", tmp_path / "d" / "x.npz", "--mixing-set", mixing, "-j", 1, *SMALL]
+    code, _, err = cli(*arguments, "-o", out, "--format", "imagefolder")
+    assert code == 0, err
+    found = ImageFolder(str(out / "copy-000"))
+    assert found.classes == ["0 tench", "1 goldfish", "2 a_b"]
+    assert sorted(label for _, label in found.samples) == sorted(made.LABELS)
+    assert json.loads((out / "classes.json").read_text()) == found.classes
+    assert cli("verify", out, "-j", 1)[0] == 0
+
+
+def test_a_baked_copy_can_be_baked_again(
+    cli: Cli, photos: Path, mixing: Path, tmp_path: Path
+) -> None:
+    for layout in ("webdataset", "npy"):
+        out = tmp_path / layout
+        arguments = ["--mixing-set", mixing, "-j", 1, *SMALL, "--format", layout]
+        assert cli("bake", photos, "-o", out, *arguments)[0] == 0
+        code, _, err = cli("bake", out, "-o", tmp_path / "x", *arguments)
+        assert code == 2
+        assert "copy-000" in one_line_error(err)
+        code, _, err = cli("bake", out / "copy-000", "-o", tmp_path / f"again-{layout}", *arguments)
+        assert code == 0, err
+        names = json.loads((tmp_path / f"again-{layout}" / "classes.json").read_text())
+        assert names == ["cat", "dog", "zebra finch"]
+
+
+@pytest.mark.parametrize("kind", ["webdataset", "cifar", "numpy", "numpy.npz", "list.csv"])
+def test_a_source_changed_between_two_runs_is_refused_and_named(
+    cli: Cli, mixing: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = made.KINDS[kind](tmp_path / "d")
+    arguments = ["--mixing-set", mixing, "-o", tmp_path / "o", "-j", 1, *SMALL]
+    assert cli("bake", source, *arguments)[0] == 0
+    monkeypatch.setattr(made, "LABELS", made.LABELS[1:] + made.LABELS[:1])
+    source = made.KINDS[kind](tmp_path / "e")
+    code, _, err = cli("bake", source, *arguments, "--copies", 2, "--resume")
+    assert code == 2
+    assert "other pictures in SOURCE: 9 then, 9 now" in one_line_error(err)
+
+
+def test_find_and_bake_work_together(
+    pixmix: Run, photos: Path, mixing: Path, tmp_path: Path
+) -> None:
+    names = b"\0".join(str(p).encode() for p in photos.rglob("*.jpg"))
+    done = pixmix(
+        "bake", "-", "--mixing-set", mixing, "-o", tmp_path / "o", "-j", 1, *SMALL, stdin=names
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "o" / "classes.json").read_text())[0] == "cat"
