@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import numbers
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -30,10 +31,38 @@ def rng_for(seed: int, stream: Stream, *path: int | str) -> np.random.Generator:
              BLAKE2b hash of the arguments: any item's numbers can be had without the others'
     source   Salmon et al. (2011), Parallel random numbers: as easy as 1, 2, 3
     """
-    digest = hashlib.blake2b(digest_size=16, person=b"pixmix")
-    for part in (seed, stream.value, *path):
-        text = str(part).encode("utf-8", "surrogateescape")
-        kind = b"i" if isinstance(part, numbers.Integral) else b"s"
-        digest.update(kind + len(text).to_bytes(8, "little") + text)
-    key = int.from_bytes(digest.digest(), "little")
+    key = int.from_bytes(key_for(seed, stream, *path), "little")
     return np.random.Generator(np.random.Philox(key=key))
+
+
+def key_for(seed: int, stream: Stream, *path: int | str) -> bytes:
+    """The Philox key of an item's generator, 16 bytes, little-endian; arguments as `rng_for`'s."""
+    digest = _digest()
+    for part in (seed, stream.value, *path):
+        digest.update(_part(part))
+    return digest.digest()
+
+
+def keys_for(
+    seed: int, stream: Stream, *path: int | str, names: Iterable[int | str]
+) -> list[bytes]:
+    """key_for(seed, stream, *path, name) for each name."""
+    common = _digest()
+    for part in (seed, stream.value, *path):
+        common.update(_part(part))
+    keys = []
+    for name in names:
+        digest = common.copy()
+        digest.update(_part(name))
+        keys.append(digest.digest())
+    return keys
+
+
+def _digest() -> hashlib.blake2b:
+    return hashlib.blake2b(digest_size=16, person=b"pixmix")
+
+
+def _part(part: int | str) -> bytes:
+    text = str(part).encode("utf-8", "surrogateescape")
+    kind = b"i" if isinstance(part, numbers.Integral) else b"s"
+    return kind + len(text).to_bytes(8, "little") + text

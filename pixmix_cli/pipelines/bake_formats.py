@@ -289,6 +289,12 @@ class NpyShard:
         self._labels[baked.copy].write(struct.pack("<q", baked.sample.label))
         self._counts[baked.copy] += 1
 
+    def add_many(self, copy: int, pixels: np.ndarray, labels: np.ndarray) -> None:
+        """Append pictures of one copy, (m, h, w, 3) uint8, and their labels, (m,) "<i8"."""
+        self._images[copy].write(pixels.tobytes())
+        self._labels[copy].write(labels.tobytes())
+        self._counts[copy] += len(labels)
+
     def commit(self) -> list[Row]:
         """Put the slices in place."""
         commit_all([*self._images.values(), *self._labels.values()])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -95,11 +96,12 @@ def test_npy_holds_the_pictures_in_source_order(
     assert labels.tolist() == [0] * 8 + [1] * 8 + [2] * 8
 
 
+@pytest.mark.parametrize("preset", ["imagenet", "cifar"])
 def test_all_formats_hold_the_same_pictures(
-    cli: Cli, photos: Path, mixing: Path, tmp_path: Path
+    cli: Cli, photos: Path, mixing: Path, tmp_path: Path, preset: str
 ) -> None:
-    png = ("--image-format", "png")
-    bake(cli, photos, mixing, tmp_path / "n", "--format", "npy")
+    png = ("--image-format", "png", "--preset", preset)
+    bake(cli, photos, mixing, tmp_path / "n", "--format", "npy", "--preset", preset)
     bake(cli, photos, mixing, tmp_path / "w", *png)
     bake(cli, photos, mixing, tmp_path / "f", "--format", "imagefolder", *png)
     arrays = np.load(tmp_path / "n" / "copy-000" / "images.npy")
@@ -265,6 +267,26 @@ def test_the_cifar_preset_bakes_32_pixels_by_default(
     assert np.load(tmp_path / "o" / "copy-000" / "images.npy").shape == (24, 32, 32, 3)
     options = json.loads((tmp_path / "o" / "manifest.json").read_text())["options"]
     assert (options["k"], options["beta"], options["severity"]) == (4, 3.0, 3.0)
+
+
+def test_arrays_of_small_pictures_skip_and_list_what_cannot_be_read(
+    cli: Cli, photos: Path, mixing: Path, tmp_path: Path
+) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    cifar = ("--preset", "cifar", "--format", "npy", "--copies", 2)
+    bake(cli, photos, mixing, whole, *cifar)
+    copied = shutil.copytree(photos, tmp_path / "photos")
+    spoilt = sorted(path for path in copied.rglob("*") if path.is_file())[5]
+    spoilt.write_bytes(spoilt.read_bytes()[:60])
+    code, _, err = cli(
+        "bake", copied, "--mixing-set", mixing, "-o", broken, "-j", 1, *SMALL, *cifar
+    )
+    assert code == 3, err
+    for copy in ("copy-000", "copy-001"):
+        expected = np.delete(np.load(whole / copy / "images.npy"), 5, axis=0)
+        np.testing.assert_array_equal(np.load(broken / copy / "images.npy"), expected)
+        labels = np.delete(np.load(whole / copy / "labels.npy"), 5)
+        np.testing.assert_array_equal(np.load(broken / copy / "labels.npy"), labels)
 
 
 def test_names_that_differ_in_the_extension_only_both_survive(

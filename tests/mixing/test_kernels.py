@@ -15,6 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 from pixmix_cli.mixing import kernels
+from pixmix_cli.mixing.batch import BatchMixer
+from pixmix_cli.mixing.config import PixMixConfig
 from pixmix_cli.mixing.kernels import ADD, BLOCK, MULTIPLY
 from tests.naive import pixmix_oracle
 
@@ -259,6 +261,12 @@ def kernels_hash() -> str:
         digest.update(stored.tobytes())
         kernels.load(stored, x)
         digest.update(x.tobytes())
+    squares = other[: 3 * 32 * 32].reshape(1, 32, 32, 3)
+    mixing = other[: 3 * 36 * 36].reshape(36, 36, 3)[::-1]
+    keys = [i.to_bytes(16, "little") for i in range(200)]
+    which = np.zeros(len(keys), np.int64)
+    mixer = BatchMixer(PixMixConfig(size=32, severity=3, geometry="cifar"), 1)
+    digest.update(mixer(keys, squares, which, lambda _: mixing).tobytes())
     return digest.hexdigest()
 
 

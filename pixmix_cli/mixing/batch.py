@@ -1,0 +1,98 @@
+"""Batches of small pictures in the cifar geometry: the same pictures as one at a time, sooner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixmix_cli.mixing import augment_kernels, batch_kernels, kernels
+from pixmix_cli.mixing.augmentations import disagreeing, rotation
+from pixmix_cli.mixing.config import PixMixConfig
+from pixmix_cli.mixing.draws import ALL_OPS, BASE_OPS
+
+U8 = NDArray[np.uint8]
+I64 = NDArray[np.int64]
+
+MAX_SIZE = 96  # px: beyond it a picture's own arithmetic outweighs what a batch saves
+MAX_K = 16  # rounds: a batch holds room for all
+
+
+def possible(config: PixMixConfig) -> bool:
+    """Whether this recipe can be done in batches, with this Pillow."""
+    small = config.size <= MAX_SIZE and config.k <= MAX_K
+    return config.geometry == "cifar" and small and not disagreeing()
+
+
+class BatchMixer:
+    """PixMix on many samples at once, with its scratch memory. Not for several threads."""
+
+    def __init__(self, config: PixMixConfig, mixing_count: int) -> None:
+        """Set up for one recipe and a mixing set of so many pictures."""
+        self._config = config
+        self._mixing_count = mixing_count
+        size = config.size
+        angles = range(-batch_kernels.LARGEST_ANGLE, batch_kernels.LARGEST_ANGLE + 1)
+        self._rotations = np.array([rotation(angle, size) for angle in angles])
+        self._work = kernels.workspace(size, size)
+        self._stream = np.empty(batch_kernels.STREAM, np.uint64)
+        self._original = np.empty(size * size * 3, np.uint8)
+        self._nothing = np.empty((0, 0), np.uint8)
+        self._mixing = np.zeros((0, size, size, 3), np.uint8)
+
+    def draw(self, keys: Sequence[bytes]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The heads and records of samples, from their 128-bit Philox keys, little-endian."""
+        config = self._config
+        numbers = np.frombuffer(b"".join(keys), "<u8").reshape(-1, 2).astype(np.uint64)
+        heads = np.empty((len(keys), batch_kernels.HEAD))
+        records = np.empty((len(keys), 1 + config.k, kernels.COLUMNS))
+        operations = len(ALL_OPS if config.all_ops else BASE_OPS)
+        recipe = (config.size, config.padding, config.k, operations)
+        batch_kernels.draw_many(
+            numbers, recipe, float(config.severity), 1 / config.beta, self._mixing_count,
+            self._rotations, self._stream, heads, records,
+        )  # fmt: skip
+        return heads, records
+
+    def __call__(
+        self,
+        keys: Sequence[bytes],
+        squares: U8,
+        which: I64,
+        mixing_picture: Callable[[int], U8],
+        plain: NDArray[np.bool_] | None = None,
+    ) -> U8:
+        """Draw and mix a batch.
+
+        keys            a sample's Philox key each, see `draw`
+        squares         (s, size, size, 3) uint8, C-contiguous: the originals, fitted
+        which           (m,) int64: each sample's original
+        mixing_picture  gives mixing picture i, (h, w, 3) uint8 with both sides >= size
+        plain           (m,) samples that are only cropped and flipped; None: none of them
+        returns         (m, size, size, 3) uint8, a new array
+        """
+        size = self._config.size
+        heads, records = self.draw(keys)
+        if plain is not None:
+            heads[plain, batch_kernels.ROUNDS] = 0
+            heads[plain, batch_kernels.USES_MIXING] = 0
+            records[plain, 0, kernels.CODE] = augment_kernels.NOTHING
+        if len(self._mixing) < len(keys):
+            self._mixing = np.zeros((len(keys), size, size, 3), np.uint8)
+        users = np.flatnonzero(heads[:, batch_kernels.USES_MIXING])
+        columns = [batch_kernels.MIXING, batch_kernels.VERTICAL, batch_kernels.HORIZONTAL]
+        for i, (index, vertical, horizontal) in zip(
+            users.tolist(), heads[users][:, columns].tolist()
+        ):
+            picture = mixing_picture(int(index))
+            top = int(vertical * (picture.shape[0] - size + 1))
+            left = int(horizontal * (picture.shape[1] - size + 1))
+            self._mixing[i] = picture[top : top + size, left : left + size]
+        out = np.empty((len(keys), size, size, 3), np.uint8)
+        batch_kernels.render_many(
+            heads, records, squares.reshape(len(squares), -1), which,
+            self._mixing.reshape(len(self._mixing), -1), size, self._nothing, self._work,
+            self._original, out.reshape(len(out), -1),
+        )  # fmt: skip
+        return out
