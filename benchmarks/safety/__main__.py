@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 import time
 from dataclasses import asdict
@@ -101,7 +102,9 @@ def _run(arguments: argparse.Namespace) -> None:
     print(text)
     details = "\n".join(report.detail(runs, f"{part}: ") for part in _PARTS)
     write_whole(out / "table.md", f"{text}\n{details}".encode())
-    write_whole(out / "results.json", (json.dumps({"runs": runs}, indent=1) + "\n").encode())
+    command = shlex.join(["python", "-m", "benchmarks.safety", *sys.argv[1:]])
+    results = {"command": command, "runs": runs}
+    write_whole(out / "results.json", (json.dumps(results, indent=1) + "\n").encode())
     try:
         report.draw(runs, out / "safety.png")
     except ModuleNotFoundError:
