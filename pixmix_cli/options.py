@@ -158,15 +158,6 @@ def _check_tables(file: Path, document: dict[str, Any], commands: list[str]) -> 
 MAX_COUNT = 100_000_000  # pictures of a set; beyond it is surely a slip
 _RUNNING = "Running"
 
-output_option = option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="PATH",
-    section="Output",
-    help="Folder to write.",
-)
 seed_option = option(
     "--seed",
     type=click.IntRange(0, 2**63 - 1),
@@ -276,6 +267,19 @@ def check_existing(resume: bool, overwrite: bool) -> None:
         raise click.UsageError("--resume and --overwrite exclude each other")
 
 
+def is_stdout(output: Path, resume: bool, overwrite: bool) -> bool:
+    """Whether -o - asks for a tar on stdout; refused where that makes no sense."""
+    if str(output) != "-":
+        return False
+    if resume or overwrite:
+        raise click.UsageError("--resume and --overwrite need a folder, not -o -")
+    if sys.stdout.isatty():
+        raise InputError(
+            "-o - would write a tar to this terminal", "a pipe or > file.tar, or -o FOLDER"
+        )
+    return True
+
+
 mixing_set_options = compose(
     option(
         "-o",
@@ -315,13 +319,7 @@ def mixing_set_job(
     check_existing(resume, overwrite)
     if output is None:
         raise click.UsageError("Missing option '-o' / '--output'.")
-    if str(output) == "-":
-        if resume or overwrite:
-            raise click.UsageError("--resume and --overwrite need a folder, not -o -")
-        if sys.stdout.isatty():
-            raise InputError(
-                "-o - would write a tar to this terminal", "a pipe or > file.tar, or -o FOLDER"
-            )
+    if is_stdout(output, resume, overwrite):
         output = None
     return MixingSetJob(
         output=output,

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,8 +26,8 @@ class Terminated(BaseException):
 class Meter(Protocol):
     """Where a pipeline's progress goes."""
 
-    def update(self, n: int) -> object:
-        """Say that n more items are done."""
+    def update(self, n: int, size: int = 0, shards: int = 0, errors: int = 0) -> object:
+        """Say that n more items are done: `size` bytes of output, some shards, some skipped."""
 
 
 class Terminal:
@@ -92,17 +93,20 @@ class Terminal:
             say(f"pixmix: warning: {text}")
 
     @contextlib.contextmanager
-    def meter(self, total: int, unit: str, done: int = 0) -> Iterator[Meter]:
-        """Progress over `total` items, of which `done` were there before."""
+    def meter(self, total: int, unit: str, done: int = 0, shards: int = 0) -> Iterator[Meter]:
+        """Progress over `total` items, of which `done` were there before.
+
+        shards  how many this run makes, where the output has any
+        """
         if self._progress == "bar":
             from tqdm import tqdm
 
             with tqdm(
                 total=total, initial=done, unit=unit, file=sys.stderr, dynamic_ncols=True
             ) as bar:
-                yield bar
+                yield _BarMeter(bar, shards)
         elif self._progress == "json":
-            meter = _JsonMeter(total, done)
+            meter = _JsonMeter(total, done, shards)
             yield meter
             meter.finish()
         else:
@@ -120,18 +124,56 @@ class StdoutSink:
 
 
 class _NoMeter:
-    def update(self, n: int) -> None:
+    def update(self, n: int, size: int = 0, shards: int = 0, errors: int = 0) -> None:
         """Say nothing."""
 
 
+@dataclass(slots=True)
+class _Counts:
+    """What a run has made so far, beside items."""
+
+    all_shards: int
+    size: int = 0
+    shards: int = 0
+    errors: int = 0
+    start: float = field(default_factory=time.monotonic)
+
+    def add(self, size: int, shards: int, errors: int) -> None:
+        self.size += size
+        self.shards += shards
+        self.errors += errors
+
+    @property
+    def bytes_per_second(self) -> float:
+        return self.size / max(time.monotonic() - self.start, 1e-9)
+
+
+class _BarMeter:
+    def __init__(self, bar: Any, shards: int) -> None:
+        self._bar, self._counts = bar, _Counts(shards)
+
+    def update(self, n: int, size: int = 0, shards: int = 0, errors: int = 0) -> None:
+        counts = self._counts
+        counts.add(size, shards, errors)
+        parts = [f"{counts.bytes_per_second / 1e6:.1f} MB/s"] if counts.size else []
+        if counts.all_shards:
+            parts.append(f"{counts.shards}/{counts.all_shards} shards")
+        if counts.errors:
+            parts.append(f"{counts.errors} skipped")
+        self._bar.set_postfix_str(", ".join(parts), refresh=False)
+        self._bar.update(n)
+
+
 class _JsonMeter:
-    def __init__(self, total: int, done: int) -> None:
+    def __init__(self, total: int, done: int, shards: int) -> None:
         self._total, self._done, self._before = total, done, done
+        self._counts = _Counts(shards)
         self._reported = -1
         self._start = self._last = time.monotonic()
 
-    def update(self, n: int) -> None:
+    def update(self, n: int, size: int = 0, shards: int = 0, errors: int = 0) -> None:
         self._done += n
+        self._counts.add(size, shards, errors)
         if time.monotonic() - self._last >= 1:
             self.report()
 
@@ -144,8 +186,18 @@ class _JsonMeter:
         self._last = time.monotonic()
         rate = (self._done - self._before) / max(self._last - self._start, 1e-9)
         left = (self._total - self._done) / rate if rate else None
-        record = {"done": self._done, "total": self._total, "rate": round(rate, 3)}
-        say(json.dumps({**record, "eta_s": None if left is None else round(left, 1)}))
+        counts = self._counts
+        record = {
+            "done": self._done,
+            "total": self._total,
+            "rate": round(rate, 3),
+            "eta_s": None if left is None else round(left, 1),
+            "bytes_per_s": round(counts.bytes_per_second),
+            "errors": counts.errors,
+        }
+        if counts.all_shards:
+            record |= {"shards_done": counts.shards, "shards": counts.all_shards}
+        say(json.dumps(record))
 
 
 @contextlib.contextmanager

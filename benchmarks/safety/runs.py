@@ -130,7 +130,7 @@ class Bakes:
         self,
         jobs: list[Job],
         mixing: dict[str, list[Path]],
-        source: data.Part,
+        source: Path,
         out: Path,
         copies: int,
         ahead: int,

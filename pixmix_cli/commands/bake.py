@@ -11,6 +11,7 @@ import click
 from pixmix_cli import options
 from pixmix_cli.commands.common import check_config, follow, show_plan
 from pixmix_cli.options import option
+from pixmix_cli.terminal import StdoutSink
 
 EXAMPLES = """
 pixmix bake photos/train --mixing-set mixing -o baked --copies 8
@@ -92,7 +93,15 @@ _SOURCE, _RECIPE, _OUT, _RUN = "Source", "Recipe", "Output", "Running"
     help="Also colour, contrast, brightness, sharpness; these four overlap with the "
     "corruptions of ImageNet-C and CIFAR-C.",
 )
-@options.output_option
+@option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, allow_dash=True),
+    required=True,
+    metavar="PATH",
+    section=_OUT,
+    help="Folder to write; - streams all copies as one tar to stdout.",
+)
 @option(
     "--copies",
     type=click.IntRange(1, 100_000),
@@ -110,7 +119,7 @@ _SOURCE, _RECIPE, _OUT, _RUN = "Source", "Recipe", "Output", "Running"
 )
 @option(
     "--format",
-    type=click.Choice(["webdataset", "imagefolder", "npy"]),
+    type=click.Choice(["webdataset", "imagefolder", "npy", "parquet"]),
     default="webdataset",
     section=_OUT,
     help="Layout of the output.",
@@ -146,13 +155,13 @@ _SOURCE, _RECIPE, _OUT, _RUN = "Source", "Recipe", "Output", "Running"
     "--shuffle/--no-shuffle",
     default=True,
     section=_OUT,
-    help="webdataset: spread the classes over the shards, by the seed.",
+    help="webdataset, parquet: spread the classes over the shards, by the seed.",
 )
 @option(
     "--draws-json/--no-draws-json",
     default=True,
     section=_OUT,
-    help="webdataset: each sample's draws in a .json member.",
+    help="webdataset, parquet: each sample's draws, in a .json member or a column.",
 )
 @options.seed_option
 @option(
@@ -161,6 +170,14 @@ _SOURCE, _RECIPE, _OUT, _RUN = "Source", "Recipe", "Output", "Running"
     default="skip",
     section=_RUN,
     help="A picture that cannot be read: stop, or leave it out, list it, exit 3.",
+)
+@option(
+    "--max-errors",
+    type=click.IntRange(0),
+    metavar="N",
+    section=_RUN,
+    show_default="any number",
+    help="Stop when more than N pictures are left out.",
 )
 @options.workers_option
 @option(
@@ -225,6 +242,7 @@ def command(
         with_json=draws_json,
         shard_size=None if isinstance(shard_size, options.Bytes) else shard_size,
         shard_bytes=shard_size.count if isinstance(shard_size, options.Bytes) else None,
+        stream=options.is_stdout(settings["output"], resume, overwrite),
         equal="pad" if pad else "drop-last" if drop_last else None,
         workers=workers or default_workers(),
         mixing_cache=None if str(mixing_cache) == "none" else mixing_cache or default_folder(),
@@ -235,6 +253,10 @@ def command(
     plan = bake.plan(job, terminal.warn)
     if dry_run:
         return show_plan(terminal, lambda: bake.describe(plan))
+    if job.stream:
+        steps = bake.stream(plan, StdoutSink(), terminal.warn)
+        return follow(terminal, None, steps, plan.total, plan.remaining)
     if plan.advice:
         terminal.advise(plan.advice)
-    return follow(terminal, job.output, bake.run(plan), plan.total, plan.remaining)
+    shards = sum(len(copies) for _, copies in plan.pending)
+    return follow(terminal, job.output, bake.run(plan), plan.total, plan.remaining, shards)

@@ -72,23 +72,29 @@ def make_set(
 
 
 def follow(
-    terminal: Terminal, output: Path | None, steps: Iterable[Step], total: int, remaining: int
+    terminal: Terminal,
+    output: Path | None,
+    steps: Iterable[Step],
+    total: int,
+    remaining: int,
+    shards: int = 0,
 ) -> int:
     """Show a pipeline's steps as they come and return the exit code.
 
     total      pictures of the whole output
     remaining  of which this run makes
+    shards     how many of them this run makes, where the output has any
     """
     terminal.detail(f"{remaining} of {total} pictures to make")
     begin = time.monotonic()
     skipped, finished = 0, 0
-    with terminal.meter(total, "pic", total - remaining) as meter:
+    with terminal.meter(total, "pic", total - remaining, shards) as meter:
         for step in steps:
             for record in step.records:
                 terminal.emit(record, output)
             if step.summary is not None:
                 skipped, finished = step.summary["skipped"], step.summary["pictures"]
-            meter.update(step.items)
+            meter.update(step.items, step.bytes, step.shards, step.errors)
     seconds = time.monotonic() - begin
     if remaining == 0:
         terminal.info(f"nothing to do: {output} is complete ({finished} pictures)")

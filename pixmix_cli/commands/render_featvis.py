@@ -32,7 +32,7 @@ _TARGETS, _OPTIMISER = "Targets", "Optimiser"
     "--model",
     section=_TARGETS,
     metavar="NAME",
-    help="A torchvision classification network, or timm:NAME (needs pixmix[timm]).",
+    help="A torchvision classification network.",
 )
 @option(
     "--weights",

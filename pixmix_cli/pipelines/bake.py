@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from pixmix_cli.errors import InputError, PixMixError
+from pixmix_cli.errors import InputError, PictureError, PixMixError
 from pixmix_cli.mixing.config import PixMixConfig
 from pixmix_cli.pipelines import bake_formats
 from pixmix_cli.pipelines.bake_job import BakeJob, Sample, Task
@@ -33,11 +34,12 @@ from pixmix_cli.storage.output import Output, RunPlan, check_allowed, committed_
 from pixmix_cli.storage.pictures import MixingSet, open_mixing_set
 from pixmix_cli.storage.recognise import open_source
 from pixmix_cli.storage.source import Source
+from pixmix_cli.storage.tar import Sink, TarWriter
 
 ALGORITHM = "2"  # raise it when the same settings would give other bytes
 RESIZE = "1"  # raise it when mixing pictures would be resized to other bytes
 SHARD_RANGE = (100, 1000)  # samples: no shard too small to stream well, none too large to redo
-SHARDED = ("webdataset",)  # formats in which the user sees shards
+SHARDED = ("webdataset", "parquet")  # formats in which the user sees shards
 GOOD_SHARD_COUNT = 64  # shards enough to feed many workers and loaders
 
 
@@ -66,7 +68,7 @@ class Plan:
     def advice(self) -> str | None:
         """What to warn of before the work begins: shards that are not equally long."""
         last = len(self.order) % self.shard_size
-        if self.job.format in SHARDED and last and self.pending:
+        if self.job.format in SHARDED and not self.job.stream and last and self.pending:
             return (
                 f"the last of {self.shards} shards has {last} samples, the others "
                 f"{self.shard_size}: under DDP the ranks that get more wait for ever for the one "
@@ -103,6 +105,10 @@ def plan(job: BakeJob, warn: Callable[[str], None]) -> Plan:
     raises  InputError, StorageError
     """
     laid_out = lay_out(job, warn)
+    if job.stream:
+        laid_out = replace(laid_out, shard_size=STREAM_TASK)
+        everything = ((s, (c,)) for c in job.all_copies for s in range(laid_out.shards))
+        return replace(laid_out, pending=tuple(everything))
     check_allowed(job.output, laid_out.run, resume=job.resume, overwrite=job.overwrite)
     return replace(laid_out, pending=_pending(laid_out))
 
@@ -114,11 +120,15 @@ def lay_out(job: BakeJob, warn: Callable[[str], None]) -> Plan:
     if job.equal and job.format not in SHARDED:
         raise InputError(
             f"--{job.equal} is for formats with shards, and {job.format} has none that show",
-            "--format webdataset",
+            "--format webdataset or parquet",
         )
+    if job.stream and job.format != "webdataset":
+        raise InputError(f"-o - streams a tar, which --format {job.format} is not", "-o FOLDER")
     if job.dali_index and job.format != "webdataset":
         raise InputError("--dali-index is for tars", "--format webdataset")
-    _check_output_apart(job)
+    bake_formats.check_available(job)
+    if not job.stream:
+        _check_output_apart(job)
     source = open_source(
         job.source, warn, kind=job.source_format, split=job.split, label_field=job.label_field
     )
@@ -128,7 +138,7 @@ def lay_out(job: BakeJob, warn: Callable[[str], None]) -> Plan:
     mixing = open_mixing_set(job.mixing_sets, warn)
     count = len(source.pictures)
     order = np.arange(count)
-    if job.format == "webdataset" and job.shuffle:
+    if job.format in SHARDED and job.shuffle:
         order = _shuffled(count, source.runs, job.seed)
     shard_size = job.shard_size or default_shard_size(count)
     laid_out = Plan(job, source, mixing, order, shard_size, _run_plan(job, source, mixing), ())
@@ -217,8 +227,10 @@ def _run_plan(job: BakeJob, source: Source, mixing: MixingSet) -> RunPlan:
         versions |= images.codec(job.image_format, with_recipe=False)
         if job.image_format == "jpeg":
             options["quality"] = job.quality
-    if job.format == "webdataset":
+    if job.format in SHARDED:
         options |= {"shuffle": job.shuffle, "draws-json": job.with_json}
+    if job.format == "parquet":
+        versions |= bake_formats.parquet_writer()
     inputs: dict[str, dict[str, Any]] = {
         "SOURCE": {
             "path": source.path,
@@ -330,12 +342,83 @@ def _bake_pending(plan: Plan, output: Output) -> Iterator[Step]:
         return
     workers = min(plan.job.workers, len(plan.pending))
     context = context_of(plan, output.tmp)
-    for rows, items in run_tasks(
+    skipped = Skipped(plan.job.max_errors, output.rows() if plan.job.resume else ())
+    results = run_tasks(
         Baker, (context,), tasks(plan), workers, partial(_name_the_sample, output.tmp / AT)
-    ):
+    )
+    for (rows, items), (_, copies) in zip(results, plan.pending):
         output.commit(rows)
-        artefacts = () if plan.job.format == "npy" else tuple(r for r in rows if "error" not in r)
-        yield Step(items, artefacts)
+        artefacts = tuple(row for row in rows if "error" not in row)
+        yield Step(
+            items,
+            () if plan.job.format == "npy" else artefacts,
+            bytes=sum(row["bytes"] for row in artefacts),
+            shards=len(copies),
+            errors=skipped.add(rows),
+        )
+
+
+class Skipped:
+    """Counts what was left out, each picture once, and stops the run where it is too much."""
+
+    def __init__(self, limit: int | None, before: Iterable[dict[str, Any]] = ()) -> None:
+        """limit: how many may be skipped, None for any number; before: rows of earlier runs."""
+        self._limit = limit
+        self._seen = {_place(row) for row in before if "error" in row}
+
+    def add(self, rows: Iterable[dict[str, Any]]) -> int:
+        """How many more were skipped.
+
+        raises  PictureError when that makes more than the limit
+        """
+        already, last = len(self._seen), ""
+        for row in rows:
+            if "error" in row:
+                self._seen.add(_place(row))
+                last = row["error"]
+        if self._limit is not None and last and len(self._seen) > self._limit:
+            raise PictureError(
+                f"{len(self._seen)} pictures cannot be used, more than --max-errors "
+                f"{self._limit}; the last: {last}",
+                "mend them, or a larger --max-errors with --resume",
+            )
+        return len(self._seen) - already
+
+
+def _place(row: dict[str, Any]) -> tuple[int, int]:
+    return row["shard"], row["index"]
+
+
+STREAM_TASK = 64  # samples: a few MB of pictures, held until their turn comes
+
+
+def stream(plan: Plan, sink: Sink, warn: Callable[[str], None]) -> Iterator[Step]:
+    """Write every copy, one after the other, to `sink` as one tar, in the plan's order.
+
+    warn    called with one line for each picture that is left out
+    raises  PixMixError
+    """
+    job = plan.job
+    if job.workers > 1:
+        Baker.compile(job.config)
+    skipped = Skipped(job.max_errors)
+    written = 0
+    with tempfile.TemporaryDirectory(prefix="pixmix-") as folder:
+        describe = partial(_name_the_sample, Path(folder) / AT)
+        workers = min(job.workers, len(plan.pending))
+        context = context_of(plan, Path(folder))
+        for rows, items in run_tasks(Baker, (context,), tasks(plan), workers, describe):
+            size = 0
+            for row in rows:
+                if "error" in row:
+                    warn(f"left out: {row['error']}")
+                else:
+                    sink.write(row["data"])
+                    size += len(row["data"])
+                    written += row["count"]
+            yield Step(items, bytes=size, errors=skipped.add(rows))
+    TarWriter(sink).finish()
+    yield Step(0, (), {"pictures": written, "skipped": plan.total - written})
 
 
 def context_of(plan: Plan, tmp: Path) -> Context:

@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from pixmix_cli.errors import InputError, StorageError
 from pixmix_cli.pipelines.bake_job import PLAIN, BakeJob, Sample, Task
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import (
@@ -46,10 +47,14 @@ class ShardWriter(Protocol):
         """Leave nothing behind."""
 
 
-def shard_writer(job: BakeJob, tmp: Path, task: Task) -> ShardWriter:
+def shard_writer(job: BakeJob, tmp: Path, task: Task, classes: Sequence[str]) -> ShardWriter:
     """The writer for the job's format."""
+    if job.stream:
+        return StreamShard(job, task)
     if job.format == "webdataset":
         return TarShard(job, tmp, task)
+    if job.format == "parquet":
+        return ParquetShard(job, tmp, task, classes)
     if job.format == "imagefolder":
         return FolderShard(job, tmp, task)
     return NpyShard(job, tmp, task)
@@ -197,6 +202,179 @@ def folder_names(classes: Sequence[str]) -> tuple[str, ...]:
         number if name in ("", label) else f"{number} {name}"
         for number, label, name in zip(numbers, map(str, range(len(classes))), cleaned)
     )
+
+
+class StreamShard:
+    """A piece of the tar that goes to stdout, kept in memory until its turn comes.
+
+    All copies are in one tar, so a sample's key tells the copy too: `copy-000/000000123`.
+    """
+
+    def __init__(self, job: BakeJob, task: Task) -> None:
+        """Start with nothing."""
+        self._job = job
+        self._data = io.BytesIO()
+        self._count = 0
+
+    def add(self, baked: Baked, class_name: str) -> None:
+        """Append a sample."""
+        tar = TarWriter(self._data)
+        for name, data in tar_members(self._job, baked, class_name).items():
+            tar.add(f"{copy_folder(baked.copy)}/{name}", data)
+        self._count += 1
+
+    def commit(self) -> list[Row]:
+        """The bytes, in a row of their own."""
+        return [{"count": self._count, "data": self._data.getvalue()}]
+
+    def discard(self) -> None:
+        """Nothing is left behind."""
+
+
+PARQUET_GROUP = 100  # samples a row group: what a reader decodes at once, and a writer holds
+
+
+def check_available(job: BakeJob) -> None:
+    """Refuse a format whose library is not installed. Raises InputError."""
+    if job.format == "parquet":
+        try:
+            import pyarrow.parquet  # noqa: F401
+        except ImportError:
+            raise InputError(
+                "writing Parquet files needs pyarrow", "pip install 'pixmix[parquet]'"
+            ) from None
+
+
+def parquet_writer() -> dict[str, str]:
+    """What writes Parquet files, for the settings: another version may differ in bytes."""
+    import pyarrow
+
+    return {"pyarrow": pyarrow.__version__}
+
+
+def parquet_row(job: BakeJob, baked: Baked, class_name: str) -> Row:
+    """One sample as a row of the Parquet file."""
+    name = f"{sample_key(baked.sample)}.{images.FORMATS[job.image_format]}"
+    row: Row = {
+        "image": {"bytes": encoded(job, baked), "path": name},
+        "label": baked.sample.label,
+        "key": baked.sample.ref.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
+        "copy": baked.copy % PLAIN,
+    }
+    if job.with_json:
+        row["draws"] = canonical_json(draws_of(baked))
+    if job.equal == "pad":
+        row["pad"] = baked.sample.pad
+    return row
+
+
+def _parquet_schema(job: BakeJob, classes: Sequence[str]) -> Any:
+    """Columns, and what Hugging Face `datasets` takes them for.
+
+    source  datasets.Features, as `datasets` itself writes them into a Parquet file's metadata
+    """
+    import pyarrow as pa
+
+    columns = {
+        "image": pa.struct({"bytes": pa.binary(), "path": pa.string()}),
+        "label": pa.int64(),
+        "key": pa.string(),
+        "copy": pa.int64(),
+    }
+    if job.with_json:
+        columns["draws"] = pa.string()
+    if job.equal == "pad":
+        columns["pad"] = pa.int64()
+    features: dict[str, Any] = {
+        name: {"dtype": str(kind), "_type": "Value"} for name, kind in columns.items()
+    }
+    features["image"] = {"_type": "Image"}
+    features["label"] = {"names": list(classes), "_type": "ClassLabel"}
+    told = json.dumps({"info": {"features": features}})
+    return pa.schema(list(columns.items()), metadata={"huggingface": told})
+
+
+class ParquetShard:
+    """One Parquet file a copy: image {bytes, path}, label, key, copy and draws."""
+
+    def __init__(self, job: BakeJob, tmp: Path, task: Task, classes: Sequence[str]) -> None:
+        """Open one partial file a copy."""
+        self._job = job
+        self._task = task
+        self._classes = classes
+        self._files: dict[int, PartialFile] = {}
+        self._writers: dict[int, Any] = {}
+        self._rows: dict[int, list[Row]] = {copy: [] for copy in task.copies}
+        self._counts = dict.fromkeys(task.copies, 0)
+        for copy in task.copies:
+            final = job.output / copy_folder(copy) / f"{task.shard:06d}.parquet"
+            self._files[copy] = PartialFile(final, tmp)
+
+    def add(self, baked: Baked, class_name: str) -> None:
+        """Keep a sample until its row group is whole."""
+        copy = baked.copy
+        self._rows[copy].append(parquet_row(self._job, baked, class_name))
+        self._counts[copy] += 1
+        if len(self._rows[copy]) == PARQUET_GROUP:
+            self._write_group(copy)
+
+    def _write_group(self, copy: int) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if copy not in self._writers:
+            schema = _parquet_schema(self._job, self._classes)
+            sink = pa.PythonFile(_ArrowSink(self._files[copy]), mode="w")
+            # pictures are compressed already
+            self._writers[copy] = pq.ParquetWriter(sink, schema, compression="none")
+        writer = self._writers[copy]
+        writer.write_table(pa.Table.from_pylist(self._rows[copy], schema=writer.schema))
+        self._rows[copy] = []
+
+    def commit(self) -> list[Row]:
+        """End the files and put them in place."""
+        for copy, rows in self._rows.items():
+            if rows or copy not in self._writers:
+                self._write_group(copy)
+            self._writers[copy].close()
+        commit_all(list(self._files.values()))
+        return [
+            {
+                "bytes": file.bytes,
+                "copy": copy,
+                "count": self._counts[copy],
+                "path": f"{copy_folder(copy)}/{self._task.shard:06d}.parquet",
+                "sha256": file.sha256,
+                "shard": self._task.shard,
+            }
+            for copy, file in self._files.items()
+        ]
+
+    def discard(self) -> None:
+        """Remove the partial files."""
+        for file in self._files.values():
+            file.discard()
+
+
+class _ArrowSink:
+    """A PartialFile as pyarrow wants a file to write to."""
+
+    def __init__(self, file: PartialFile) -> None:
+        self._file = file
+        self.closed = False
+
+    def write(self, data: bytes) -> int:
+        self._file.write(bytes(data))
+        return len(data)
+
+    def tell(self) -> int:
+        return self._file.bytes
+
+    def flush(self) -> None:
+        """The file itself is flushed when it is committed."""
+
+    def close(self) -> None:
+        self.closed = True
 
 
 def target_names(source: Source) -> list[str]:
@@ -396,6 +574,9 @@ def estimated_size(job: BakeJob, baked: Baked) -> int:
         return baked.pixels.nbytes + 8
     if job.format == "imagefolder":
         return len(encoded(job, baked))
+    if job.format == "parquet":
+        row = parquet_row(job, baked, "")
+        return len(row["image"]["bytes"]) + len(str(row["key"])) + len(row.get("draws", "")) + 40
     sizes = [len(data) for data in tar_members(job, baked, "").values()]
     return sum(BLOCK + -(-size // BLOCK) * BLOCK for size in sizes)
 
@@ -408,17 +589,8 @@ def dataset_card(plan: Plan) -> str:
         f"severity {config.severity:g}, {'all 13' if config.all_ops else '9'} augmentations"
     )
     notes = _equal_shards(plan) + _plain_copies(job)
-    head = ""
-    if job.format == "webdataset":
-        head = (
-            "---\nconfigs:\n- config_name: default\n  data_files:\n"
-            "  - split: train\n    path: copy-*/*.tar\n"
-        )
-        if job.plain:
-            head += (
-                "- config_name: plain\n  data_files:\n  - split: train\n    path: plain-*/*.tar\n"
-            )
-        head += "---\n\n"
+    extension = {"webdataset": "tar", "parquet": "parquet"}.get(job.format)
+    head = _card_head(job, extension) if extension else ""
     return f"""{head}# PixMix-augmented dataset
 
 Made by `pixmix bake`: {len(plan.source.pictures)} pictures of {len(plan.source.classes)} classes,
@@ -436,6 +608,15 @@ The pictures are cropped and augmented already: in training only convert and nor
 PixMix: Hendrycks et al., PixMix: Dreamlike Pictures Comprehensively Improve Safety Measures,
 CVPR 2022.
 """
+
+
+def _card_head(job: BakeJob, extension: str) -> str:
+    """The header by which `datasets.load_dataset` finds the shards."""
+    lines = ["---", "configs:"]
+    for name, folders in (("default", "copy"), ("plain", "plain"))[: 2 if job.plain else 1]:
+        lines += [f"- config_name: {name}", "  data_files:", "  - split: train"]
+        lines += [f"    path: {folders}-*/*.{extension}"]
+    return "\n".join([*lines, "---", "", ""])
 
 
 def _plain_copies(job: BakeJob) -> str:
@@ -460,6 +641,11 @@ def _equal_shards(plan: Plan) -> str:
 
 
 _TRAINING = {
+    "parquet": """\
+from datasets import load_dataset
+dataset = load_dataset("parquet", data_files="copy-000/*.parquet", split="train")
+dataset = dataset.with_transform(transform)  # columns image, label, key, copy, draws
+""",
     "webdataset": """\
 import glob, webdataset as wds
 shards = sorted(glob.glob("copy-000/*.tar"))
@@ -480,8 +666,9 @@ labels = np.load("copy-000/labels.npy")  # (n,) int64
 
 def artefact_path(job: BakeJob, copy: int, shard: int, sample: Sample) -> str:
     """The file of the output in which a sample's copy lies."""
-    if job.format == "webdataset":
-        return f"{copy_folder(copy)}/{shard:06d}.tar"
+    if job.format in ("webdataset", "parquet"):
+        extension = {"webdataset": "tar"}.get(job.format, job.format)
+        return f"{copy_folder(copy)}/{shard:06d}.{extension}"
     if job.format == "imagefolder":
         return picture_path(job, sample, copy)
     return f"{copy_folder(copy)}/images.npy"
@@ -494,6 +681,10 @@ def parts(job: BakeJob, baked: Baked, class_name: str, place: int) -> dict[str, 
     """
     if job.format == "webdataset":
         return tar_members(job, baked, class_name)
+    if job.format == "parquet":
+        row = parquet_row(job, baked, class_name)
+        name = row["image"]["path"]
+        return {name: row["image"]["bytes"], f"{name}: label": str(row["label"]).encode()}
     if job.format == "imagefolder":
         return {"the picture": encoded(job, baked)}
     label = struct.pack("<q", baked.sample.label)
@@ -511,7 +702,29 @@ def stored_parts(path: Path) -> Mapping[str, bytes]:
         return found
     if path.suffix == ".npy":
         return _StoredArrays(path)
+    if path.suffix == ".parquet":
+        found = {}
+        for row in parquet_rows(path):
+            name = row["image"]["path"]
+            found[name] = row["image"]["bytes"]
+            found[f"{name}: label"] = str(row["label"]).encode()
+        return found
     return {"the picture": read_bytes(path)}
+
+
+def parquet_rows(path: Path) -> Iterator[Row]:
+    """The pictures and labels in a Parquet file of ours. Raises StorageError."""
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(PARQUET_GROUP, columns=["image", "label"]):
+                yield from batch.to_pylist()
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # pyarrow raises many kinds on damaged files
+        reason = " ".join(str(error).split())
+        raise StorageError(f"{path} is no whole Parquet file: {reason}") from None
 
 
 class _StoredArrays(Mapping[str, bytes]):

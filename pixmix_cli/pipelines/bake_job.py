@@ -37,6 +37,8 @@ class BakeJob:
     split: str | None = None  # part of the source, of kinds that have parts
     label_field: str | None = None  # which labels, of kinds that have several
     on_error: str = "skip"  # "fail" | "skip"
+    max_errors: int | None = None  # the run stops when more pictures are skipped
+    stream: bool = False  # one tar to stdout instead of an output folder
     resume: bool = False
     overwrite: bool = False
 

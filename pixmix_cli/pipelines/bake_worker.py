@@ -92,7 +92,9 @@ class Baker:
 
     def __call__(self, task: Task) -> tuple[list[dict[str, Any]], int]:
         """Bake one shard and leave its files in place, durable."""
-        writer = bake_formats.shard_writer(self._context.job, self._context.tmp, task)
+        writer = bake_formats.shard_writer(
+            self._context.job, self._context.tmp, task, self._context.classes
+        )
         rows: list[dict[str, Any]] = []
         try:
             if isinstance(writer, bake_formats.NpyShard) and batch.possible(self._context.config):

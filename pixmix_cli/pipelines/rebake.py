@@ -39,7 +39,7 @@ from pixmix_cli.storage.output import (
     describe_difference,
 )
 
-_OUR_NAME = re.compile(r"(copy|plain)-\d{3,}/(\d{6,}\.(tar|idx)|images\.npy|labels\.npy)")
+_OUR_NAME = re.compile(r"(copy|plain)-\d{3,}/(\d{6,}\.(tar|idx|parquet)|images\.npy|labels\.npy)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,14 @@ class Step:
     items    how many items (pictures) it moves the progress on
     records  artefacts to tell the user of, each with "path"
     summary  the whole output's totals, in the last step only
+    bytes    how much was written
+    shards   how many shards were finished
+    errors   how many items were skipped
     """
 
     items: int
     records: tuple[dict[str, Any], ...] = field(default=())
     summary: dict[str, int] | None = None
+    bytes: int = 0
+    shards: int = 0
+    errors: int = 0

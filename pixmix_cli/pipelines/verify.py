@@ -128,6 +128,8 @@ def _tasks(artefacts: list[Row], members: dict[str, list[Row]]) -> Iterator[tupl
     for row in artefacts:
         if row["path"].endswith(".tar"):
             yield (row, *members.get(row["path"], ()))
+        elif row["path"].endswith(".parquet"):
+            yield (row,)
         elif row["path"].endswith(".npy"):
             arrays.setdefault(row["path"], []).append(row)
     for rows in arrays.values():
@@ -140,7 +142,9 @@ def _strangers(path: Path, known: set[str]) -> Iterator[Row]:
     for relative, files in walk(path, lambda text: None):
         for entry in files:
             name = relative + entry.name
-            artefact = images.is_picture_name(name) or name.endswith((".tar", ".idx", ".npy"))
+            artefact = images.is_picture_name(name) or name.endswith(
+                (".tar", ".idx", ".npy", ".parquet")
+            )
             if artefact and name not in known:
                 yield _problem(name, f"is not in {ROWS}")
 
@@ -176,6 +180,8 @@ class Checker:
         first = rows[0]["path"]
         if first.endswith(".tar"):
             return Checked(rows[0]["count"], self._collect(first, self._tar(rows[0], rows[1:])))
+        if first.endswith(".parquet"):
+            return Checked(rows[0]["count"], self._collect(first, self._parquet(rows[0])))
         if first.endswith(".npy"):
             count = sum(row["count"] for row in rows)
             return Checked(count, self._collect(first, self._array(rows)))
@@ -243,6 +249,23 @@ class Checker:
             yield f"holds {len(samples)} pictures, {row['count']} expected"
         for key, parts in samples.items():
             yield from self._sample(key, parts)
+
+    def _parquet(self, row: Row) -> Iterator[str]:
+        path = self._path / row["path"]
+        if not path.is_file():
+            yield "is missing"
+            return
+        if _sha256_of_file(path) != row["sha256"]:
+            yield f"is not what was written ({path.stat().st_size} bytes, {row['bytes']} expected)"
+        count = 0
+        for sample in bake_formats.parquet_rows(path):
+            count += 1
+            name = sample["image"]["path"]
+            yield from self._decodes(sample["image"]["bytes"], name)
+            if not 0 <= sample["label"] < len(self._classes):
+                yield f"sample {name}: label {sample['label']} is not in classes.json"
+        if count != row["count"]:
+            yield f"holds {count} pictures, {row['count']} expected"
 
     def _sample(self, key: str, parts: dict[str, bytes]) -> Iterator[str]:
         found = [extension for extension in parts if extension in images.FORMATS.values()]

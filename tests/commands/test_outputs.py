@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import Cli, one_line_error, tree
+from tests.conftest import Cli, Run, command_line, environment, one_line_error, tree
 
 SMALL = ["--size", "32", "--seed", "3", "-j", "1"]
 
@@ -240,3 +242,186 @@ def test_the_card_of_a_set_with_plain_copies_names_two_configurations(
             str(tmp_path / "o"), name, split="train", cache_dir=str(tmp_path / "c")
         )
         assert len(found) == count
+
+
+def test_hugging_face_datasets_reads_parquet_with_pictures_and_class_names(
+    cli: Cli, photos: Path, mixing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    import datasets
+
+    out, png = tmp_path / "o", ("--image-format", "png")
+    bake(cli, photos, mixing, out, "--format", "parquet", "--copies", 2, "--shard-size", 10, *png)
+    bake(cli, photos, mixing, tmp_path / "t", "--copies", 2, "--shard-size", 10, *png)
+    for arguments in (
+        {"path": "parquet", "data_files": {"train": str(out / "copy-*" / "*.parquet")}},
+        {"path": str(out)},  # by the dataset card alone
+    ):
+        found = datasets.load_dataset(**arguments, split="train", cache_dir=str(tmp_path / "c"))
+        assert found.features["label"].names == ["cat", "dog", "zebra finch"]
+        assert sorted(found["label"]) == sorted([0, 1, 2] * 16)
+    first = found[0]
+    assert first["key"].split("/")[0] == ["cat", "dog", "zebra finch"][first["label"]]
+    shard = shards_of(tmp_path / "t")[0]
+    data, _, text = (member(shard, name) for name in names_in(shard)[:3])
+    record = json.loads(text)
+    assert (record["key"], record["draws"]) == (first["key"], first["draws"])
+    np.testing.assert_array_equal(np.array(first["image"]), np.array(Image.open(io.BytesIO(data))))
+
+
+def test_parquet_has_the_same_bytes_for_any_workers_and_can_be_mended(
+    cli: Cli, photos: Path, mixing: Path, tmp_path: Path
+) -> None:
+    out, more = tmp_path / "o", ("--format", "parquet", "--shard-size", 10, "--plain", 1, "--pad")
+    bake(cli, photos, mixing, out, *more)
+    bake(cli, photos, mixing, tmp_path / "p", *more, "-j", 2)
+    whole = tree(out)
+    assert whole == tree(tmp_path / "p")
+    assert cli("verify", out, "--rebake-sample", 60, "-j", 1)[:2] == (0, "")
+    path = out / "copy-000" / "000001.parquet"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    (out / "plain-000" / "000002.parquet").write_bytes(b"PAR1")
+    code, told, _ = cli("verify", out, "-j", 1)
+    assert code == 1
+    assert "000001.parquet: is not what was written" in told
+    assert "000002.parquet: " in told
+    assert cli("verify", out, "--repair", "-j", 1)[0] == 0
+    assert tree(out) == whole
+
+
+def test_parquet_without_pyarrow_is_one_line_that_says_what_to_install(
+    cli: Cli, photos: Path, mixing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    arguments = ["bake", photos, "--mixing-set", mixing, "-o", tmp_path / "o"]
+    code, _, err = cli(*arguments, "--format", "parquet")
+    assert code == 2
+    assert "pip install 'pixmix[parquet]'" in one_line_error(err)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stream_holds_every_copy_in_the_plans_order(
+    pixmix: Run, cli: Cli, photos: Path, mixing: Path, tmp_path: Path, workers: int
+) -> None:
+    more = ("--copies", 2, "--plain", 1, "--shard-size", 10)
+    bake(cli, photos, mixing, tmp_path / "o", *more)
+    done = pixmix(
+        "bake", photos, "--mixing-set", mixing, "-o", "-", *SMALL[:4], *more, "-j", workers,
+        text=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        streamed = {m.name: archive.extractfile(m).read() for m in archive}  # type: ignore[union-attr]
+    stored = {
+        f"{copy}/{name}": member(path, name)
+        for copy in ("copy-000", "copy-001", "plain-000")
+        for path in shards_of(tmp_path / "o", copy)
+        for name in names_in(path)
+    }
+    assert list(streamed.items()) == list(stored.items())
+
+
+def test_a_stream_into_head_ends_quietly_and_one_into_webdataset_is_read(
+    photos: Path, mixing: Path, tmp_path: Path
+) -> None:
+    import webdataset as wds
+
+    arguments = ["bake", photos, "--mixing-set", mixing, "-o", "-", *SMALL, "--copies", 2]
+    command = " ".join(f"'{a}'" for a in command_line(arguments))
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | head -c 2000 | wc -c; exit ${{PIPESTATUS[0]}}"],
+        capture_output=True, env=environment(), check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (141, b"2000", b"")
+    with (tmp_path / "all.tar").open("wb") as file:
+        subprocess.run(command_line(arguments), stdout=file, env=environment(), check=True)
+    dataset = wds.WebDataset(str(tmp_path / "all.tar"), shardshuffle=False).decode("pil")
+    assert len(list(dataset.to_tuple("jpg", "cls"))) == 48
+
+
+def test_a_stream_tells_of_skipped_pictures_and_exits_3(
+    photos: Path, mixing: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    source = tmp_path / "photos"
+    shutil.copytree(photos, source)
+    (source / "cat" / "c 0.jpg").write_bytes(b"no picture")
+    from pixmix_cli.main import run
+
+    arguments = ["bake", source, "--mixing-set", mixing, "-o", "-", *SMALL, "--copies", 2]
+    assert run([str(a) for a in arguments]) == 3
+    out, err = capfdbinary.readouterr()
+    with tarfile.open(fileobj=io.BytesIO(out)) as archive:
+        assert len(archive.getnames()) == 46 * 3
+    assert b"left out: cat/c 0.jpg" in err
+    assert b"2 skipped" in err
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [(["--resume"], "need a folder"), (["--format", "npy"], "streams a tar")],
+)
+def test_a_stream_that_makes_no_sense_is_refused(
+    cli: Cli, photos: Path, mixing: Path, more: list[str], told: str
+) -> None:
+    code, out, err = cli("bake", photos, "--mixing-set", mixing, "-o", "-", *SMALL, *more)
+    assert (code, out) == (2, "")
+    assert told in one_line_error(err)
+
+
+def test_more_skipped_pictures_than_max_errors_stop_the_run(
+    cli: Cli, photos: Path, mixing: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "photos"
+    shutil.copytree(photos, source)
+    for name in ("c 0.jpg", "c 4.jpg", "c 1.png"):
+        (source / "cat" / name).write_bytes(b"no picture")
+    arguments = ["bake", source, "--mixing-set", mixing, "-o", tmp_path / "o", *SMALL]
+    more = ["--shard-size", 4, "--no-shuffle"]
+    code, _, err = cli(*arguments, *more, "--max-errors", 2)
+    assert code == 1
+    assert "3 pictures cannot be used, more than --max-errors 2; the last: " in one_line_error(err)
+    assert not (tmp_path / "o" / "manifest.json").exists()
+    code, _, err = cli(*arguments, *more, "--max-errors", 3, "--resume")
+    assert code == 3, err
+    assert len((tmp_path / "o" / "errors.jsonl").read_text().splitlines()) == 3
+
+
+def test_progress_in_json_tells_rates_shards_and_errors(
+    cli: Cli, photos: Path, mixing: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "photos"
+    shutil.copytree(photos, source)
+    (source / "cat" / "c 0.jpg").write_bytes(b"no picture")
+    code, _, err = cli(
+        "bake", source, "--mixing-set", mixing, "-o", tmp_path / "o", *SMALL, "--copies", 2,
+        "--shard-size", 12, "--progress", "json",
+    )  # fmt: skip
+    assert code == 3
+    last = json.loads([line for line in err.splitlines() if line.startswith("{")][-1])
+    assert (last["done"], last["total"]) == (48, 48)
+    assert (last["shards_done"], last["shards"], last["errors"]) == (4, 4, 1)
+    assert last["rate"] > 0
+    assert last["bytes_per_s"] > 0
+    assert last["eta_s"] == 0
+
+
+def test_a_bar_tells_rates_shards_and_errors(
+    cli: Cli, photos: Path, mixing: Path, tmp_path: Path
+) -> None:
+    code, _, err = cli(
+        "bake", photos, "--mixing-set", mixing, "-o", tmp_path / "o", *SMALL, "--progress", "bar"
+    )
+    assert code == 0
+    assert "MB/s, 1/1 shards" in err
+
+
+def test_a_dry_run_estimates_the_time_too(
+    cli: Cli, photos: Path, mixing: Path, tmp_path: Path
+) -> None:
+    arguments = ["bake", photos, "--mixing-set", mixing, "-o", tmp_path / "o", *SMALL]
+    code, out, _ = cli(*arguments, "--copies", 1000, "--dry-run", "--json")
+    assert code == 0
+    assert json.loads(out)["estimated_seconds"] > 0
