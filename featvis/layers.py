@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from featvis import timm_models
 from featvis.errors import UnknownLayerError
-from featvis.models import Network, model_names, native_size, skeleton
+from featvis.models import Network, is_known, native_size, skeleton
 
 OUTPUT = "output"  # the layer name of the network as a whole
 AUTO_COUNT = 8  # layers that "auto" picks
@@ -93,7 +94,7 @@ def list_layers(network: Network | str, num_classes: int | None = None) -> Layer
     """
     if isinstance(network, str):
         return layers_of(network, num_classes)
-    if network.name in model_names():
+    if is_known(network.name):
         size = network.input_size if network.fixed_size else None
         found = layers_of(network.name, network.num_classes or None, size)
         return found if size is not None else _at_size(network, found)
@@ -103,7 +104,7 @@ def list_layers(network: Network | str, num_classes: int | None = None) -> Layer
 
 
 def layers_of(name: str, num_classes: int | None = None, image_size: int | None = None) -> Layers:
-    """The layers of torchvision's architecture `name`, found on the meta device.
+    """The layers of architecture `name` (torchvision's, or timm's), found on the meta device.
 
     num_classes  of the head; None: 1000
     image_size   side in pixels for which shapes and costs are told; None: the network's own
@@ -119,9 +120,20 @@ def _layers_of(name: str, num_classes: int | None, image_size: int | None) -> La
     model = skeleton(name, num_classes, image_size)
     fixed = native_size(model)
     if fixed is None:
-        return _probe(model, model, name, image_size or (299 if name == "inception_v3" else 224))
-    other = skeleton(name, num_classes, fixed * 2)
+        return _probe(model, model, name, image_size or _own_side(name))
+    try:
+        other = skeleton(name, num_classes, fixed * 2)
+    except (TypeError, AssertionError, RuntimeError, ValueError):
+        # a network of timm that cannot be built for another size
+        return _probe(model, None, name, fixed)
     return _probe(model, other, name, fixed, second=fixed * 2)
+
+
+def _own_side(name: str) -> int:
+    """Side in pixels at which a network of many sizes is usually shown pictures."""
+    if timm_models.is_timm(name):
+        return timm_models.side(name)
+    return 299 if name == "inception_v3" else 224
 
 
 def _at_size(network: Network, found: Layers) -> Layers:

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torchvision.models.maxvit import MaxVit
 
+from featvis import timm_models
 from featvis.errors import (
     CheckpointError,
     DeviceError,
@@ -103,7 +104,7 @@ class Network:
     def on_meta(self) -> nn.Module:
         """The network on the meta device: shapes without memory or arithmetic. Made once."""
         if self._on_meta is None:
-            if self.name in model_names():
+            if is_known(self.name):
                 size = self.input_size if self.fixed_size else None
                 self._on_meta = skeleton(self.name, self.num_classes or None, size)
             else:
@@ -139,6 +140,11 @@ class Network:
 def model_names() -> list[str]:
     """Names of torchvision's classification architectures, sorted."""
     return list(torchvision.models.list_models(module=torchvision.models))
+
+
+def is_known(name: str) -> bool:
+    """Whether `skeleton` can build an architecture of that name."""
+    return timm_models.is_timm(name) or name in model_names()
 
 
 def resolve_device(name: str) -> str:
@@ -189,10 +195,10 @@ def load_network(
 ) -> Network:
     """A classification network ready for feature visualization.
 
-    name      one of model_names()
-    weights   "DEFAULT" or a torchvision weights name (downloaded at need through torch.hub,
-              hash checked), "random", "fractals" (ours, shipped with this package, for OWN_MODEL
-              only), or the path of a .pt, .pth or .safetensors file
+    name      one of model_names(), or "timm:" and a name that timm knows, with or without a tag
+    weights   "DEFAULT" or a torchvision weights name (downloaded at need through torch.hub, hash
+              checked; of timm "DEFAULT" only, by timm), "random", "fractals" (ours, shipped with
+              this package, for OWN_MODEL only), or the path of a .pt, .pth or .safetensors file
     device    auto | cpu | cuda | cuda:N | mps
     seed      of "random" weights; torch's global generator is left as it was
     progress  show torch.hub's progress bar on stderr while downloading
@@ -200,8 +206,6 @@ def load_network(
     """
     _check_name(name)
     device = resolve_device(device)
-    enum = torchvision.models.get_model_weights(name)
-    published = enum.DEFAULT
     own = weights == OWN_WEIGHTS
     if own:
         if name != OWN_MODEL:
@@ -210,6 +214,8 @@ def load_network(
                 hint=f"--weights {OWN_WEIGHTS} without --model",
             )
         weights = str(OWN_FILE)
+    timm = timm_models.is_timm(name)
+    published = None if timm else torchvision.models.get_model_weights(name).DEFAULT
     if weights == "random":
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
@@ -219,6 +225,16 @@ def load_network(
         path = Path(weights).expanduser()
         weights_id = f"sha256:{_sha256(path)}"
         model = _load_into(name, read_checkpoint(path), path)
+    elif timm:
+        if weights.upper() != "DEFAULT":
+            raise UnknownModelError(
+                f"{name} has no weights named {weights!r}: timm names them in the model.",
+                hint=f"--model {name.partition('.')[0]}.{weights} alone",
+            )
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = timm_models.build(name, pretrained=True)
+        weights_id = timm_models.tag_of(model)
     else:
         published = _named_weights(name, weights)
         path = _download(published.url, name, progress)
@@ -227,14 +243,19 @@ def load_network(
     fixed = native_size(model)
     model.eval().requires_grad_(False)
     model.to(device).to(memory_format=torch.channels_last)
-    mean, std = normalisation(published)
+    if published is None:
+        mean, std = timm_models.normalisation(name)
+        size = timm_models.side(name)
+    else:
+        mean, std = normalisation(published)
+        size = OWN_INPUT_SIZE if own else _crop_size(published)
     return Network(
         model=model,
         name=name,
         weights_id=weights_id,
         mean=mean,
         std=std,
-        input_size=fixed or (OWN_INPUT_SIZE if own else _crop_size(published)),
+        input_size=fixed or size,
         fixed_size=fixed is not None,
         num_classes=_class_count(model),
         device=device,
@@ -255,13 +276,15 @@ def build(
     auxiliary: bool = False,
     random: bool = False,
 ) -> nn.Module:
-    """A network of torchvision's architecture `name` with whatever weights its maker draws.
+    """A network of architecture `name` with whatever weights its maker draws.
 
     num_classes  of the head; None: ImageNet's 1000
     image_size   side for networks that take one size only; others ignore it
     auxiliary    with the extra heads that GoogLeNet and Inception use in training
     random       False skips GoogLeNet's and Inception's slow special initialisation
     """
+    if timm_models.is_timm(name):
+        return timm_models.build(name, num_classes, image_size)
     options: dict[str, Any] = {}
     if num_classes is not None:
         options["num_classes"] = num_classes
@@ -311,7 +334,7 @@ def native_size(model: nn.Module) -> int | None:
     """The only side in pixels that `model` takes, or None where it takes many."""
     if isinstance(model, torchvision.models.VisionTransformer):
         return int(model.image_size)
-    return 224 if isinstance(model, MaxVit) else None
+    return 224 if isinstance(model, MaxVit) else timm_models.fixed_side(model)
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
@@ -520,6 +543,9 @@ def _class_count(model: nn.Module) -> int:
 
 
 def _check_name(name: str) -> None:
+    if timm_models.is_timm(name):
+        timm_models.check_name(name)
+        return
     names = model_names()
     if name not in names:
         near = difflib.get_close_matches(name.lower(), names, 3, 0.5)

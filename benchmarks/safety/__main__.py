@@ -4,7 +4,8 @@
         --arm fractals=pixmix:mixing/fractals --epochs 100 --seeds 5 -o out
     python -m benchmarks.safety --smoke -o out
 
-DIR holds train/ and test/, or is "digits". An arm is NAME=RECIPE, see benchmarks/safety/arms.py.
+DIR holds train and test, each in any form that `pixmix bake` reads, or is CIFAR-10 or CIFAR-100
+as downloaded, or "digits". An arm is NAME=RECIPE, see benchmarks/safety/arms.py.
 A run that is finished is kept in OUT/runs and not done again; OUT/exam holds the exam's pictures.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 import time
 from dataclasses import asdict
@@ -55,7 +57,7 @@ def _arguments() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--data", help='folder with train/ and test/, or "digits"')
+    parser.add_argument("--data", help='dataset with train and test, or "digits"')
     parser.add_argument("--arm", action="append", metavar="NAME=RECIPE", default=[])
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--depth", type=int, default=16, help="of the WRN: 10, 16, 22, ...")
@@ -100,7 +102,9 @@ def _run(arguments: argparse.Namespace) -> None:
     print(text)
     details = "\n".join(report.detail(runs, f"{part}: ") for part in _PARTS)
     write_whole(out / "table.md", f"{text}\n{details}".encode())
-    write_whole(out / "results.json", (json.dumps({"runs": runs}, indent=1) + "\n").encode())
+    command = shlex.join(["python", "-m", "benchmarks.safety", *sys.argv[1:]])
+    results = {"command": command, "runs": runs}
+    write_whole(out / "results.json", (json.dumps(results, indent=1) + "\n").encode())
     try:
         report.draw(runs, out / "safety.png")
     except ModuleNotFoundError:
@@ -117,17 +121,17 @@ def _do_runs(arguments: argparse.Namespace, out: Path) -> None:
         raise InputError("two arms have the same name", "--arm NAME=RECIPE")
     device = _device(arguments.device)
     out.mkdir(parents=True, exist_ok=True)
-    folder = data.splits(arguments.data, out)
-    train_set, test_set = data.load(folder / "train"), data.load(folder / "test")
+    train_part, test_part = data.parts(arguments.data, out)
+    train_set, test_set = data.load(train_part), data.load(test_part)
     if train_set.classes != test_set.classes:
-        raise InputError(f"{folder}: train and test have different classes")
+        raise InputError(f"--data {arguments.data}: train and test have different classes")
     size = SMOKE_SIZE if arguments.smoke else SIZE
     exam = evaluate.make_exam(
         test_set, size, arguments.photographs, out / "exam", arguments.data != "digits"
     )
     seen = data.fingerprints(train_set.pictures)
     if seen & data.fingerprints(test_set.pictures):
-        raise InputError(f"{folder}: some pictures are in both train and test")
+        raise InputError(f"--data {arguments.data}: some pictures are in both train and test")
     for pictures in exam.structured.values():
         found = data.fingerprints(pictures)
         if seen & found:
@@ -171,7 +175,7 @@ def _do_runs(arguments: argparse.Namespace, out: Path) -> None:
     workers = arguments.jobs or (2 if device.type == "cuda" else os.cpu_count() or 1)
     workers = min(workers, max(1, len(jobs)))
     copies = arguments.copies or arguments.epochs
-    baked = Bakes(jobs, mixing, folder / "train", out, copies, ahead=workers + 1)
+    baked = Bakes(jobs, mixing, train_part, out, copies, ahead=workers + 1)
     run_all(jobs, baked, workers)
 
 

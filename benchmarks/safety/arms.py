@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torchvision.transforms import v2
 
-from benchmarks.safety.data import SIDE, U8, Labelled, load
+from benchmarks.safety.data import SIDE, U8, Labelled, Part, load
 from benchmarks.safety.noise import coloured_noise
 from benchmarks.safety.train import BATCH, Epochs
 from pixmix_cli.errors import InputError, PixMixError
@@ -98,7 +98,7 @@ def make_mixing_set(recipe: str, folder: Path) -> Path:
     return place
 
 
-def bake(mixing_sets: list[Path], source: Path, out: Path, copies: int, seed: int) -> Path:
+def bake(mixing_sets: list[Path], source: Part, out: Path, copies: int, seed: int) -> Path:
     """Bake the copies that one run trains on.
 
     raises  PixMixError with what bake said
@@ -106,7 +106,7 @@ def bake(mixing_sets: list[Path], source: Path, out: Path, copies: int, seed: in
     sets = [word for path in mixing_sets for word in ("--mixing-set", str(path))]
     recipe = ["--preset", "cifar", "--copies", str(copies), "--seed", str(seed)]
     place = ["--format", "npy", "-o", str(out), "--overwrite"]
-    _pixmix(["bake", str(source), *sets, *recipe, *place])
+    _pixmix(["bake", *source.words, *sets, *recipe, *place])
     return out
 
 
@@ -149,7 +149,7 @@ def _read_copy(folder: Path) -> tuple[U8, np.ndarray]:
         return np.load(folder / "images.npy"), np.load(folder / "labels.npy")
     shards = sorted(folder.glob("*.tar"))
     if not shards:
-        split = load(folder)
+        split = load(Part(folder))
         return split.pictures, split.labels
     pictures, labels = [], []
     for shard in shards:

@@ -14,12 +14,13 @@ from PIL import Image
 from pixmix_cli.errors import InputError, PixMixError
 from pixmix_cli.mixing.pixmix import fit_square
 from pixmix_cli.storage import images
-from pixmix_cli.storage.imagefolder import open_imagefolder
 from pixmix_cli.storage.pictures import PictureRef, open_mixing_set
+from pixmix_cli.storage.recognise import open_source, recognise
 
 U8 = NDArray[np.uint8]
 SIDE = 32  # pixels; other pictures are shrunk or enlarged to it
 DIGITS_TEST = 500
+WITH_SPLITS = ("cifar", "numpy", "parquet")  # kinds of dataset that may hold train and test
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,27 @@ class Labelled:
         return hashlib.sha256(self.pictures.tobytes() + self.labels.tobytes()).hexdigest()
 
 
-def load(folder: Path) -> Labelled:
-    """Every picture of an ImageFolder, class by class.
+@dataclass(frozen=True)
+class Part:
+    """Training or test pictures: a SOURCE of `bake`, and its --split where it has parts."""
+
+    source: Path
+    split: str | None = None
+
+    @property
+    def words(self) -> list[str]:
+        """The arguments of `pixmix bake` that name it."""
+        return [str(self.source), *([] if self.split is None else ["--split", self.split])]
+
+
+def load(part: Part) -> Labelled:
+    """Every picture, in the order in which `bake` sees them.
 
     raises  InputError when there is none; PictureError for a broken picture
     """
-    source = open_imagefolder(folder, _ignore)
+    source = open_source(part.source, _ignore, split=part.split)
+    if not len(source.pictures):
+        raise InputError(f"{part.source} holds no pictures")
     pictures = np.stack([_square(ref) for ref in source.pictures])
     return Labelled(pictures, np.array(source.labels, np.int64), source.classes)
 
@@ -64,22 +80,26 @@ def kept(path: Path) -> Labelled:
         return Labelled(arrays["pictures"], arrays["labels"], classes)
 
 
-def splits(data: str, out: Path) -> Path:
-    """The folder with train/ and test/ that --data means.
+def parts(data: str, out: Path) -> tuple[Part, Part]:
+    """The training and the test pictures that --data means.
 
-    data    such a folder, or "digits": scikit-learn's, written below `out` the first time
+    data    a folder with train and test, each anything that `bake` reads; a dataset with these two
+            splits; or "digits": scikit-learn's, written below `out` the first time
     raises  InputError
     """
-    if data == "digits":
-        return _write_digits(out / "digits", out / "exam")
-    folder = Path(data)
-    for split in ("train", "test"):
-        if not (folder / split).is_dir():
-            raise InputError(
-                f"--data {data} has no folder {split}",
-                "a folder with train and test, each with one folder of pictures a class; or digits",
-            )
-    return folder
+    folder = _write_digits(out / "digits", out / "exam") if data == "digits" else Path(data)
+    if not folder.exists():
+        raise InputError(
+            f"--data {data} does not exist", "a folder with train and test in it; or digits"
+        )
+    if (folder / "train").exists() and (folder / "test").exists():
+        return Part(folder / "train"), Part(folder / "test")
+    if recognise(folder) in WITH_SPLITS:
+        return Part(folder, "train"), Part(folder, "test")
+    raise InputError(
+        f"--data {data} has no train and test",
+        "a folder with both, each of which `pixmix bake` reads; CIFAR as downloaded; or digits",
+    )
 
 
 def digits(cache: Path) -> tuple[U8, NDArray[np.int64]]:

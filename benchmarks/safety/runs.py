@@ -130,7 +130,7 @@ class Bakes:
         self,
         jobs: list[Job],
         mixing: dict[str, list[Path]],
-        source: Path,
+        source: data.Part,
         out: Path,
         copies: int,
         ahead: int,

@@ -32,7 +32,7 @@ _TARGETS, _OPTIMISER = "Targets", "Optimiser"
     "--model",
     section=_TARGETS,
     metavar="NAME",
-    help="A torchvision classification network.",
+    help="A torchvision classification network, or timm:NAME (needs pixmix[timm]).",
 )
 @option(
     "--weights",

@@ -53,7 +53,8 @@ def command(
 
     Of a mixing set, pixmix's or anyone's: a gallery to filter, and the measures of `pixmix
     inspect` beside the ranges of other generators. Of a baked set: originals beside their copies
-    with the draws in words, the draws against what the recipe prescribes, classes and errors.
+    with the draws in words, the draws against what the recipe prescribes, classes and errors. Of an
+    output of the safety benchmark: its figure and tables.
     """
     from pixmix_cli.commands.common import check_new_file
     from pixmix_cli.errors import InputError

@@ -283,7 +283,7 @@ def plan(
     import torch
     import torchvision
 
-    from featvis import list_layers, load_network, select_layers
+    from featvis import list_layers, load_network, select_layers, timm_models
 
     if wishes.diversity > config.batch_size:
         raise InputError(
@@ -319,6 +319,9 @@ def plan(
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
     }
+    made_with = {"torch": torch.__version__, "torchvision": torchvision.__version__}
+    if timm_models.is_timm(choice.model):
+        versions["timm"] = made_with["timm"] = timm_models.version()
     inputs: dict[str, dict[str, Any]] = {}
     if starts is not None:
         inputs["init"] = {
@@ -341,7 +344,7 @@ def plan(
             pending, targets, len(layers), config.batch_size, wishes.diversity, starts
         ),
         overlapped=on_gpu and job.workers == 1,
-        made_with={"torch": torch.__version__, "torchvision": torchvision.__version__},
+        made_with=made_with,
     )
 
 

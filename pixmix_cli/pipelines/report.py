@@ -17,6 +17,7 @@ from pixmix_cli.errors import InputError, PixMixError
 from pixmix_cli.pipelines import inspect, preview
 from pixmix_cli.pipelines.report_fit import Fit, fits_of
 from pixmix_cli.storage import images, tar
+from pixmix_cli.storage.files import read_bytes
 from pixmix_cli.storage.output import Row, committed_rows
 from pixmix_cli.storage.pictures import PictureRef
 
@@ -26,6 +27,7 @@ MOST_PICTURES = 600  # on a page
 DRAWS_READ = 20_000  # samples whose draws are counted
 RECIPE_SHOWN = 4000  # characters
 ERRORS_SHOWN = 50
+SAFETY_TABLES, SAFETY_RESULTS, SAFETY_FIGURE = "table.md", "results.json", "safety.png"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Section:
     """One PATH on the page."""
 
     path: str
-    kind: str  # "mixing" | "baked"
+    kind: str  # "mixing" | "baked" | "safety"
     pictures: int
     facts: list[tuple[str, str]]
     measures: inspect.Summary | None = None
@@ -69,6 +71,8 @@ class Section:
     classes: list[tuple[str, int]] = field(default_factory=list)
     errors: list[tuple[str, str]] = field(default_factory=list)
     errors_left_out: int = 0
+    tables: str = ""  # of the safety benchmark, Markdown
+    figure: bytes = b""  # and its picture, PNG
 
 
 def gather(path: Path, pictures: int, samples: int, warn: Callable[[str], None]) -> Section:
@@ -78,6 +82,8 @@ def gather(path: Path, pictures: int, samples: int, warn: Callable[[str], None])
     samples   of a baked set
     raises    InputError when there is nothing there
     """
+    if (path / SAFETY_TABLES).is_file() and (path / SAFETY_RESULTS).is_file():
+        return _safety(path)
     manifest = preview.look_or_none(path) if path.is_dir() else None
     if manifest is not None and manifest.get("command") == "bake":
         return _baked(path, manifest, samples)
@@ -110,6 +116,31 @@ def _mixing(
         tile = _tile(ref, rows.get(ref.name))
         if tile is not None:
             section.tiles.append(tile)
+    return section
+
+
+def _safety(path: Path) -> Section:
+    """What `benchmarks.safety` found: its tables and figure, machine and command."""
+    try:
+        results = json.loads(read_bytes(path / SAFETY_RESULTS))
+        runs = results["runs"]
+        machines = sorted({", ".join(f"{k} {v}" for k, v in r["machine"].items()) for r in runs})
+        facts = [
+            ("networks", f"{len(runs):,}"),
+            ("made by", str(results.get("command", "python -m benchmarks.safety"))),
+            *(("training", text) for text in sorted({str(run["training"]) for run in runs})),
+            *(("machine", text) for text in machines),
+        ]
+        tables = read_bytes(path / SAFETY_TABLES).decode("utf-8")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"{path / SAFETY_RESULTS} is damaged: {error!r}",
+            f"python -m benchmarks.safety --report -o {path}",
+        ) from None
+    figure = path / SAFETY_FIGURE
+    section = Section(str(path), "safety", 0, facts, tables=tables)
+    if figure.is_file():
+        section.figure = read_bytes(figure)
     return section
 
 

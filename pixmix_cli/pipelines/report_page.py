@@ -54,6 +54,7 @@ button:focus-visible, select:focus-visible, input:focus-visible {
   outline: 3px solid var(--mark); }
 .samples td { padding: 4px 8px 10px 0; width: 172px; font-size: 12px; color: var(--dim); }
 .samples img { display: block; max-width: 160px; image-rendering: auto; }
+.figure { background: #fff; border-radius: 8px; max-width: min(680px, 100%); }
 .bad { color: var(--bad); font-weight: 600; }
 dialog { max-width: min(720px, 92vw); border: 1px solid var(--line); border-radius: 10px;
   color: var(--ink); background: var(--paper); }
@@ -129,7 +130,8 @@ def page_of(sections: Sequence[Section]) -> bytes:
     for section in sections:
         parts.append(f'<section class="{section.kind}">\n<h2>{escape(section.path)}</h2>\n')
         parts.append(_facts(section))
-        parts.extend(_gallery(section) if section.kind == "mixing" else _baked(section))
+        body = {"mixing": _gallery, "baked": _baked, "safety": _safety}[section.kind]
+        parts.extend(body(section))
         parts.extend(_errors(section))
         parts.append("</section>\n")
     parts.append(
@@ -267,6 +269,43 @@ def _baked(section: Section) -> Iterator[str]:
         yield _bars(names, counts, None)
         if len(section.classes) > 100:
             yield f"<p>and {len(section.classes) - 100:,} more classes</p>\n"
+
+
+def _safety(section: Section) -> Iterator[str]:
+    yield "<h3>Does it make classifiers safer?</h3>\n"
+    if section.figure:
+        text = base64.b64encode(section.figure).decode("ascii")
+        label = "five safety measures, a line an arm"
+        yield f'<img class="figure" alt="{label}" src="data:image/png;base64,{text}">\n'
+    yield from _markdown(section.tables)
+
+
+def _markdown(text: str) -> Iterator[str]:
+    """Tables and paragraphs; bold cells stay bold."""
+    rows: list[list[str]] = []
+    for line in [*text.splitlines(), ""]:
+        if line.startswith("|"):
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            if set(line) != {"|", "-"}:
+                rows.append(cells)
+            continue
+        if rows:
+            yield '<div class="wide"><table>\n'
+            for number, cells in enumerate(rows):
+                tag = "th" if number == 0 else "td class=n"
+                end = tag.partition(" ")[0]
+                shown = "".join(f"<{tag}>{_bold(cell)}</{end}>" for cell in cells)
+                yield f"<tr>{shown}</tr>\n"
+            yield "</table></div>\n"
+            rows = []
+        if line:
+            yield f"<p>{escape(line)}</p>\n"
+
+
+def _bold(cell: str) -> str:
+    if cell.startswith("**") and cell.endswith("**") and len(cell) > 4:
+        return f"<b>{escape(cell[2:-2])}</b>"
+    return escape(cell)
 
 
 def _cell(data: bytes | None, text: str, alt: str) -> str:

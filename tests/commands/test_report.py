@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -88,6 +89,27 @@ def test_broken_pictures_are_listed(cli: Cli, tmp_path: Path) -> None:
     text = write(cli, tmp_path / "r.html", tmp_path)
     assert "1 left out or unreadable" in text
     assert "broken.png" in text
+
+
+def test_the_safety_benchmark_s_tables_and_figure_are_shown(cli: Cli, tmp_path: Path) -> None:
+    out = tmp_path / "safety"
+    out.mkdir()
+    run = {"training": {"epochs": 3}, "machine": {"device": "CPU", "torch": "2.14"}}
+    results = {"command": "python -m benchmarks.safety --smoke", "runs": [run, run]}
+    (out / "results.json").write_text(json.dumps(results))
+    table = "| arm | error |\n|---|---|\n| plain | **.1 <b>** |\n\nMinus plain.\n"
+    (out / "table.md").write_text(table)
+    Image.fromarray(picture(1, 30, 30)).save(out / "safety.png")
+    text = write(cli, tmp_path / "r.html", out)
+    assert "<tr><th>arm</th><th>error</th></tr>" in text
+    assert "<td class=n><b>.1 &lt;b&gt;</b></td>" in text
+    assert "<p>Minus plain.</p>" in text
+    assert "data:image/png" in text
+    assert "python -m benchmarks.safety --smoke" in text
+    (out / "results.json").write_text("{}")
+    code, _, err = cli("report", out, "-o", tmp_path / "again.html")
+    assert code == 2
+    assert "results.json is damaged" in one_line_error(err)
 
 
 def test_whatever_a_name_or_recipe_holds_is_only_text() -> None:

@@ -129,7 +129,7 @@ def test_a_baked_set_of_every_format_shows_one_copy_an_epoch(layout, tmp_path, p
         words = words[:-2]
     source = str(tmp_path / "train"), "--mixing-set", str(tmp_path / "mixing")
     pixmix("bake", *source, *words, "-o", str(tmp_path / "baked"))
-    epochs = arms.baked_epochs(tmp_path / "baked", data.load(tmp_path / "train"), CPU)
+    epochs = arms.baked_epochs(tmp_path / "baked", data.load(data.Part(tmp_path / "train")), CPU)
     first, labels = epochs(0, torch.Generator())
     assert first.shape == (12, 3, 32, 32)
     assert first.dtype == torch.uint8
@@ -141,6 +141,31 @@ def test_a_baked_set_of_every_format_shows_one_copy_an_epoch(layout, tmp_path, p
     other = Labelled(split.pictures, split.labels, ("a", "b"))
     with pytest.raises(InputError, match="other classes"):
         arms.baked_epochs(tmp_path / "baked", other, CPU)
+
+
+def test_data_may_be_anything_that_bake_reads(tmp_path):
+    both = {"train": toy(12), "test": toy(4, seed=1)}
+    np.savez(
+        tmp_path / "both.npz",
+        **{f"x_{name}": split.pictures for name, split in both.items()},
+        **{f"y_{name}": split.labels for name, split in both.items()},
+    )
+    write_folder(both["train"], tmp_path / "apart" / "train")
+    (tmp_path / "apart" / "test").mkdir()
+    np.save(tmp_path / "apart" / "test" / "images.npy", both["test"].pictures)
+    np.save(tmp_path / "apart" / "test" / "labels.npy", both["test"].labels)
+    for place in ("both.npz", "apart"):
+        train_part, test_part = data.parts(str(tmp_path / place), tmp_path)
+        for part, split in ((train_part, both["train"]), (test_part, both["test"])):
+            loaded = data.load(part)
+            order = np.argsort(split.labels, kind="stable") if place == "apart" else slice(None)
+            if part is test_part:
+                order = slice(None)
+            assert np.array_equal(loaded.pictures, split.pictures[order])
+            assert np.array_equal(loaded.labels, split.labels[order])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError):
+        data.parts(str(tmp_path / "empty"), tmp_path)
 
 
 def test_a_mixing_set_that_shows_the_exam_is_refused(tmp_path):
@@ -269,7 +294,7 @@ def test_the_command_runs_each_arm_once_and_goes_on(tmp_path, monkeypatch, capsy
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--data", "nowhere", "--arm", "plain"], "--data nowhere has no folder train"),
+        (["--data", "nowhere", "--arm", "plain"], "--data nowhere does not exist"),
         (["--data", "nowhere", "--arm", "plein"], "plein is no recipe"),
         (["--data", "nowhere", "--arm", "plain", "--arm", "plain"], "the same name"),
         (["--report"], "no finished runs"),
