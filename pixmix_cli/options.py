@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -66,6 +67,22 @@ class Bytes:
     """A length in bytes, where a plain number would count something else."""
 
     count: int
+
+
+class WeightedPath(click.ParamType):
+    """PATH or PATH:WEIGHT as text; several in an environment variable have : between them."""
+
+    name = "path"
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        """Apart at every colon but those before a weight."""
+        parts: list[str] = []
+        for part in rv.split(os.pathsep):
+            if parts and part.replace(".", "", 1).isdecimal() and not os.path.exists(part):
+                parts[-1] += f":{part}"
+            elif part:
+                parts.append(part)
+        return parts
 
 
 class ShardSize(click.ParamType):

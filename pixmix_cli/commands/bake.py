@@ -16,6 +16,7 @@ from pixmix_cli.terminal import StdoutSink
 EXAMPLES = """
 pixmix bake photos/train --mixing-set mixing -o baked --copies 8
 pixmix bake cifar-10-python.tar.gz --preset cifar --mixing-set mixing -o baked --format npy
+pixmix generate-fractals -n 2000 -o - | pixmix bake photos/train --mixing-set - -o baked
 find photos -name '*.jpg' -print0 | pixmix bake - --mixing-set mixing -o baked
 """
 
@@ -48,14 +49,15 @@ _SOURCE, _RECIPE, _OUT, _RUN = "Source", "Recipe", "Output", "Running"
 @option(
     "--mixing-set",
     "mixing_set",
-    type=click.Path(path_type=Path),
+    type=options.WeightedPath(),
     multiple=True,
     required=True,
     section=_RECIPE,
-    metavar="PATH",
+    metavar="PATH[:WEIGHT]",
     show_default=False,
-    help="Folder or .tar of pictures to mix in; may be given several times (in the environment "
-    "with : between).",
+    help="Folder or tar of pictures to mix in, or - for a tar on stdin; may be given several times "
+    "(in the environment with : between). With weights, as fractals:1 featvis:2, a set is picked "
+    "from so often whatever its size; without, every picture is equally likely.",
 )
 @option(
     "--preset",
@@ -193,7 +195,7 @@ _SOURCE, _RECIPE, _OUT, _RUN = "Source", "Recipe", "Output", "Running"
 @options.terminal_options
 def command(
     source: Path,
-    mixing_set: tuple[Path, ...],
+    mixing_set: tuple[str, ...],
     preset: str,
     all_ops: bool,
     size: int | None,
@@ -226,6 +228,7 @@ def command(
     from pixmix_cli.pipelines import bake
     from pixmix_cli.pipelines.engine import default_workers
     from pixmix_cli.storage.picture_cache import default_folder
+    from pixmix_cli.storage.pictures import weighted_paths
 
     options.check_existing(resume, overwrite)
     if pad and drop_last:
@@ -235,9 +238,11 @@ def command(
     chosen = {name: value for name, value in given.items() if value is not None}
     with check_config():
         config = replace(PRESETS[preset], all_ops=all_ops, **chosen)
+    mixing_sets, mixing_weights = weighted_paths(mixing_set)
     job = bake.BakeJob(
         source=source,
-        mixing_sets=mixing_set,
+        mixing_sets=mixing_sets,
+        mixing_weights=mixing_weights,
         config=config,
         with_json=draws_json,
         shard_size=None if isinstance(shard_size, options.Bytes) else shard_size,

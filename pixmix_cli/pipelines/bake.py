@@ -29,9 +29,9 @@ from pixmix_cli.pipelines.bake_worker import AT, Baker, Context
 from pixmix_cli.pipelines.engine import run_tasks
 from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.seeding import Stream, rng_for
-from pixmix_cli.storage import images, picture_cache
+from pixmix_cli.storage import images, picture_cache, spool
 from pixmix_cli.storage.output import Output, RunPlan, check_allowed, committed_rows
-from pixmix_cli.storage.pictures import MixingSet, open_mixing_set
+from pixmix_cli.storage.pictures import STDIN, MixingSet, open_mixing_set
 from pixmix_cli.storage.recognise import open_source
 from pixmix_cli.storage.source import Source
 from pixmix_cli.storage.tar import Sink, TarWriter
@@ -126,6 +126,8 @@ def lay_out(job: BakeJob, warn: Callable[[str], None]) -> Plan:
         raise InputError(f"-o - streams a tar, which --format {job.format} is not", "-o FOLDER")
     if job.dali_index and job.format != "webdataset":
         raise InputError("--dali-index is for tars", "--format webdataset")
+    if (job.source, *job.mixing_sets).count(STDIN) > 1:
+        raise InputError("stdin can be read only once", "- for SOURCE or one --mixing-set")
     bake_formats.check_available(job)
     if not job.stream:
         _check_output_apart(job)
@@ -135,7 +137,9 @@ def lay_out(job: BakeJob, warn: Callable[[str], None]) -> Plan:
     if job.format == "imagefolder":
         _check_no_empty_class(source)
         source = replace(source, classes=bake_formats.folder_names(source.classes))
-    mixing = open_mixing_set(job.mixing_sets, warn)
+    mixing = open_mixing_set(job.mixing_sets, warn, job.mixing_weights)
+    if STDIN in job.mixing_sets and job.mixing_cache is not None:
+        job = replace(job, mixing_cache=spool.new_file("cache"))  # no later run reads it
     count = len(source.pictures)
     order = np.arange(count)
     if job.format in SHARDED and job.shuffle:
@@ -198,7 +202,7 @@ def _check_output_apart(job: BakeJob) -> None:
     output = job.output.resolve()
     inputs = [("SOURCE", job.source), *(("the mixing set", path) for path in job.mixing_sets)]
     for name, path in inputs:
-        if path.resolve() in (output, *output.parents):
+        if path != STDIN and path.resolve() in (output, *output.parents):
             raise InputError(
                 f"output {job.output} lies inside {name} {path}", "an --output somewhere else"
             )
@@ -227,6 +231,8 @@ def _run_plan(job: BakeJob, source: Source, mixing: MixingSet) -> RunPlan:
         versions |= images.codec(job.image_format, with_recipe=False)
         if job.image_format == "jpeg":
             options["quality"] = job.quality
+    if job.mixing_weights:
+        options["mixing-set weights"] = list(job.mixing_weights)
     if job.format in SHARDED:
         options |= {"shuffle": job.shuffle, "draws-json": job.with_json}
     if job.format == "parquet":
@@ -272,6 +278,7 @@ def job_of(manifest: dict[str, Any], job: BakeJob) -> BakeJob:
         source_format=source.get("format", job.source_format),
         split=source.get("split"),
         label_field=source.get("label-field"),
+        mixing_weights=tuple(map(float, told.get("mixing-set weights", ()))),
         config=config,
         format=told["format"],
         image_format=told.get("image-format", job.image_format),

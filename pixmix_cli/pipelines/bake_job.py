@@ -35,6 +35,7 @@ class BakeJob:
     mixing_cache: Path | None = None  # folder of decoded mixing pictures kept between runs
     source_format: str = "auto"  # "auto" or one of storage.recognise.KINDS
     split: str | None = None  # part of the source, of kinds that have parts
+    mixing_weights: tuple[float, ...] = ()  # one a mixing set, or none: all pictures alike
     label_field: str | None = None  # which labels, of kinds that have several
     on_error: str = "skip"  # "fail" | "skip"
     max_errors: int | None = None  # the run stops when more pictures are skipped

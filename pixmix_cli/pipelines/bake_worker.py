@@ -210,7 +210,7 @@ class Baker:
         """
         config = self._context.config
         rng = rng_for(self._context.job.seed, Stream.BAKE, copy % PLAIN, sample.ref.name)
-        draws = draw(config, rng, picture.shape[:2], len(self._context.mixing.pictures))
+        draws = draw(config, rng, picture.shape[:2], self._context.mixing.draws_from)
         if copy >= PLAIN:  # the crop and flip of the copy of the same number, and nothing else
             draws = replace(draws, start=None, rounds=())
         original = crop_original(config, draws, picture, self._resizer)
@@ -249,12 +249,13 @@ class MixingPictures:
         self._broken: set[int] = set()
         self._untold: list[tuple[int, str]] = []  # of them, not yet in a row
 
-    def get(self, index: int, on_error: str) -> tuple[int, U8]:
-        """Mixing picture `index`, or the next one that can be read, and its index.
+    def get(self, drawn: int, on_error: str) -> tuple[int, U8]:
+        """The mixing picture that a drawn number stands for, or the next one that can be read.
 
+        returns its index in the set, and (h, w, 3) uint8
         raises  PictureError when it is broken and on_error is "fail", or when all are broken
         """
-        count = len(self._mixing.pictures)
+        count, index = len(self._mixing.pictures), self._mixing.pick(drawn)
         for candidate in ((index + step) % count for step in range(count)):
             if candidate in self._broken:
                 continue

@@ -17,9 +17,8 @@ from PIL import Image
 
 from pixmix_cli.errors import InputError, PixMixError
 from pixmix_cli.storage import images, tar
-from pixmix_cli.storage.lists import STDIN
 from pixmix_cli.storage.output import Row, committed_rows, look
-from pixmix_cli.storage.pictures import PictureRef, Pictures, find_pictures
+from pixmix_cli.storage.pictures import STDIN, PictureRef, Pictures, find_pictures
 from pixmix_cli.storage.recognise import open_source
 
 U8 = NDArray[np.uint8]

@@ -11,13 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pixmix_cli.errors import InputError, StorageError
-from pixmix_cli.storage.pictures import Folder, Pictures, Warn
+from pixmix_cli.storage.pictures import STDIN, Folder, Pictures, Warn
 from pixmix_cli.storage.source import Labels, Source, digest_of_source, label_text, names_beside
 
 PATH_FIELDS = ("path", "filename", "file_name", "file", "image")
 LABEL_FIELDS = ("label", "class", "cls", "target", "class_name")
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt", ".lst")
-STDIN = Path("-")
 
 
 def open_list(path: Path, warn: Warn, label_field: str | None = None) -> Source:

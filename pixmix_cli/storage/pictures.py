@@ -6,6 +6,8 @@ import array
 import hashlib
 import os
 import stat
+import sys
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixmix_cli.errors import InputError, StorageError
-from pixmix_cli.storage import tar
+from pixmix_cli.storage import spool, tar
 from pixmix_cli.storage.images import EXTENSIONS, is_picture_name
 
 Warn = Callable[[str], None]
+
+STDIN = Path("-")
+_GZIPPED = (".tar.gz", ".tgz")
+_GZIP_START = b"\x1f\x8b"
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,16 +208,35 @@ def encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
+WEIGHTED_DRAWS = 1 << 40  # numbers that a weighted choice is drawn from; a float holds them all
+
+
 @dataclass(frozen=True, slots=True)
 class MixingSet:
     """The pictures to mix in, in a fixed order: set by set, and by name inside each.
 
     digest  SHA-256 over names and lengths: changes when a picture is added, lost or resized
+    shares  (first drawn number, first picture, pictures) of each set when sets have weights
     """
 
     paths: tuple[str, ...]
     pictures: Pictures
     digest: str
+    shares: tuple[tuple[int, int, int], ...] = ()
+
+    @property
+    def draws_from(self) -> int:
+        """How many numbers a choice is drawn from, uniformly; `pick` makes a picture of one."""
+        return WEIGHTED_DRAWS if self.shares else len(self.pictures)
+
+    def pick(self, drawn: int) -> int:
+        """The index of the picture that a number in 0..draws_from - 1 stands for."""
+        if not self.shares:
+            return drawn
+        number = bisect_right(self.shares, drawn, key=lambda share: share[0]) - 1
+        begin, first, count = self.shares[number]
+        ends = [share[0] for share in self.shares[1:]] + [WEIGHTED_DRAWS]
+        return first + (drawn - begin) * count // (ends[number] - begin)
 
 
 def walk(root: Path, warn: Warn) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
@@ -272,14 +297,13 @@ def find_pictures(path: Path, warn: Warn) -> Pictures:
     if path.is_file():
         if path.suffix == ".tar":
             _add_tar(found, path, "")
+        elif path.name.endswith(_GZIPPED):
+            _add_spooled(found, spool.gunzip(path), path.name, str(path))
         elif is_picture_name(path.name):
             found.begin(Folder("", str(path.parent)))
             found.add(path.name, path.stat().st_size)
         else:
-            raise InputError(
-                f"{path} is neither a folder, a .tar file nor a picture",
-                "gunzip it first" if path.suffix in (".gz", ".tgz") else None,
-            )
+            raise InputError(f"{path} is neither a folder, a .tar or .tar.gz file nor a picture")
         return found
     if not path.is_dir():
         raise InputError(f"{path} is neither a folder nor a regular file")
@@ -304,24 +328,103 @@ def _add_tar(found: Pictures, path: Path, relative: str) -> None:
             found.add(member.name, member.length, member.offset)
 
 
-def open_mixing_set(paths: Sequence[Path], warn: Warn) -> MixingSet:
+def _add_spooled(found: Pictures, file: Path, name: str, where: str) -> None:
+    """Add the pictures of a temporary tar; errors tell where it came from."""
+    found.begin(Container(f"{name}/", str(file)))
+    try:
+        for member in tar.members(file):
+            if is_picture_name(member.name):
+                found.add(member.name, member.length, member.offset)
+    except StorageError as error:
+        raise InputError(error.message.replace(str(file), where)) from None
+
+
+def _pictures_on_stdin() -> Pictures:
+    """The pictures of a tar that is piped in, which is kept in a temporary file meanwhile."""
+    if sys.stdin is None or sys.stdin.isatty():
+        raise InputError(
+            "--mixing-set - reads a tar, but stdin is a terminal",
+            "pixmix generate-fractals -n 1000 -o - | ",
+        )
+    file = spool.keep(sys.stdin.buffer, "stdin.tar")
+    with file.open("rb") as kept:
+        start = kept.read(2)
+    if not start:
+        raise InputError("--mixing-set -: nothing came on stdin", "the command before it alone")
+    if start == _GZIP_START:
+        file = spool.gunzip(file)
+    found = Pictures()
+    _add_spooled(found, file, "stdin.tar", "the tar on stdin")
+    return found
+
+
+def open_mixing_set(paths: Sequence[Path], warn: Warn, weights: Sequence[float] = ()) -> MixingSet:
     """The pictures of one or several sets together.
 
-    raises  InputError when one is missing or holds no picture; StorageError for a broken tar
+    paths    folders, tars or pictures; - is a tar on stdin
+    weights  how often each set is picked from, relative to the others; without them every picture
+             is picked equally often
+    raises   InputError when one is missing or holds no picture; StorageError for a broken tar
     """
+    if weights and len(weights) != len(paths):
+        raise InputError(f"there are {len(paths)} mixing sets and {len(weights)} weights")
     pictures = Pictures()
+    starts = []
     for path in paths:
-        if not path.exists():
+        if path != STDIN and not path.exists():
             raise InputError(f"mixing set {path} does not exist")
-        found = find_pictures(path, warn)
+        found = _pictures_on_stdin() if path == STDIN else find_pictures(path, warn)
         if not found:
             endings = " ".join(EXTENSIONS)
             raise InputError(
                 f"mixing set {path} holds no pictures ({endings}, or .tar files of them)",
                 "pixmix generate-fractals -n 1000 -o mixing",
             )
+        starts.append(len(pictures))
         pictures.extend(found)
-    return MixingSet(tuple(str(p) for p in paths), pictures, digest_of(pictures))
+    digest = digest_of(pictures)
+    shares = _shares(weights, [*starts, len(pictures)])
+    if shares:  # which picture is of which set counts too
+        digest = hashlib.sha256(f"{digest} {starts}".encode()).hexdigest()
+    return MixingSet(tuple(str(p) for p in paths), pictures, digest, shares)
+
+
+def _shares(weights: Sequence[float], starts: Sequence[int]) -> tuple[tuple[int, int, int], ...]:
+    shares, before = [], 0.0
+    for weight, first, end in zip(weights, starts, starts[1:]):
+        shares.append((int(WEIGHTED_DRAWS * (before / sum(weights))), first, end - first))
+        before += weight
+    return tuple(shares)
+
+
+def weighted_paths(texts: Sequence[str]) -> tuple[tuple[Path, ...], tuple[float, ...]]:
+    """Paths and weights out of `fractals:1`, `featvis:2`; no weights out of plain paths.
+
+    A path that exists as it is written is a path, whatever follows its last colon.
+
+    raises  InputError for a weight that is no number above 0, or given to some sets only
+    """
+    paths, weights = [], []
+    for text in texts:
+        before, colon, after = text.rpartition(":")
+        if not colon or not before or os.path.exists(text):
+            paths.append(Path(text))
+            continue
+        try:
+            weight = float(after)
+        except ValueError:
+            paths.append(Path(text))  # a path that does not exist, as will be said
+            continue
+        if not MIN_WEIGHT <= weight <= 1 / MIN_WEIGHT:
+            raise InputError(f"--mixing-set {text}: a weight must be {MIN_WEIGHT} to 1000000")
+        paths.append(Path(before))
+        weights.append(weight)
+    if weights and len(weights) < len(paths):
+        raise InputError("some of the mixing sets have a weight and others none", "one for each")
+    return tuple(paths), tuple(weights)
+
+
+MIN_WEIGHT = 1e-6  # a set picked from less often than that is a slip
 
 
 def length_of(entry: os.DirEntry[str]) -> int:

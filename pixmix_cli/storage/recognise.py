@@ -15,7 +15,7 @@ from pixmix_cli.storage.imagefolder import open_imagefolder
 from pixmix_cli.storage.images import is_picture_name
 from pixmix_cli.storage.numpy_arrays import open_numpy
 from pixmix_cli.storage.parquet import open_parquet
-from pixmix_cli.storage.pictures import Warn
+from pixmix_cli.storage.pictures import STDIN, Warn
 from pixmix_cli.storage.source import Source
 
 KINDS = ("imagefolder", "webdataset", "cifar", "numpy", "parquet", "list")
@@ -60,7 +60,7 @@ def open_source(
         if value is not None and option not in known:
             hint = f"{path}/{value} as SOURCE" if option == "--split" else f"without {option}"
             raise InputError(f"SOURCE {path} ({kind}) has no use for {option}", hint)
-    if path != lists.STDIN and not path.exists() and kind != "webdataset":
+    if path != STDIN and not path.exists() and kind != "webdataset":
         raise InputError(f"SOURCE {path} does not exist")
     return opener()
 
@@ -70,7 +70,7 @@ def recognise(path: Path) -> str:
 
     raises  InputError saying what was found, where nothing fits
     """
-    if path == lists.STDIN:
+    if path == STDIN:
         return "list"
     if not path.exists():
         if webdataset.is_pattern(path):

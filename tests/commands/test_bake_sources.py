@@ -142,3 +142,65 @@ def test_find_and_bake_work_together(
     )
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "o" / "classes.json").read_text())[0] == "cat"
+
+
+def test_a_mixing_set_may_be_piped_in_and_leaves_no_temporary_file(
+    pixmix: Run, photos: Path, tmp_path: Path
+) -> None:
+    stream = pixmix("generate-fractals", "-n", 2, "--size", 32, "-o", "-", text=False).stdout
+    (tmp_path / "tmp").mkdir()
+    for workers in (1, 2):
+        done = pixmix(
+            "bake", photos, "--mixing-set", "-", "-o", tmp_path / f"o{workers}", "-j", workers,
+            "--preset", "cifar", "--shard-size", 12, stdin=stream,
+            env={"TMPDIR": str(tmp_path / "tmp")},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    assert tree(tmp_path / "o1") == tree(tmp_path / "o2")
+    assert list((tmp_path / "tmp").glob("pixmix-*")) == []
+
+
+def test_weights_are_part_of_the_settings_and_hold_in_every_format(
+    cli: Cli, photos: Path, mixing: Path, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    one = tmp_path / "one"
+    one.mkdir()
+    Image.new("RGB", (64, 64), "red").save(one / "red.png")
+    sets = ["--mixing-set", f"{mixing}:1", "--mixing-set", f"{one}:9"]
+    arguments = ["bake", photos, *sets, "-j", 1, *SMALL, "--copies", 4]
+    out = tmp_path / "f"
+    assert cli(*arguments, "-o", out, "--format", "imagefolder", "--image-format", "png")[0] == 0
+    rows = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+    used = [row["draws"]["mixing_picture"] for row in rows if "mixing_picture" in row["draws"]]
+    assert used.count("red.png") > 0.75 * len(used)
+    assert len(set(used)) > 1
+    assert cli("verify", out, "-j", 1, "--rebake-sample", 5)[0] == 0
+    assert cli(*arguments, "-o", tmp_path / "n", "--format", "npy")[0] == 0
+    array = np.load(tmp_path / "n" / "copy-001" / "images.npy")
+    pictures = [row["path"] for row in rows if row["copy"] == 1]
+    for number, path in enumerate(pictures):
+        np.testing.assert_array_equal(np.array(Image.open(out / path)), array[number])
+    other = ["bake", photos, "--mixing-set", mixing, "--mixing-set", one, "-j", 1, *SMALL]
+    code, _, err = cli(*other, "-o", tmp_path / "n", "--format", "npy", "--resume")
+    assert code == 2
+    assert "--mixing-set weights 1.0,9.0, this run has --mixing-set weights (none)" in err
+
+
+def test_mixing_sets_in_the_environment_may_have_weights(
+    cli: Cli, photos: Path, mixing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIXMIX_BAKE_MIXING_SET", f"{mixing}:2:{photos}:0.5")
+    out = tmp_path / "o"
+    code, _, err = cli("bake", photos, "-o", out, "-j", 1, *SMALL)
+    assert code == 0, err
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["options"]["mixing-set weights"] == [2.0, 0.5]
+    assert manifest["inputs"]["mixing-set"]["path"] == [str(mixing), str(photos)]
+
+
+def test_stdin_is_not_read_twice(cli: Cli, tmp_path: Path) -> None:
+    code, _, err = cli("bake", "-", "--mixing-set", "-", "-o", tmp_path / "o")
+    assert code == 2
+    assert "only once" in one_line_error(err)

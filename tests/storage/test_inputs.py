@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import shutil
+import sys
+import tarfile
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from pixmix_cli.errors import InputError
+from pixmix_cli.storage import spool
 from pixmix_cli.storage.imagefolder import open_imagefolder
 from pixmix_cli.storage.images import encode
-from pixmix_cli.storage.pictures import open_mixing_set
+from pixmix_cli.storage.pictures import WEIGHTED_DRAWS, open_mixing_set, weighted_paths
 from pixmix_cli.storage.tar import TarWriter
 from tests.conftest import picture
 
@@ -133,3 +138,110 @@ def test_sources_that_cannot_be_used_say_why(tmp_path: Path, make, message: str)
     (tmp_path / "flat" / "1.png").write_bytes(encode(picture(1, 9, 9), "png"))
     with pytest.raises(InputError, match=message):
         open_imagefolder(make(tmp_path), lambda text: None)
+
+
+def test_a_weight_is_a_share_of_the_picks_whatever_a_set_s_size(mixing: Path, photos: Path) -> None:
+    both = open_mixing_set([mixing, photos], silent, (1.0, 2.0))
+    step = WEIGHTED_DRAWS // 3000
+    picked = [both.pick(drawn) for drawn in range(0, WEIGHTED_DRAWS, step)][:3000]
+    assert abs(sum(index < 6 for index in picked) - 1000) <= 1
+    assert set(picked) == set(range(30))
+    counts = [picked.count(index) for index in range(30)]
+    assert max(counts[:6]) - min(counts[:6]) <= 1
+    assert max(counts[6:]) - min(counts[6:]) <= 1
+    assert both.pick(both.draws_from - 1) == 29
+
+
+def test_without_weights_every_picture_is_picked_alike(mixing: Path, photos: Path) -> None:
+    both = open_mixing_set([mixing, photos], silent)
+    assert [both.pick(drawn) for drawn in range(both.draws_from)] == list(range(30))
+
+
+def test_a_picture_moved_to_another_weighted_set_changes_the_digest(tmp_path: Path) -> None:
+    for name in ("a/1.png", "a/2.png", "b/3.png", "c/1.png", "d/2.png", "d/3.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    first, second = ([tmp_path / x, tmp_path / y] for x, y in (("a", "b"), ("c", "d")))
+    assert open_mixing_set(first, silent).digest == open_mixing_set(second, silent).digest
+    weights = (1.0, 1.0)
+    digests = {open_mixing_set(paths, silent, weights).digest for paths in (first, second)}
+    assert len(digests) == 2
+
+
+def test_a_path_that_exists_wins_over_a_weight(tmp_path: Path) -> None:
+    (tmp_path / "a:2").mkdir()
+    texts = [f"{tmp_path}/a:2", f"{tmp_path}/b:x", "-"]
+    assert weighted_paths(texts) == (tuple(map(Path, texts)), ())
+    assert weighted_paths([f"{tmp_path}/a:2:3", "b:.5"]) == (
+        (tmp_path / "a:2", Path("b")),
+        (3.0, 0.5),
+    )
+
+
+@pytest.mark.parametrize("texts", [["a:0"], ["a:-1"], ["a:nan"], ["a:inf"], ["a:1", "b"]])
+def test_weights_that_make_no_sense_are_refused(texts: list[str]) -> None:
+    with pytest.raises(InputError, match="weight"):
+        weighted_paths(texts)
+
+
+def archive(mixing: Path, path: Path, mode: str) -> bytes:
+    """Laid out as the paper's own mixing set: folders in folders in one tar."""
+    with tarfile.open(path, mode) as made:
+        made.add(mixing, "fractals_and_fvis/first_layers_resized256_onevis/images")
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_the_papers_archive_is_a_mixing_set_as_a_file_and_on_stdin(
+    mixing: Path, tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / ("x.tar" if mode == "w" else "x.tar.gz")
+    data = archive(mixing, path, mode)
+    expected = sorted(png.read_bytes() for png in mixing.rglob("*.png"))
+    found = open_mixing_set([path], silent)
+    assert sorted(ref.read() for ref in found.pictures) == expected
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    found = open_mixing_set([Path("-")], silent)
+    assert sorted(ref.read() for ref in found.pictures) == expected
+
+
+@pytest.mark.parametrize(
+    ("cut", "message"),
+    [
+        (0, "nothing came on stdin"),
+        (700, r"tar on stdin is truncated at member 000/000000\.jpg"),
+        (1536, "tar on stdin is truncated at the member after 000/000000.jpg|not a whole"),
+        (100, "tar on stdin is not a whole"),
+    ],
+)
+def test_a_stream_cut_short_says_at_which_member(
+    cut: int, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = io.BytesIO()
+    writer = TarWriter(out)
+    for number in range(2):
+        writer.add(f"000/{number:06d}.jpg", b"x" * 600)
+    writer.finish()
+    stdin = io.TextIOWrapper(io.BytesIO(out.getvalue()[:cut]))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    with pytest.raises(InputError, match=message):
+        open_mixing_set([Path("-")], silent)
+
+
+def test_hostile_names_on_stdin_are_never_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    out = io.BytesIO()
+    writer = TarWriter(out)
+    for name in ("../../evil.jpg", "/absolute.jpg"):
+        writer.add(name, b"abc")
+    writer.finish()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(out.getvalue())))
+    found = open_mixing_set([Path("-")], silent)
+    assert [ref.name for ref in found.pictures] == [
+        "stdin.tar/../../evil.jpg", "stdin.tar//absolute.jpg",
+    ]  # fmt: skip
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["stdin.tar"]
+    spool.remove_all()
+    assert list(tmp_path.iterdir()) == []
