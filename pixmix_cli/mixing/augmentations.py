@@ -81,7 +81,9 @@ def numbers(draws: Draws, size: int) -> tuple[F64, dict[int, Augmentation]]:
             _fill(record[row], augmentation, size)
     for row, step in enumerate(draws.rounds, 1):
         operation = kernels.ADD if step.operation == "add" else kernels.MULTIPLY
-        record[row, [kernels.OPERATION, kernels.A, kernels.B]] = operation, step.a, step.b
+        record[row, kernels.OPERATION] = operation
+        record[row, kernels.A] = step.a
+        record[row, kernels.B] = step.b
     return record, by_pillow
 
 

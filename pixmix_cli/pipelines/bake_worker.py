@@ -141,7 +141,7 @@ class Baker:
     ) -> None:
         """Bake a shard of small pictures, many in one compiled call; as `bake` would."""
         config = self._context.config
-        mixer = batch.BatchMixer(config, len(self._context.mixing.pictures))
+        mixer = batch.BatchMixer(config, self._context.mixing.draws_from)
         most = max(1, BATCH // len(task.copies))
         squares = np.empty((most, config.size, config.size, 3), np.uint8)
         samples: list[Sample] = []
