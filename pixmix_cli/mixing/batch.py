@@ -29,7 +29,7 @@ class BatchMixer:
     """PixMix on many samples at once, with its scratch memory. Not for several threads."""
 
     def __init__(self, config: PixMixConfig, mixing_count: int) -> None:
-        """Set up for one recipe and a mixing set of so many pictures."""
+        """Set up for one recipe and so many numbers that the mixing picture is drawn from."""
         self._config = config
         self._mixing_count = mixing_count
         size = config.size
@@ -68,7 +68,7 @@ class BatchMixer:
         keys            a sample's Philox key each, see `draw`
         squares         (s, size, size, 3) uint8, C-contiguous: the originals, fitted
         which           (m,) int64: each sample's original
-        mixing_picture  gives mixing picture i, (h, w, 3) uint8 with both sides >= size
+        mixing_picture  gives what number i stands for, (h, w, 3) uint8 with both sides >= size
         plain           (m,) samples that are only cropped and flipped; None: none of them
         returns         (m, size, size, 3) uint8, a new array
         """

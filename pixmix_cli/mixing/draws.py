@@ -142,7 +142,8 @@ def draw(
     """Draw every decision for one sample.
 
     original_size  (height, width) of the original in pixels, both >= 1
-    mixing_count   number of pictures in the mixing set, >= 1
+    mixing_count   numbers that the mixing picture is drawn from, >= 1: the pictures of the set, or
+                   more where a weighted choice is made of the number
     source         PixMix (2022), figure 4; the published code for everything it leaves open
     """
     mixing = _below(mixing_count, rng)
