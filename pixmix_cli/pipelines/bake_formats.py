@@ -713,12 +713,12 @@ def stored_parts(path: Path) -> Mapping[str, bytes]:
 
 
 def parquet_rows(path: Path) -> Iterator[Row]:
-    """The pictures and labels in a Parquet file of ours. Raises StorageError."""
+    """The samples in a Parquet file of ours, as `parquet_row` makes them. Raises StorageError."""
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(PARQUET_GROUP, columns=["image", "label"]):
+            for batch in file.iter_batches(PARQUET_GROUP):
                 yield from batch.to_pylist()
     except FileNotFoundError:
         raise

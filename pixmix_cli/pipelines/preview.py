@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pixmix_cli.errors import InputError, PixMixError
+from pixmix_cli.pipelines import bake_formats
 from pixmix_cli.storage import images, tar
 from pixmix_cli.storage.output import Row, committed_rows, look
 from pixmix_cli.storage.pictures import STDIN, PictureRef, Pictures, find_pictures
@@ -148,6 +150,7 @@ def samples_of(path: Path, manifest: dict[str, Any], count: int) -> Samples:
     raises  InputError when there are none yet
     """
     readers = {"webdataset": _tar_samples, "imagefolder": _folder_samples, "npy": _npy_samples}
+    readers["parquet"] = _tar_samples
     reader = readers.get(str(manifest["options"].get("format")))
     samples = [] if reader is None else list(reader(path, manifest, count))
     if not samples:
@@ -181,7 +184,8 @@ def _tar_samples(path: Path, manifest: dict[str, Any], count: int) -> Samples:
                     names[key] = json.loads(parts["json"])["key"]
         if samples and not names:
             keys = _source_keys(manifest)
-            names = {key: keys[int(key)] for key in samples if int(key) < len(keys)}
+            indices = {key: int(key.partition("-")[0]) for key in samples}  # 000000123-pad1
+            names = {key: keys[index] for key, index in indices.items() if index < len(keys)}
         for key, copies in samples.items():
             yield names.get(key, ""), copies
         left -= len(samples)
@@ -190,6 +194,12 @@ def _tar_samples(path: Path, manifest: dict[str, Any], count: int) -> Samples:
 
 
 def _read_samples(path: Path, count: int) -> Iterator[tuple[str, dict[str, bytes]]]:
+    if path.suffix == ".parquet":
+        for row in itertools.islice(bake_formats.parquet_rows(path), count):
+            key, _, extension = row["image"]["path"].partition(".")
+            record = json.dumps({"key": row["key"]}).encode()
+            yield key, {extension: row["image"]["bytes"], "json": record}
+        return
     samples: dict[str, dict[str, bytes]] = {}
     with path.open("rb") as file:
         for member in tar.members(path):

@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 from pixmix_cli.errors import InputError, PixMixError
-from pixmix_cli.pipelines import inspect, preview
+from pixmix_cli.pipelines import bake_formats, inspect, preview
+from pixmix_cli.pipelines.bake_job import PLAIN
 from pixmix_cli.pipelines.report_fit import Fit, fits_of
 from pixmix_cli.storage import images, tar
 from pixmix_cli.storage.files import read_bytes
@@ -268,7 +269,8 @@ def records_of(path: Path, manifest: dict[str, Any], most: int) -> Iterator[Reco
     raises  InputError, StorageError for a damaged set
     """
     kind = manifest["options"].get("format")
-    rows = (row for row in committed_rows(path) if "error" not in row)
+    # plain copies would not follow the recipe that draws are tested against
+    rows = (row for row in committed_rows(path) if "error" not in row and row["copy"] < PLAIN)
     if kind == "webdataset":
         shards = list(rows)
         total = sum(row["count"] for row in shards)
@@ -281,6 +283,11 @@ def records_of(path: Path, manifest: dict[str, Any], most: int) -> Iterator[Reco
         step = max(1, -(-total // most))
         for row in itertools.islice(rows, 0, None, step):
             yield Record(row["key"], row["copy"], row["label"], row.get("draws"))
+    elif kind == "parquet":
+        for row in rows:
+            for sample in bake_formats.parquet_rows(path / row["path"]):
+                draws = json.loads(sample["draws"]) if "draws" in sample else None
+                yield Record(sample["key"], sample["copy"], sample["label"], draws)
     elif kind == "npy":
         for file in sorted(path.glob("copy-*/labels.npy"))[:1]:
             labels, counts = np.unique(np.load(file, allow_pickle=False), return_counts=True)

@@ -425,3 +425,28 @@ def test_a_dry_run_estimates_the_time_too(
     code, out, _ = cli(*arguments, "--copies", 1000, "--dry-run", "--json")
     assert code == 0
     assert json.loads(out)["estimated_seconds"] > 0
+
+
+@pytest.mark.parametrize("layout", ["webdataset", "parquet"])
+def test_records_of_a_report_are_those_of_mixed_copies_in_every_format_with_draws(
+    cli: Cli, photos: Path, mixing: Path, tmp_path: Path, layout: str
+) -> None:
+    from pixmix_cli.pipelines.report import records_of
+
+    out = tmp_path / "o"
+    bake(cli, photos, mixing, out, "--format", layout, "--copies", 2, "--plain", 2)
+    manifest = json.loads((out / "manifest.json").read_text())
+    records = list(records_of(out, manifest, 1000))
+    assert len(records) == 48
+    assert {record.copy for record in records} == {0, 1}
+    assert all(record.draws is not None for record in records)
+    assert len({record.key for record in records}) == 24
+
+
+def test_a_sheet_of_a_padded_set_without_records_is_drawn(
+    cli: Cli, photos: Path, mixing: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "o"
+    bake(cli, photos, mixing, out, "--shard-size", 30, "--pad", "--no-draws-json")
+    code, _, err = cli("preview", out, "-o", tmp_path / "sheet.png", "--count", 30)
+    assert code == 0, err

@@ -12,7 +12,7 @@ from PIL import Image
 from tests.conftest import Cli, one_line_error
 
 
-@pytest.fixture(params=["webdataset", "imagefolder", "npy", "folder", "tars"])
+@pytest.fixture(params=["webdataset", "imagefolder", "npy", "parquet", "folder", "tars"])
 def made(
     request: pytest.FixtureRequest, cli: Cli, photos: Path, mixing: Path, tmp_path: Path
 ) -> Path:
