@@ -89,6 +89,12 @@ def _rows(path: str, column: str, row: int) -> Any:
     return _groups[key][row - starts[group]].as_py()
 
 
+def forget() -> None:
+    """Let go of the open files and row groups."""
+    _files.clear()
+    _groups.clear()
+
+
 def _starts(metadata: Any) -> list[int]:
     """The first row of each row group."""
     starts, row = [], 0

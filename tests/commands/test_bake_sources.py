@@ -204,3 +204,35 @@ def test_stdin_is_not_read_twice(cli: Cli, tmp_path: Path) -> None:
     code, _, err = cli("bake", "-", "--mixing-set", "-", "-o", tmp_path / "o")
     assert code == 2
     assert "only once" in one_line_error(err)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (30_000, 2), (2, 30_000)])
+def test_very_small_and_very_long_pictures_are_baked(
+    cli: Cli, mixing: Path, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    from PIL import Image
+
+    (tmp_path / "s" / "c").mkdir(parents=True)
+    Image.new("RGB", size, "red").save(tmp_path / "s" / "c" / "odd.jpg")
+    Image.new("RGB", size, "red").save(tmp_path / "s" / "c" / "odd.png")
+    np.savez(tmp_path / "x.npz", images=np.zeros((2, *size[::-1], 3), np.uint8), labels=[0, 1])
+    for source in (tmp_path / "s", tmp_path / "x.npz"):
+        for preset in ("cifar", "imagenet"):
+            code, _, err = cli(
+                "bake", source, "--mixing-set", mixing, "-o", tmp_path / f"{source.name}{preset}",
+                "-j", 1, "--preset", preset, "--size", 32, "--mixing-cache", "none",
+            )  # fmt: skip
+            assert code == 0, err
+
+
+def test_a_picture_is_told_by_its_bytes_and_not_by_its_ending(
+    cli: Cli, mixing: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "s" / "c").mkdir(parents=True)
+    (tmp_path / "s" / "c" / "x.jpg").write_bytes(made.PNGS[0])
+    (tmp_path / "s" / "c" / "y.png").write_bytes(made.PNGS[0])
+    out = tmp_path / "o"
+    arguments = ["bake", tmp_path / "s", "--mixing-set", mixing, "-o", out, "-j", 1, *SMALL]
+    code, _, err = cli(*arguments, "--k", 0, "--format", "npy")
+    assert code == 0, err
+    assert len(np.load(out / "copy-000" / "images.npy")) == 2

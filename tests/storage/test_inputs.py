@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import sys
 import tarfile
@@ -11,11 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from pixmix_cli.errors import InputError
+from pixmix_cli.errors import InputError, StorageError
 from pixmix_cli.storage import spool
 from pixmix_cli.storage.imagefolder import open_imagefolder
 from pixmix_cli.storage.images import encode
-from pixmix_cli.storage.pictures import WEIGHTED_DRAWS, open_mixing_set, weighted_paths
+from pixmix_cli.storage.pictures import (
+    WEIGHTED_DRAWS,
+    find_pictures,
+    open_mixing_set,
+    weighted_paths,
+)
 from pixmix_cli.storage.tar import TarWriter
 from tests.conftest import picture
 
@@ -80,8 +86,6 @@ def test_any_file_name_is_a_key(tmp_path: Path, name: str) -> None:
 
 
 def test_file_names_that_are_not_utf8_are_kept(tmp_path: Path) -> None:
-    import os
-
     (tmp_path / "c").mkdir()
     odd = os.fsdecode(b"\xff\xfe.png")
     try:
@@ -245,3 +249,34 @@ def test_hostile_names_on_stdin_are_never_written(
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["stdin.tar"]
     spool.remove_all()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions")
+def test_a_folder_that_cannot_be_listed_is_named() -> None:
+    root = Path(tempfile.mkdtemp())  # pytest's own folders are closed to others
+    try:
+        root.chmod(0o755)
+        (root / "class" / "locked").mkdir(parents=True)
+        (root / "class" / "1.png").write_bytes(b"x")
+        (root / "class" / "locked").chmod(0)
+        me = os.geteuid()
+        if me == 0:  # root may list anything: be nobody for a moment
+            os.seteuid(65534)
+        try:
+            for reader in (open_imagefolder, find_pictures):
+                with pytest.raises(StorageError, match=r"locked cannot be listed"):
+                    reader(root, silent)
+        finally:
+            os.seteuid(me)
+    finally:
+        (root / "class" / "locked").chmod(0o755)
+        shutil.rmtree(root)
+
+
+def test_a_symlink_loop_in_a_mixing_set_ends(mixing: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(mixing, copy)
+    (copy / "deep" / "loop").symlink_to(copy, target_is_directory=True)
+    warnings: list[str] = []
+    assert len(find_pictures(copy, warnings.append)) == 6
+    assert any("not followed" in text for text in warnings)
