@@ -139,7 +139,7 @@ class Place(Protocol):
 class Pictures(Sequence[PictureRef]):
     """A long list of pictures in little memory: 28 bytes each and the end of its name.
 
-    Ten million PictureRef objects would take 4 GB. Here they are made when asked for.
+    Ten million PictureRef objects would take 3 GB. Here they are made when asked for.
     """
 
     def __init__(self) -> None:

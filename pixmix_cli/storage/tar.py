@@ -90,7 +90,7 @@ class _UnusualError(Exception):
 
 
 def _plain_members(path: Path) -> Iterator[Member]:
-    """What `members` yields, a tenth of the time, for archives that nearly everyone has.
+    """What `members` yields, in a fifth of the time, for archives that nearly everyone has.
 
     Reads ustar and the two usual ways of long names, GNU's and pax. Raises _UnusualError at
     anything else, broken archives included: tarfile knows them all and words the error.
