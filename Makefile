@@ -5,6 +5,7 @@
 # make docs       docs/commands.md and the pictures in docs/
 # make man        man pages in build/man
 # make bench      the benchmarks that need no GPU
+# make bench-fractals  our fractals against a plain Numba game and flam3, five minutes
 # make bench-safety  does a mixing set make classifiers safer? three minutes, on digits
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all check format docs man bench bench-safety wheel clean
+.PHONY: demo test test-all check format docs man bench bench-fractals bench-safety wheel clean
 
 $(VENV)/.installed-%: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -42,9 +43,15 @@ docs: $(VENV)/.installed-demo
 	$(BIN)/python docs/make_commands.py docs/commands.md
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh demo
 	$(BIN)/python docs/make_pictures.py demo docs
+	rm -rf build/fractals
+	$(BIN)/pixmix generate-fractals -n 100 --size 512 -qq -o build/fractals > /dev/null
+	$(BIN)/python docs/make_fractal_sheets.py build/fractals docs
 
 man: $(VENV)/.installed-dev
 	$(BIN)/python docs/make_man.py build/man
+
+bench-fractals: $(VENV)/.installed-demo
+	$(BIN)/python -m benchmarks.fractals
 
 bench: $(VENV)/.installed-demo
 	$(BIN)/python -m benchmarks.bake

@@ -1,10 +1,12 @@
-"""Random 512 px fractals on disk: generate-fractals against flam3, on one core, in one run.
+"""Fractals against their peers, on one core, in one run; prints a table, and JSON with --json.
 
-    python -m benchmarks.fractals [--count 60] [--flam3-count 12]
+    python -m benchmarks.fractals [--count 60] [--flam3-count 12] [--rounds 5]
 
-flam3 (Debian's flam3-utils) makes a random genome (`flam3-genome`) and renders it (`flam3-render`)
-at 512 px with 8 points a pixel and no density estimation; skipped where it is not installed. CPU
-seconds of the child processes, start-up included. Prints a JSON record.
+Kernels: 512 x 512, 4e6 points with colour, tone map included, in memory. End to end: a random
+picture on disk, 8 points a pixel, start-up included. Peers: `benchmarks.plain_ifs`, the usual way
+to write an affine chaos game in Numba, and flam3 (Debian's flam3-utils: `flam3-genome` and
+`flam3-render`, no density estimation), skipped where it is not installed. CPU seconds, so that
+other work on the machine disturbs little; the smallest of several rounds for the kernels.
 """
 
 from __future__ import annotations
@@ -19,87 +21,154 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
 import PIL
 
+from benchmarks import plain_ifs
+from fractals import generate
+from fractals.config import FractalConfig
+
 ROOT = Path(__file__).resolve().parent.parent
+SIZE = 512
+POINTS = 4_000_000
+GENOMES = 8  # random ones that the kernel times are a mean of
+COUNT_FULL = 14_230  # pictures of the set that PixMix used
 
 
-def cpu_seconds(command: list[str], **options: object) -> float:
-    """CPU seconds of one child process."""
+def cpu_seconds(command: list[str], **options: Any) -> tuple[float, int]:
+    """CPU seconds of one child process and its children; the largest resident set, KiB."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(
-        command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options
-    )
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL, **options)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, after.ru_maxrss
 
 
-def ours(folder: Path, count: int, image_format: str) -> float:
-    """CPU seconds a picture."""
-    command = [sys.executable, "-m", "pixmix_cli.main", "generate-fractals", "-n", str(count)]
-    command += ["-j", "1", "--image-format", image_format, "-qq", "-o", str(folder)]
-    return cpu_seconds(command, cwd=ROOT) / count
+def smallest(run: Callable[[], object], rounds: int) -> float:
+    """CPU seconds of the quickest of several runs, after one that compiles."""
+    run()
+    best = float("inf")
+    for _ in range(rounds):
+        before = time.thread_time()
+        run()
+        best = min(best, time.thread_time() - before)
+    return best
 
 
-def flam3(folder: Path, count: int) -> float:
-    """CPU seconds a picture, genome and render, PNG."""
-    folder.mkdir()
-    seconds = 0.0
+# ---------------------------------------------------------------- kernels
+
+
+def recipes(kind: str, count: int) -> list[dict[str, Any]]:
+    """Recipes of one layer, without a veil: the kernel and the tone map alone."""
+    config = FractalConfig(kind, SIZE)
+    found: list[dict[str, Any]] = []
     for seed in range(count):
-        genome = folder / f"{seed}.flam3"
-        settings = {**os.environ, "seed": str(seed + 1), "nthreads": "1"}
-        with genome.open("wb") as file:
-            before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            subprocess.run(
-                ["flam3-genome"],
-                check=True,
-                stdout=file,
-                stderr=subprocess.DEVNULL,
-                env=settings,
-            )
-            after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds += after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        text = genome.read_text(encoding="utf-8")
-        for name, value in (
-            ("size", "512 512"),
-            ("quality", "8"),
-            ("supersample", "1"),
-            ("estimator_radius", "0"),
-        ):
-            text = re.sub(rf'\b{name}="[^"]*"', f'{name}="{value}"', text)
-        genome.write_text(text, encoding="utf-8")
-        out = folder / f"{seed}.png"
-        with genome.open("rb") as file:
-            seconds += cpu_seconds(
-                ["flam3-render"], stdin=file, env={**settings, "out": str(out), "format": "png"}
-            )
-        if not out.exists():
-            raise SystemExit("flam3-render wrote no picture")
-    return seconds / count
+        recipe, _ = generate._draw_recipe(np.random.default_rng(seed), config)
+        recipe["layers"], recipe["veil"] = recipe["layers"][:1], None
+        found.append(recipe)
+    return found
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=60)
-    parser.add_argument("--flam3-count", type=int, default=12)
-    arguments = parser.parse_args()
+def kernel_seconds(kind: str, rounds: int) -> float:
+    """A picture of POINTS points, mean over random genomes."""
+    from fractals import render_recipe
+
+    density = POINTS / SIZE**2
+    times = [
+        smallest(partial(render_recipe, recipe, SIZE, density), rounds)
+        for recipe in recipes(kind, GENOMES)
+    ]
+    return sum(times) / len(times)
+
+
+def plain_seconds(rounds: int) -> float:
+    """The same affine systems by the plain chaos game."""
+    times = []
+    for recipe in recipes("affine", GENOMES):
+        layer = recipe["layers"][0]
+        maps, weights, colors = plain_ifs.system(layer)
+        run = partial(plain_ifs.picture, maps, weights, colors, POINTS, SIZE)
+        times.append(smallest(run, rounds))
+    return sum(times) / len(times)
+
+
+# ---------------------------------------------------------------- end to end
+
+
+def ours(folder: Path, count: int, image_format: str, workers: int = 1) -> tuple[float, int]:
+    """CPU seconds a picture, and the largest process in KiB."""
+    command = [sys.executable, "-m", "pixmix_cli.main", "generate-fractals", "-n", str(count)]
+    command += ["-j", str(workers), "--image-format", image_format, "-qq", "-o", str(folder)]
+    seconds, memory = cpu_seconds(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    return seconds / count, memory
+
+
+def flam3_genome(folder: Path, seed: int) -> tuple[Path, float]:
+    """A random genome of flam3's own, and the CPU seconds it took."""
+    genome = folder / f"{seed}.flam3"
+    with genome.open("wb") as file:
+        environment = {**os.environ, "seed": str(seed + 1), "nthreads": "1"}
+        seconds, _ = cpu_seconds(["flam3-genome"], stdout=file, env=environment)
+    return genome, seconds
+
+
+def flam3_render(genome: Path, quality: float) -> float:
+    """CPU seconds to render it at SIZE with `quality` points a pixel."""
+    text = genome.read_text(encoding="utf-8")
+    for name, value in (
+        ("size", f"{SIZE} {SIZE}"),
+        ("quality", f"{quality:g}"),
+        ("supersample", "1"),
+        ("estimator_radius", "0"),
+    ):
+        text = re.sub(rf'\b{name}="[^"]*"', f'{name}="{value}"', text)
+    genome.write_text(text, encoding="utf-8")
+    out = genome.with_suffix(".png")
+    out.unlink(missing_ok=True)
+    environment = {**os.environ, "nthreads": "1", "out": str(out), "format": "png"}
+    with genome.open("rb") as file:
+        seconds, _ = cpu_seconds(
+            ["flam3-render"], stdin=file, stdout=subprocess.DEVNULL, env=environment
+        )
+    if not out.exists():
+        raise SystemExit("flam3-render wrote no picture")
+    return seconds
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Every number of the table."""
+    ms: dict[str, float] = {}
+    ms["affine kernel"] = 1000 * kernel_seconds("affine", arguments.rounds)
+    ms["flame kernel"] = 1000 * kernel_seconds("flame", arguments.rounds)
+    ms["plain affine"] = 1000 * plain_seconds(max(1, arguments.rounds // 2))
     with tempfile.TemporaryDirectory() as name:
         tmp = Path(name)
         ours(tmp / "warm", 2, "jpeg")
-        seconds = {
-            "generate-fractals, JPEG": ours(tmp / "jpeg", arguments.count, "jpeg"),
-            "generate-fractals, PNG": ours(tmp / "png", arguments.count, "png"),
-        }
+        seconds, memory = ours(tmp / "jpeg", arguments.count, "jpeg")
+        ms["end to end, JPEG"] = 1000 * seconds
+        ms["end to end, PNG"] = 1000 * ours(tmp / "png", arguments.count, "png")[0]
+        # twice the pictures, so that the start-up of a worker weighs the same
+        two, _ = ours(tmp / "two", 2 * arguments.count, "jpeg", workers=2)
+        ms["end to end, JPEG, two workers"] = 1000 * two
         if shutil.which("flam3-genome") and shutil.which("flam3-render"):
-            seconds["flam3, PNG"] = flam3(tmp / "flam3", arguments.flam3_count)
-    record = {
-        "cpu_ms_a_picture": {case: round(1000 * value, 1) for case, value in seconds.items()},
-        "n": {"generate-fractals": arguments.count, "flam3": arguments.flam3_count},
+            whole, kernel = [], []
+            for seed in range(arguments.flam3_count):
+                genome, drawing = flam3_genome(tmp, seed)
+                whole.append(drawing + flam3_render(genome, 8))
+                if seed < GENOMES:
+                    kernel.append(flam3_render(genome, POINTS / SIZE**2))
+            ms["flam3, genome and render, PNG"] = 1000 * sum(whole) / len(whole)
+            ms["flam3, render, 4e6 points"] = 1000 * sum(kernel) / len(kernel)
+    return {
+        "cpu_ms": {name: round(value, 1) for name, value in ms.items()},
+        "peak_memory_mb": round(memory / 1024),
+        "n": {"end to end": arguments.count, "flam3": arguments.flam3_count, "genomes": GENOMES},
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "versions": {
             "python": platform.python_version(),
@@ -108,12 +177,42 @@ def main() -> None:
             "pillow": PIL.__version__,
         },
     }
-    if "flam3, PNG" in seconds:
-        peer = seconds["flam3, PNG"]
-        record["ratio to flam3"] = {
-            case: round(peer / value, 1) for case, value in seconds.items() if case[0] != "f"
-        }
-    print(json.dumps(record, indent=1))
+
+
+def table(record: dict[str, Any]) -> list[str]:
+    """The record as lines of a table, with ratios to the peers."""
+    ms = record["cpu_ms"]
+    title = f"CPU ms a picture, one core, {SIZE} px"
+    lines = [f"{title:<52}{'peer':>9}{'ours':>9}{'ratio':>8}"]
+
+    def row(text: str, peer: str, our: str) -> None:
+        if peer in ms:
+            ratio = ms[peer] / ms[our]
+            lines.append(f"{text:<52}{ms[peer]:>9.1f}{ms[our]:>9.1f}{ratio:>7.1f}x")
+
+    row("affine, 4e6 points, against a plain Numba game", "plain affine", "affine kernel")
+    row("flame, 4e6 points, against flam3-render", "flam3, render, 4e6 points", "flame kernel")
+    for kind in ("JPEG", "PNG"):
+        text = f"random picture on disk, {kind}, against flam3 (PNG)"
+        row(text, "flam3, genome and render, PNG", f"end to end, {kind}")
+    two = ms["end to end, JPEG, two workers"] / ms["end to end, JPEG"]
+    lines.append(f"{'CPU time a picture, two workers over one':<52}{two:>26.2f}")
+    lines.append(f"{'largest process, MB':<52}{record['peak_memory_mb']:>26}")
+    minutes = COUNT_FULL * ms["end to end, JPEG"] / 60_000
+    lines.append(f"{f'{COUNT_FULL:,} pictures on one core, JPEG, minutes':<52}{minutes:>26.1f}")
+    return lines
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=60)
+    parser.add_argument("--flam3-count", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    record = measure(arguments)
+    print(json.dumps(record, indent=1) if arguments.json else "\n".join(table(record)))
 
 
 if __name__ == "__main__":

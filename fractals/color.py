@@ -140,6 +140,12 @@ def palette_table(points: list[list[float]], entries: int) -> F32:
     entries  length of the table, >= 2
     returns  (entries, 3) float32 sRGB in [0, 1]
     """
+    return _table(tuple(map(tuple, points)), entries).copy()
+
+
+@lru_cache(maxsize=16)
+def _table(points: tuple[tuple[float, ...], ...], entries: int) -> F32:
+    # kept, because a picture is first made small, to be checked, with the same palettes
     lab = np.array(points, np.float64)
     position = np.arange(entries) * (len(points) - 1) / (entries - 1)
     low = np.minimum(position.astype(np.int64), len(points) - 2)

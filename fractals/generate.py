@@ -7,6 +7,7 @@ recipe, at any size, and two pictures of one recipe at different sizes look the 
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,8 @@ SPREAD_LIMIT = 3.0
 TRACE_POINTS = 8192
 TRACE_GRID = 32
 MAX_GENOMES = 200  # genomes tried for one layer before the least bad is taken
+MAX_KEPT = 1 << 23  # bytes of a working array that is kept for the next picture
+MAX_KEPT_ARRAYS = 16  # enough for three sizes: the check's, the picture's and the ground's
 MAX_PICTURES = 24  # whole pictures tried before the least bad is taken
 
 
@@ -93,14 +96,21 @@ def _trace(layer: dict[str, Any]) -> F32:
 
 
 def _flame_scratch(together: int) -> tuple[F32, NDArray[np.int32]]:
-    return np.zeros((10, together), np.float32), np.zeros(together, np.int32)
+    return np.zeros((12, together), np.float32), np.zeros((2, together), np.int32)
 
 
-def _draw_frame(rng: np.random.Generator, kept: F32) -> dict[str, Any]:
-    # a window about the bulk of the points; most are closer than the bulk, about a point of it
+def _bulk(kept: F32) -> tuple[float, float, float, float]:
+    # left, right, top, bottom of what holds 94% of the points in each direction
     xs, ys = np.sort(kept[:, 0]), np.sort(kept[:, 1])
     low, high = len(xs) * 3 // 100, len(xs) * 97 // 100
-    left, right, top, bottom = (float(v) for v in (xs[low], xs[high], ys[low], ys[high]))
+    return float(xs[low]), float(xs[high]), float(ys[low]), float(ys[high])
+
+
+def _draw_frame(
+    rng: np.random.Generator, kept: F32, bulk: tuple[float, float, float, float]
+) -> dict[str, Any]:
+    # a window about the bulk of the points; most are closer than the bulk, about a point of it
+    left, right, top, bottom = bulk
     extent = math.sqrt(max(right - left, 1e-4) * max(bottom - top, 1e-4))
     zoom = uniform(rng, 0.45, 1.05)
     point = kept[int(rng.integers(0, len(kept)))]
@@ -124,9 +134,10 @@ def _framed(rng: np.random.Generator, layer: dict[str, Any]) -> quality.TraceChe
     if len(kept) < TRACE_POINTS * 9 // 10:
         return None
     best = None
+    bulk = _bulk(kept)
     symmetric = layer["symmetry"]["order"] > 1 and chance(rng, 0.6)
     for _ in range(3):
-        frame = _draw_frame(rng, kept)
+        frame = _draw_frame(rng, kept, bulk)
         if symmetric and layer["final"] is None:
             frame["center"] = [0.0, 0.0]  # show the symmetry whole
         histogram = np.zeros((TRACE_GRID + 2) * (TRACE_GRID + 2), np.uint64)
@@ -230,16 +241,16 @@ def generate_fractal(config: FractalConfig, rng: np.random.Generator) -> Fractal
     for _ in range(MAX_PICTURES):
         recipe, tried = _draw_recipe(rng, config)
         rejected += tried
-        check = quality.check_picture(_render(recipe, quality.CHECK_SIZE, 6.0))
+        ground = _ground(recipe)
+        check = quality.check_picture(_render(recipe, ground, quality.CHECK_SIZE, 6.0))
+        if best is None or not check.dud or check.score > best[0]:
+            best, kept_ground = (check.score, recipe), ground
         if not check.dud:
-            best = (check.score, recipe)
             break
         rejected += 1
-        if best is None or check.score > best[0]:
-            best = (check.score, recipe)
     assert best is not None  # the loop ran
-    recipe = best[1]
-    return Fractal(_finished(recipe, config.size, config.points_per_pixel), recipe, rejected)
+    pixels = _finished(best[1], kept_ground, config.size, config.points_per_pixel)
+    return Fractal(pixels, best[1], rejected)
 
 
 # ---------------------------------------------------------------- rendering
@@ -248,7 +259,8 @@ def generate_fractal(config: FractalConfig, rng: np.random.Generator) -> Fractal
 def _histogram_layer(layer: dict[str, Any], side: int, points: int, counts: F32, sums: F32) -> None:
     # adds the layer's points to counts and sums, in passes that fit a packed cell
     width = side + 2
-    histogram = np.zeros(width * width, np.uint64)
+    histogram = _scratch("histogram", (width * width,), np.uint64)  # unpacking leaves it cleared
+    histogram[:] = 0
     matrix = _frame_matrix(layer["frame"], side)
     seed = layer["sampling_seed"]
     if layer["kind"] == "affine":
@@ -310,8 +322,8 @@ def _layer_palette(layer: dict[str, Any], coarse: F64, coarse_sums: F64, low: fl
     rank = running[left] + (place - left) * (running[left + 1] - running[left]) + rest * even
     share = layer["equalize"]
     spread = np.minimum(share * rank + (1.0 - share) * even, 1.0)
-    table: F32 = base[(spread * (PALETTE_ENTRIES - 1) + 0.5).astype(np.int64)]
-    return table
+    entries = (spread * (PALETTE_ENTRIES - 1) + 0.5).astype(np.int64)
+    return np.ascontiguousarray(base[entries].T)
 
 
 def _tone(layer: dict[str, Any], low: float, white: float, cells: float) -> F32:
@@ -333,9 +345,11 @@ def _glow(
     n, s = _blurred(coarse.astype(np.float32), sums.astype(np.float32), 16)
     tone = _tone(layer, low, white, 1.0)
     tone[2:] = 1.3, 0.2, 0.0, layer["tone"]["glow"]
-    kernels.compose(
-        n, n, s, tone, table, False, np.empty(side, np.float32), np.empty(side, np.int32), ground
-    )
+    kernels.compose(n, n, s, tone, table, False, *_row_scratch(side), ground)
+
+
+def _row_scratch(side: int) -> tuple[F32, NDArray[np.int32]]:
+    return np.empty((4, side), np.float32), np.empty(side, np.int32)
 
 
 def _blurred(n: F32, s: F32, passes: int) -> tuple[F32, F32]:
@@ -344,6 +358,14 @@ def _blurred(n: F32, s: F32, passes: int) -> tuple[F32, F32]:
         kernels.smooth_sparse(n, s, np.float32(3e38), 1, n2, s2)
         n, s, n2, s2 = n2, s2, n, s
     return n, s
+
+
+def _ground(recipe: dict[str, Any]) -> F32:
+    # what lies behind the layers, (3, g, g), the same whatever the picture's size
+    ground = np.ascontiguousarray(color.ground_picture(recipe["ground"]).transpose(2, 0, 1))
+    if recipe["veil"] is not None:
+        _lay_veil(recipe["veil"], ground)
+    return ground
 
 
 def _lay_veil(layer: dict[str, Any], ground: F32) -> None:
@@ -357,69 +379,84 @@ def _lay_veil(layer: dict[str, Any], ground: F32) -> None:
     low, white = _exposure(coarse)
     table = _layer_palette(layer, coarse, coarse_sums, low)
     tone = _tone(layer, low, white, 1.0)
-    row = np.empty(side, np.float32), np.empty(side, np.int32)
-    kernels.compose(n, n, s, tone, table, False, *row, ground)
+    kernels.compose(n, n, s, tone, table, False, *_row_scratch(side), ground)
 
 
-def _render(recipe: dict[str, Any], size: int, points_per_pixel: float, factor: int = 1) -> U8:
-    # factor: side of the working picture over that of the result
+def _render(
+    recipe: dict[str, Any], ground: F32, size: int, points_per_pixel: float, factor: int = 1
+) -> U8:
+    # ground: of _ground(); factor: side of the working picture over that of the result
     side = size * factor
     layers = recipe["layers"]
     points = max(4, int(points_per_pixel * side * side / len(layers)))
-    picture = np.empty((side, side, 3), np.float32)
-    counts = np.empty((side, side), np.float32)
-    sums = np.empty((side, side), np.float32)
-    spare, spare_sums, light, light_sums = (np.empty((side, side), np.float32) for _ in range(4))
-    row_tone, row_color = np.empty(side, np.float32), np.empty(side, np.int32)
+    picture = _scratch("picture", (3, side, side))
+    counts, sums, light, spare, spare_sums = _scratch("layer", (5, side, side))
+    rows, row_color = _row_scratch(side)
+    column = np.empty(side)
     coarse = np.empty((TONE_GRID, TONE_GRID))
     coarse_sums = np.empty((TONE_GRID, TONE_GRID))
-    ground = color.ground_picture(recipe["ground"])
-    if recipe["veil"] is not None:
-        _lay_veil(recipe["veil"], ground)
     for index, layer in enumerate(layers):
         counts[:], sums[:] = 0.0, 0.0
         _histogram_layer(layer, side, points, counts, sums)
-        kernels.shrink_sums(counts, coarse)
-        kernels.shrink_sums(sums, coarse_sums)
+        kernels.shrink_sums(counts, column, coarse)
+        kernels.shrink_sums(sums, column, coarse_sums)
         low, white = _exposure(coarse)
         table = _layer_palette(layer, coarse, coarse_sums, low)
         if index == 0:
             if layer["tone"]["glow"] > 0.0:
+                ground = ground.copy()
                 _glow(ground, layer, coarse, coarse_sums, low, white, table)
-            kernels.upsample(ground, picture)
+            kernels.upsample(ground, _scratch("wide", (color.GROUND_SIZE, side)), picture)
         # twice: where points are scarce the second pass reaches three cells. Colours are smoothed
         # wider and up to larger counts: a mean of few coordinates is noise, which a palette
         # amplifies, and eyes see colour less sharply than light
-        kernels.smooth_sparse(counts, sums, LIGHT_ENOUGH[0], 1, spare, spare_sums)
-        kernels.smooth_sparse(spare, spare_sums, LIGHT_ENOUGH[1], 1, light, light_sums)
+        kernels.smooth_counts(counts, LIGHT_ENOUGH[0], 1, spare)
+        kernels.smooth_counts(spare, LIGHT_ENOUGH[1], 1, light)
         kernels.smooth_sparse(counts, sums, COLOR_ENOUGH, 1, spare, spare_sums)
         kernels.smooth_sparse(spare, spare_sums, COLOR_ENOUGH, 2, counts, sums)
         kernels.smooth_sparse(counts, sums, COLOR_ENOUGH, 4, spare, spare_sums)
         cells = (side / TONE_GRID) * (side / TONE_GRID)
         tone = _tone(layer, low, white, cells)
         screen = layer["blend"] == "screen"
-        kernels.compose(light, spare, spare_sums, tone, table, screen, row_tone, row_color, picture)
-    low_level, gain = _stretch(picture)
+        kernels.compose(light, spare, spare_sums, tone, table, screen, rows, row_color, picture)
+    low_level, gain = _stretch(picture, column)
     if factor > 1:
-        small = np.empty((size, size, 3), np.float32)
-        kernels.shrink_picture(picture, small)
+        small = np.empty((3, size, size), np.float32)
+        kernels.shrink_picture(picture, column, small)
         picture = small
     pixels = np.empty((size, size, 3), np.uint8)
-    kernels.to_bytes(picture, low_level, gain, pixels)
+    kernels.to_bytes(picture, low_level, gain, np.empty((3, size), np.uint8), pixels)
     return pixels
 
 
-def _finished(recipe: dict[str, Any], size: int, points_per_pixel: float) -> U8:
-    return _render(recipe, size, points_per_pixel, max(1, -(-MIN_RENDER_SIZE // size)))
+_kept = threading.local()
 
 
-def _stretch(picture: F32) -> tuple[F32, F32]:
+def _scratch(name: str, shape: tuple[int, ...], dtype: type = np.float32) -> NDArray[Any]:
+    # Working memory, whatever was in it. The last of each name and shape is kept by the thread: a
+    # fresh 12 MB a picture cost 3,000 page faults, a tenth of its time. Large ones are not kept
+    key = f"{name} {shape}"
+    array = _kept.__dict__.get(key)
+    if array is None:
+        array = np.empty(shape, dtype)
+        if array.nbytes <= MAX_KEPT:
+            if len(_kept.__dict__) >= MAX_KEPT_ARRAYS:
+                _kept.__dict__.clear()
+            _kept.__dict__[key] = array
+    return array
+
+
+def _finished(recipe: dict[str, Any], ground: F32, size: int, points_per_pixel: float) -> U8:
+    return _render(recipe, ground, size, points_per_pixel, max(1, -(-MIN_RENDER_SIZE // size)))
+
+
+def _stretch(picture: F32, column: F64) -> tuple[F32, F32]:
     # each channel to its full range as seen at training size, whatever the size of the picture
-    small = np.empty((STRETCH_GRID, STRETCH_GRID, 3), np.float32)
-    kernels.shrink_picture(picture, small)
-    flat = np.sort(small.reshape(-1, 3), axis=0)
-    low = flat[len(flat) * 2 // 100]
-    high = flat[len(flat) * 98 // 100]
+    small = np.empty((3, STRETCH_GRID, STRETCH_GRID), np.float32)
+    kernels.shrink_picture(picture, column, small)
+    levels = np.sort(small.reshape(3, -1), axis=1)
+    count = levels.shape[1]
+    low, high = levels[:, count * 2 // 100].copy(), levels[:, count * 98 // 100].copy()
     # a channel that hardly varies is not blown up into noise
     span = np.maximum(high - low, np.float32(0.15))
     return low, np.float32(1.0) / span
@@ -442,7 +479,7 @@ def render_recipe(
     points = check_points(
         recipe["points_per_pixel"] if points_per_pixel is None else points_per_pixel, side
     )
-    return _finished(recipe, side, points)
+    return _finished(recipe, _ground(recipe), side, points)
 
 
 def warm_up() -> None:

@@ -30,6 +30,7 @@ U64 = np.uint64
 F32s = NDArray[np.float32]
 F64s = NDArray[np.float64]
 I32s = NDArray[np.int32]
+I64s = NDArray[np.int64]
 U8s = NDArray[np.uint8]
 U32s = NDArray[np.uint32]
 U64s = NDArray[np.uint64]
@@ -45,15 +46,31 @@ INV_PI = F(1 / math.pi)
 # pi in two parts: the first has 10 significant bits, so that k * PI_HIGH is exact for |k| < 2**14
 PI_HIGH = F(3.140625)
 PI_LOW = F(math.pi - 3.140625)
+TWO_OVER_PI = F(2 / math.pi)
+HALF_PI_HIGH = F(1.5703125)  # 8 bits: exact for |k| < 2**16
+HALF_PI_LOW = F(math.pi / 2 - 1.5703125)
 ROUND = F(12582912.0)  # 1.5 * 2**23: adding it and taking it off rounds to the nearest integer
 TINY = F(1e-20)
 LARGE = F(1e5)  # coordinates beyond this have left
 UNPLOTTED = F(-16.0)  # colour of a point just seeded: stays negative for about four iterations
 
-# Chebyshev fits, least squares: sin(r)/r in r^2 on [0, pi^2/4] (error 4e-9), atan(a)/a in a^2 on
-# [0, 1] (4e-6), 2^f on [-1/2, 1/2] (8e-8), log2(m)/(m-1) on [sqrt(1/2), sqrt(2)] (3e-7)
+# Chebyshev fits, least squares: sin(r)/r in r^2 on [0, pi^2/4] (error 4e-9) and on [0, pi^2/16]
+# (3e-9), there also (cos(r) - 1)/r^2 (3e-10), atan(a)/a in a^2 on [0, 1] (4e-6), 2^f on
+# [-1/2, 1/2] (8e-8), log2(m)/(m-1) on [sqrt(1/2), sqrt(2)] (3e-7)
 S0, S1, S2 = F(0.9999999957158395), F(-0.16666657969904677), F(0.0083330506173279)
 S3, S4 = F(-0.00019809046357423146), F(2.6051662758367133e-06)
+Q0, Q1, Q2, Q3 = (
+    F(0.9999999966691424),
+    F(-0.16666649712508022),
+    F(0.008331984215153743),
+    F(-0.00019497271152332657),
+)
+C1, C2, C3, C4 = (
+    F(-0.4999999996647084),
+    F(0.041666649659415134),
+    F(-0.0013887536754479486),
+    F(2.445707298698151e-05),
+)
 A0, A1, A2 = F(0.999995506798647), F(-0.332988630584013), F(0.1955890508177224)
 A3, A4, A5 = F(-0.12110946092077927), F(0.05733055160394857), F(-0.013422180409717864)
 E0, E1, E2 = F(1.0000000754953489), F(0.6931472067106215), F(0.24022107355830444)
@@ -99,6 +116,26 @@ def sin32(x: Scalar) -> Scalar:
 def cos32(x: Scalar) -> Scalar:
     """cos x in float32, as sin32."""
     return sin32(x + HALF_PI)
+
+
+@jit
+def sincos32(x: Scalar) -> Scalar:
+    """(sin x, cos x) in float32, errors as sin32: cheaper than the two apart."""
+    k = (x * TWO_OVER_PI + ROUND) - ROUND
+    r = (x - k * HALF_PI_HIGH) - k * HALF_PI_LOW
+    r = r if r < F(0.8) else F(0.8)
+    r = r if r > F(-0.8) else F(-0.8)
+    z = r * r
+    s = r * (Q0 + z * (Q1 + z * (Q2 + z * Q3)))
+    c = ONE + z * (C1 + z * (C2 + z * (C3 + z * C4)))
+    # the quadrant: k mod 4 as -2..2, where -2 and 2 are the same
+    q = k - FOUR * ((k * F(0.25) + ROUND) - ROUND)
+    swap = q * q == ONE
+    sine = c if swap else s
+    cosine = s if swap else c
+    sine = -sine if (q < -HALF) | (q > F(1.5)) else sine
+    cosine = -cosine if (q > HALF) | (q < F(-1.5)) else cosine
+    return sine, cosine
 
 
 @jit
@@ -209,11 +246,12 @@ def _cell(x: Scalar, y: Scalar, last: Scalar, width: int) -> Scalar:
     # held into the border, by minimum and maximum, without a branch: half the points of a close
     # frame are outside, in no order to be predicted, and branches doubled the time of a point;
     # a NaN becomes 0
+    # unsigned: numba asks of a signed index whether it counts from the end, a sixth of the time
     x = x if x > 0.0 else 0.0
     x = x if x < last else last
     y = y if y > 0.0 else 0.0
     y = y if y < last else last
-    return np.int64(np.int32(y)) * width + np.int64(np.int32(x))
+    return U64(U32(np.int32(y))) * U64(width) + U64(U32(np.int32(x)))
 
 
 @jit
@@ -281,6 +319,24 @@ def iterate_affine(
 
 
 @jit
+def _polar(u: F32s, v: F32s, r: F32s, t: F32s) -> None:
+    # r^2 = x^2 + y^2, t = atan(x / y)
+    for i in range(u.shape[0]):
+        r[i] = np.sqrt(u[i] * u[i] + v[i] * v[i])
+    for i in range(u.shape[0]):
+        t[i] = atan2_32(u[i], v[i])
+
+
+@jit
+def _root(u: F32s, v: F32s, power: Scalar, r: F32s, t: F32s) -> None:
+    # (x^2 + y^2)^(power / 2), and t = atan(y / x)
+    for i in range(u.shape[0]):
+        r[i] = exp2_32(power * HALF * log2_32(u[i] * u[i] + v[i] * v[i]))
+    for i in range(u.shape[0]):
+        t[i] = atan2_32(v[i], u[i])
+
+
+@jit
 def apply_variation(
     number: int,
     u: F32s,
@@ -293,6 +349,8 @@ def apply_variation(
     p2: Scalar,
     p3: Scalar,
     seed: Scalar,
+    a: F32s,
+    b: F32s,
 ) -> None:
     """Adds weight * variation(u, v) to (px, py), for a run of points.
 
@@ -301,6 +359,8 @@ def apply_variation(
     px, py      (n,) float32, added to
     weight, p0..p3   float32: the variation's weight and parameters
     seed        uint32, for variations that draw at random
+    a, b        (n,) float32 scratch. Variations with an angle take two loops: one alone needs more
+                than the 16 vector registers there are, and took 1.6 times as long
     source      Draves & Reckase (2003), appendix; r^2 = x^2 + y^2, theta = atan(x / y),
                 phi = atan(y / x)
     """
@@ -322,8 +382,7 @@ def apply_variation(
     elif number == 3:  # swirl
         for i in range(n):
             x, y = u[i], v[i]
-            r2 = x * x + y * y
-            s, c = sin32(r2), cos32(r2)
+            s, c = sincos32(x * x + y * y)
             px[i] += weight * (x * s - y * c)
             py[i] += weight * (x * c + y * s)
     elif number == 4:  # horseshoe
@@ -338,33 +397,32 @@ def apply_variation(
             px[i] += weight * atan2_32(x, y) * INV_PI
             py[i] += weight * (np.sqrt(x * x + y * y) - ONE)
     elif number == 6:  # handkerchief
+        _polar(u, v, a, b)
         for i in range(n):
-            x, y = u[i], v[i]
-            r = np.sqrt(x * x + y * y)
-            t = atan2_32(x, y)
+            r, t = a[i], b[i]
             px[i] += weight * r * sin32(t + r)
             py[i] += weight * r * cos32(t - r)
     elif number == 7:  # heart
+        _polar(u, v, a, b)
         for i in range(n):
-            x, y = u[i], v[i]
-            r = np.sqrt(x * x + y * y)
-            t = atan2_32(x, y) * r
-            px[i] += weight * r * sin32(t)
-            py[i] -= weight * r * cos32(t)
+            s, c = sincos32(b[i] * a[i])
+            px[i] += weight * a[i] * s
+            py[i] -= weight * a[i] * c
     elif number == 8:  # disc
+        _polar(u, v, a, b)
         for i in range(n):
-            x, y = u[i], v[i]
-            r = PI32 * np.sqrt(x * x + y * y)
-            t = weight * atan2_32(x, y) * INV_PI
-            px[i] += t * sin32(r)
-            py[i] += t * cos32(r)
+            s, c = sincos32(PI32 * a[i])
+            t = weight * b[i] * INV_PI
+            px[i] += t * s
+            py[i] += t * c
     elif number == 9:  # spiral
         for i in range(n):
             x, y = u[i], v[i]
             r = np.sqrt(x * x + y * y) + TINY
-            s = weight / r
-            px[i] += s * (y / r + sin32(r))
-            py[i] += s * (x / r - cos32(r))
+            inverse = ONE / r
+            s, c = sincos32(r)
+            px[i] += weight * inverse * (y * inverse + s)
+            py[i] += weight * inverse * (x * inverse - c)
     elif number == 10:  # hyperbolic
         for i in range(n):
             x, y = u[i], v[i]
@@ -374,28 +432,30 @@ def apply_variation(
         for i in range(n):
             x, y = u[i], v[i]
             r = np.sqrt(x * x + y * y)
-            s = weight / (r + TINY)
-            px[i] += s * x * cos32(r)
-            py[i] += s * y * sin32(r)
+            a[i] = r
+            b[i] = weight / (r + TINY)
+        for i in range(n):
+            s, c = sincos32(a[i])
+            px[i] += b[i] * u[i] * c
+            py[i] += b[i] * v[i] * s
     elif number == 12:  # ex
+        _polar(u, v, a, b)
         for i in range(n):
-            x, y = u[i], v[i]
-            r = np.sqrt(x * x + y * y)
-            t = atan2_32(x, y)
-            a = sin32(t + r)
-            b = cos32(t - r)
-            a = a * a * a
-            b = b * b * b
-            px[i] += weight * r * (a + b)
-            py[i] += weight * r * (a - b)
+            r, t = a[i], b[i]
+            s = sin32(t + r)
+            c = cos32(t - r)
+            s = s * s * s
+            c = c * c * c
+            px[i] += weight * r * (s + c)
+            py[i] += weight * r * (s - c)
     elif number == 13:  # julia: the root's sign is drawn at random
+        _polar(u, v, a, b)
         for i in range(n):
-            x, y = u[i], v[i]
-            s = weight * np.sqrt(np.sqrt(x * x + y * y))
-            s = s if hash32(i, seed) & U32(1) == U32(0) else -s
-            t = HALF * atan2_32(x, y)
-            px[i] += s * cos32(t)
-            py[i] += s * sin32(t)
+            r = weight * np.sqrt(a[i])
+            r = r if hash32(i, seed) & U32(1) == U32(0) else -r
+            s, c = sincos32(HALF * b[i])
+            px[i] += r * c
+            py[i] += r * s
     elif number == 14:  # bent
         for i in range(n):
             x, y = u[i], v[i]
@@ -414,32 +474,40 @@ def apply_variation(
             py[i] += s * x
     elif number == 17:  # popcorn: p0 = c, p1 = f of the affine part
         for i in range(n):
-            x, y = u[i], v[i]
-            tx = sin32(THREE * x) / cos32(THREE * x)
-            ty = sin32(THREE * y) / cos32(THREE * y)
-            px[i] += weight * (x + p0 * sin32(ty))
-            py[i] += weight * (y + p1 * sin32(tx))
+            s, c = sincos32(THREE * u[i])
+            a[i] = s / c
+            s, c = sincos32(THREE * v[i])
+            b[i] = s / c
+        for i in range(n):
+            px[i] += weight * (u[i] + p0 * sin32(b[i]))
+            py[i] += weight * (v[i] + p1 * sin32(a[i]))
     elif number == 18:  # exponential
         for i in range(n):
-            s = weight * exp2_32((u[i] - ONE) * F(1.4426950408889634))
-            t = PI32 * v[i]
-            px[i] += s * cos32(t)
-            py[i] += s * sin32(t)
+            a[i] = weight * exp2_32((u[i] - ONE) * F(1.4426950408889634))
+        for i in range(n):
+            s, c = sincos32(PI32 * v[i])
+            px[i] += a[i] * c
+            py[i] += a[i] * s
     elif number == 19:  # power
         for i in range(n):
             x, y = u[i], v[i]
             r = np.sqrt(x * x + y * y) + TINY
-            st, ct = x / r, y / r
-            s = weight * exp2_32(st * log2_32(r))
-            px[i] += s * ct
-            py[i] += s * st
+            a[i] = ONE / r
+            b[i] = x * a[i] * log2_32(r)
+        for i in range(n):
+            s = weight * exp2_32(b[i]) * a[i]
+            px[i] += s * v[i]
+            py[i] += s * u[i]
     elif number == 20:  # cosine
         for i in range(n):
-            x, y = PI32 * u[i], v[i]
-            e = exp2_32(y * F(1.4426950408889634))
+            e = exp2_32(v[i] * F(1.4426950408889634))
             d = ONE / e
-            px[i] += weight * cos32(x) * HALF * (e + d)
-            py[i] -= weight * sin32(x) * HALF * (e - d)
+            a[i] = weight * HALF * (e + d)
+            b[i] = weight * HALF * (e - d)
+        for i in range(n):
+            s, c = sincos32(PI32 * u[i])
+            px[i] += c * a[i]
+            py[i] -= s * b[i]
     elif number == 21:  # rings: p0 = c^2 of the affine part
         for i in range(n):
             x, y = u[i], v[i]
@@ -451,26 +519,27 @@ def apply_variation(
             px[i] += s * y
             py[i] += s * x
     elif number == 22:  # fan: p0 = pi c^2, p1 = f of the affine part
+        _polar(u, v, a, b)
         for i in range(n):
-            x, y = u[i], v[i]
-            r = weight * np.sqrt(x * x + y * y)
-            t = atan2_32(x, y)
+            r, t = weight * a[i], b[i]
             q = (t + p1) / p0
             q = q - floor32(q)
             t = t - HALF * p0 if q > HALF else t + HALF * p0
-            px[i] += r * cos32(t)
-            py[i] += r * sin32(t)
+            s, c = sincos32(t)
+            px[i] += r * c
+            py[i] += r * s
     elif number == 23:  # blob: p0 high, p1 low, p2 waves
         for i in range(n):
-            x, y = u[i], v[i]
-            s = p1 + (p0 - p1) * HALF * (sin32(p2 * atan2_32(x, y)) + ONE)
-            px[i] += weight * s * y
-            py[i] += weight * s * x
+            a[i] = atan2_32(u[i], v[i])
+        for i in range(n):
+            s = weight * (p1 + (p0 - p1) * HALF * (sin32(p2 * a[i]) + ONE))
+            px[i] += s * v[i]
+            py[i] += s * u[i]
     elif number == 24:  # pdj
         for i in range(n):
-            x, y = u[i], v[i]
-            px[i] += weight * (sin32(p0 * y) - cos32(p1 * x))
-            py[i] += weight * (sin32(p2 * x) - cos32(p3 * y))
+            px[i] += weight * (sin32(p0 * v[i]) - cos32(p1 * u[i]))
+        for i in range(n):
+            py[i] += weight * (sin32(p2 * u[i]) - cos32(p3 * v[i]))
     elif number == 25:  # eyefish
         for i in range(n):
             x, y = u[i], v[i]
@@ -494,26 +563,27 @@ def apply_variation(
             px[i] += s * x
             py[i] += s * y * p1
     elif number == 29:  # julian: p0 = power, p1 = dist / power
+        order, inverse = p0 if p0 >= ZERO else -p0, ONE / p0
+        _root(u, v, p1, a, b)
         for i in range(n):
-            x, y = u[i], v[i]
-            a = p0 if p0 >= ZERO else -p0
-            k = floor32(a * unit32(hash32(i, seed)))
-            t = (atan2_32(y, x) + TWO * PI32 * k) / p0
-            s = weight * exp2_32(p1 * HALF * log2_32(x * x + y * y))
-            px[i] += s * cos32(t)
-            py[i] += s * sin32(t)
+            k = floor32(order * unit32(hash32(i, seed)))
+            b[i] = (b[i] + TWO * PI32 * k) * inverse
+        for i in range(n):
+            s, c = sincos32(b[i])
+            px[i] += weight * a[i] * c
+            py[i] += weight * a[i] * s
     elif number == 30:  # juliascope: p0 = power, p1 = dist / power
+        order, inverse = p0 if p0 >= ZERO else -p0, ONE / p0
+        _root(u, v, p1, a, b)
         for i in range(n):
-            x, y = u[i], v[i]
-            a = p0 if p0 >= ZERO else -p0
             h = hash32(i, seed)
-            k = floor32(a * unit32(h))
-            t = atan2_32(y, x)
-            t = t if h & U32(1) == U32(0) else -t
-            t = (t + TWO * PI32 * k) / p0
-            s = weight * exp2_32(p1 * HALF * log2_32(x * x + y * y))
-            px[i] += s * cos32(t)
-            py[i] += s * sin32(t)
+            k = floor32(order * unit32(h))
+            t = b[i] if h & U32(1) == U32(0) else -b[i]
+            b[i] = (t + TWO * PI32 * k) * inverse
+        for i in range(n):
+            s, c = sincos32(b[i])
+            px[i] += weight * a[i] * c
+            py[i] += weight * a[i] * s
     elif number == 31:  # curl: p0, p1
         for i in range(n):
             x, y = u[i], v[i]
@@ -538,7 +608,16 @@ def apply_variation(
 
 @jit
 def _apply_map(
-    row: F32s, numbers: I32s, arguments: F32s, u: F32s, v: F32s, px: F32s, py: F32s, seed: Scalar
+    row: F32s,
+    numbers: I32s,
+    arguments: F32s,
+    u: F32s,
+    v: F32s,
+    px: F32s,
+    py: F32s,
+    seed: Scalar,
+    spare_a: F32s,
+    spare_b: F32s,
 ) -> None:
     # the map's variations summed into (px, py), then its post transform, in place
     n = u.shape[0]
@@ -548,10 +627,13 @@ def _apply_map(
     for j in range(numbers.shape[0]):
         if numbers[j] >= 0:
             a = arguments[j]
+            lane_seed = U32(seed + U32(j))
             apply_variation(
-                numbers[j], u, v, px, py, a[0], a[1], a[2], a[3], a[4], U32(seed + U32(j))
+                numbers[j], u, v, px, py, a[0], a[1], a[2], a[3], a[4], lane_seed, spare_a, spare_b
             )
     m0, m1, m2, m3, m4, m5 = row[6], row[7], row[8], row[9], row[10], row[11]
+    if m0 == ONE and m1 == ZERO and m2 == ZERO and m3 == ZERO and m4 == ONE and m5 == ZERO:
+        return
     for i in range(n):
         x, y = px[i], py[i]
         px[i] = m0 * x + m1 * y + m2
@@ -573,11 +655,14 @@ def _gather_affine(
 ) -> None:
     # reads points through the permutation i -> (a i + b) mod m, then the map's affine part;
     # the colour moves by the map's speed towards the map's colour
-    mask = np.int64(x.shape[0] - 1)
+    # in 32 bits: indices of 64 make the gather one and a half times as long
+    mask = U32(x.shape[0] - 1)
+    step = U32(a)
+    start = U32(a * first + b)
     m0, m1, m2, m3, m4, m5 = row[0], row[1], row[2], row[3], row[4], row[5]
     target, speed = row[12], row[13]
     for i in range(u.shape[0]):
-        j = (a * (first + i) + b) & mask
+        j = U32(U32(step * U32(i)) + start) & mask
         xi, yi, ci = x[j], y[j], c[j]
         u[i] = m0 * xi + m1 * yi + m2
         v[i] = m3 * xi + m4 * yi + m5
@@ -588,7 +673,15 @@ def _gather_affine(
 
 @jit
 def _seed_again(x: F32s, y: F32s, c: F32s, seed: Scalar) -> None:
-    # points that left, or are not numbers, start anew in [-1, 1]^2 and are not plotted at first
+    # points that left, or are not numbers, start anew in [-1, 1]^2 and are not plotted at first;
+    # most of the time there is none, and looking takes a tenth of the time of seeding
+    left = 0
+    for i in range(x.shape[0]):
+        xi, yi = x[i], y[i]
+        stays = (xi > -LARGE) & (xi < LARGE) & (yi > -LARGE) & (yi < LARGE)
+        left += 0 if stays else 1
+    if left == 0:
+        return
     for i in range(x.shape[0]):
         xi, yi = x[i], y[i]
         stays = xi > -LARGE and xi < LARGE and yi > -LARGE and yi < LARGE
@@ -600,10 +693,11 @@ def _seed_again(x: F32s, y: F32s, c: F32s, seed: Scalar) -> None:
 
 @jit
 def _plot(x: F32s, y: F32s, c: F32s, frame: F32s, width: int, cells: I32s, histogram: U64s) -> None:
-    # cells first, in a loop that vectorises; then the scattered additions
+    # cells and colours first, in a loop that vectorises; then the scattered additions
     last = F(width) - HALF
     w = np.int32(width)
     m0, m1, m2, m3, m4, m5 = frame[0], frame[1], frame[2], frame[3], frame[4], frame[5]
+    places, colors = cells[0], cells[1]
     for i in range(x.shape[0]):
         xi = m0 * x[i] + m1 * y[i] + m2
         yi = m3 * x[i] + m4 * y[i] + m5
@@ -612,10 +706,11 @@ def _plot(x: F32s, y: F32s, c: F32s, frame: F32s, width: int, cells: I32s, histo
         yi = yi if yi > ZERO else ZERO
         yi = yi if yi < last else last
         cell = np.int32(np.int32(yi) * w + np.int32(xi))
-        cells[i] = cell if c[i] >= ZERO else np.int32(0)
-    for i in range(x.shape[0]):
+        places[i] = cell if c[i] >= ZERO else np.int32(0)
         color = c[i] if c[i] >= ZERO else ZERO
-        histogram[cells[i]] += COUNT_ONE + U64(np.int64(color * F(65535.0)))
+        colors[i] = np.int32(color * F(65535.0))
+    for i in range(x.shape[0]):
+        histogram[U32(places[i])] += COUNT_ONE + U64(U32(colors[i]))
 
 
 @jit
@@ -650,8 +745,8 @@ def iterate_flame(
     seed       uint64
     points     how many, <= MAX_POINTS_A_PASS; rounded up to a multiple of the run
     width      side of the histogram with its border, size + 2
-    work       (10, m) float32 scratch, m a power of two: how many points move together
-    cells      (m,) int32 scratch
+    work       (12, m) float32 scratch, m a power of two: how many points move together
+    cells      (2, m) int32 scratch
     histogram  (width * width,) uint64, added to: count << 40 | sum of 16-bit colours; the border,
                one cell wide, takes what falls outside
     trace      (t, 3) float32, written with the first t points plotted: x, y, colour (negative
@@ -664,6 +759,7 @@ def iterate_flame(
     x, y, c = work[0], work[1], work[2]
     nx, ny, nc = work[3], work[4], work[5]
     u, v, fx, fy = work[6], work[7], work[8], work[9]
+    spare_a, spare_b = work[10], work[11]
     state = seed + SPLITMIX_STEP
     start = U32(splitmix(state) >> U64(32))
     for i in range(m):
@@ -671,6 +767,10 @@ def iterate_flame(
         x[i] = TWO * unit32(h) - ONE
         y[i] = TWO * unit32(U32(h * HASH_1)) - ONE
         c[i] = HALF
+    # Runs are whole multiples of this many points, rounded at random so that the shares are right
+    # in the mean: what is left over from 8 lanes and from unrolling is done one by one, which took
+    # twice as long where a flame has many maps
+    unit = max(1, m // 128)
     traced = 0
     iterations = (points + m - 1) // m
     for step in range(-20, iterations):
@@ -683,20 +783,24 @@ def iterate_flame(
         lane_seed = U32(splitmix(state) >> U64(32))
         low = 0
         for k in range(n):
-            high = np.int64(bounds[k + 1] * m + shift)
+            high = np.int64(bounds[k + 1] * (m // unit) + shift) * unit
             high = m if high > m or k == n - 1 else high
             if high > low:
                 row = maps[k]
-                _gather_affine(row, x, y, c, low, a, b, u[low:high], v[low:high], nc[low:high])
+                _gather_affine(
+                    row, x, y, c, low, a, b, u[: high - low], v[: high - low], nc[low:high]
+                )
                 _apply_map(
                     row,
                     numbers[k],
                     arguments[k],
-                    u[low:high],
-                    v[low:high],
+                    u[: high - low],
+                    v[: high - low],
                     nx[low:high],
                     ny[low:high],
                     U32(lane_seed + U32(k * 4)),
+                    spare_a[: high - low],
+                    spare_b[: high - low],
                 )
                 low = high
         _seed_again(nx, ny, nc, lane_seed)
@@ -711,7 +815,8 @@ def iterate_flame(
             for i in range(m):
                 u[i] = row[0] * x[i] + row[1] * y[i] + row[2]
                 v[i] = row[3] * x[i] + row[4] * y[i] + row[5]
-            _apply_map(row, numbers[n], arguments[n], u, v, fx, fy, U32(lane_seed + U32(n * 4)))
+            final_seed = U32(lane_seed + U32(n * 4))
+            _apply_map(row, numbers[n], arguments[n], u, v, fx, fy, final_seed, spare_a, spare_b)
             sx, sy = fx, fy
         _plot(sx, sy, c, frame, width, cells, histogram)
         if traced < trace.shape[0]:
@@ -772,25 +877,28 @@ def unpack(histogram: U64s, counts: F32s, sums: F32s) -> None:
 
 
 @jit
-def shrink_sums(values: F32s, coarse: F64s) -> None:
+def shrink_sums(values: F32s, column: F64s, coarse: F64s) -> None:
     """Sums of a square array over a coarser square grid.
 
     values  (h, h) float32
+    column  (h,) float64 scratch
     coarse  (g, g) float64, g <= h, set
     """
     h = values.shape[0]
     g = coarse.shape[0]
-    coarse[:, :] = 0.0
     for gy in range(g):
         top = gy * h // g
         bottom = (gy + 1) * h // g
+        for j in range(h):
+            column[j] = 0.0
+        for i in range(top, bottom):
+            row = values[i]
+            for j in range(h):
+                column[j] += np.float64(row[j])
         for gx in range(g):
-            left = gx * h // g
-            right = (gx + 1) * h // g
             total = 0.0
-            for i in range(top, bottom):
-                for j in range(left, right):
-                    total += np.float64(values[i, j])
+            for j in range(gx * h // g, (gx + 1) * h // g):
+                total += column[j]
             coarse[gy, gx] = total
 
 
@@ -845,31 +953,50 @@ def smooth_sparse(
 
 
 @jit
-def upsample(small: F32s, out: F32s) -> None:
-    """Bilinear enlargement of the ground.
-
-    small  (g, g, 3) float32
-    out    (h, h, 3) float32, set
-    """
-    g = small.shape[0]
-    h = out.shape[0]
-    step = F(g) / F(h)
+def smooth_counts(counts: F32s, enough: Scalar, step: int, new_counts: F32s) -> None:
+    """What smooth_sparse does to the counts, where nobody asks for the sums."""
+    h, w = counts.shape
     for i in range(h):
-        fy = (F(i) + HALF) * step - HALF
-        fy = fy if fy > ZERO else ZERO
-        y0 = np.int64(fy)
-        y1 = y0 + 1 if y0 + 1 < g else g - 1
-        ty = fy - F(y0)
+        up = i - step if i >= step else 0
+        down = i + step if i + step < h else h - 1
+        n1, on = counts[i], new_counts[i]
+        _smooth_row(counts[up], n1, counts[down], step, on)
+        for j in range(w):
+            n = on[j]
+            keep = n / enough
+            keep = keep if keep < ONE else ONE
+            on[j] = n + keep * (n1[j] - n)
+
+
+@jit
+def upsample(small: F32s, wide: F32s, out: F32s) -> None:
+    """Bilinear enlargement of the ground, plane by plane.
+
+    small  (3, g, g) float32
+    wide   (g, h) float32 scratch
+    out    (3, h, h) float32, set
+    """
+    g = small.shape[1]
+    h = out.shape[1]
+    step = F(g) / F(h)
+    for k in range(3):
         for j in range(h):
             fx = (F(j) + HALF) * step - HALF
             fx = fx if fx > ZERO else ZERO
             x0 = np.int64(fx)
             x1 = x0 + 1 if x0 + 1 < g else g - 1
             tx = fx - F(x0)
-            for k in range(3):
-                a = small[y0, x0, k] + tx * (small[y0, x1, k] - small[y0, x0, k])
-                b = small[y1, x0, k] + tx * (small[y1, x1, k] - small[y1, x0, k])
-                out[i, j, k] = a + ty * (b - a)
+            for y in range(g):
+                wide[y, j] = small[k, y, x0] + tx * (small[k, y, x1] - small[k, y, x0])
+        for i in range(h):
+            fy = (F(i) + HALF) * step - HALF
+            fy = fy if fy > ZERO else ZERO
+            y0 = np.int64(fy)
+            y1 = y0 + 1 if y0 + 1 < g else g - 1
+            ty = fy - F(y0)
+            a, b, o = wide[y0], wide[y1], out[k, i]
+            for j in range(h):
+                o[j] = a[j] + ty * (b[j] - a[j])
 
 
 @jit
@@ -880,7 +1007,7 @@ def compose(
     tone: F32s,
     palette: F32s,
     screen: bool,
-    row_tone: F32s,
+    rows: F32s,
     row_color: I32s,
     out: F32s,
 ) -> None:
@@ -894,92 +1021,146 @@ def compose(
                   may be smoother than the counts, as eyes see colour less sharply than light
     tone          (6,) float32: 1 / c0, 1 / log2(1 + white / c0), solidity, shade, highlight,
                   opacity
-    palette       (p, 3) float32, sRGB in [0, 1], by the mean colour coordinate of a cell
+    palette       (3, p) float32, sRGB in [0, 1], by the mean colour coordinate of a cell
     screen        True: screen, False: over
-    row_tone, row_color   (h,) float32 and int32 scratch
-    out           (h, h, 3) float32, changed
+    rows          (4, h) float32 scratch
+    row_color     (h,) int32 scratch
+    out           (3, h, h) float32, changed; a cell without points stays as it is
     """
-    h = out.shape[0]
-    entries = F(palette.shape[0] - 1)
+    h = out.shape[1]
+    entries = F(palette.shape[1] - 1)
     inv_c0, inv_white, solidity = tone[0], tone[1], tone[2]
     shade, highlight, opacity = tone[3], tone[4], tone[5]
+    covers, lights, glares, colors = rows[0], rows[1], rows[2], rows[3]
     for i in range(h):
         ni, mi, si = counts[i], color_counts[i], color_sums[i]
         for j in range(h):
-            n = ni[j]
-            t = log2_32(ONE + n * inv_c0) * inv_white
+            t = log2_32(ONE + ni[j] * inv_c0) * inv_white
             # a shoulder from .75 on: cells denser than white still differ
             over = (t - F(0.75)) * TWO
             over = over if over > ZERO else ZERO
             t = t if t < F(0.75) else F(0.75) + HALF * over / (ONE + TWO * over)
-            row_tone[j] = t
             m = si[j] / (mi[j] + TINY)
             m = m if m < ONE else ONE
             row_color[j] = np.int32(m * entries + HALF)
-        for j in range(h):
-            t = row_tone[j]
-            if t > ZERO:
-                p = palette[row_color[j]]
-                cover = solidity * t
-                cover = (cover if cover < ONE else ONE) * opacity
-                light = shade + (ONE - shade) * t
-                glare = (t - F(0.7)) * highlight
-                glare = glare if glare > ZERO else ZERO
-                for k in range(3):
-                    value = p[k] * light
-                    value = value + glare * (ONE - value)
-                    old = out[i, j, k]
-                    if screen:
-                        out[i, j, k] = old + cover * value * (ONE - old)
-                    else:
-                        out[i, j, k] = old + cover * (value - old)
+            cover = solidity * t
+            covers[j] = (cover if cover < ONE else ONE) * opacity
+            lights[j] = shade + (ONE - shade) * t
+            glare = (t - F(0.7)) * highlight
+            glares[j] = glare if glare > ZERO else ZERO
+        for k in range(3):
+            p, o = palette[k], out[k, i]
+            for j in range(h):
+                colors[j] = p[U32(row_color[j])]
+            if screen:
+                for j in range(h):
+                    value = colors[j] * lights[j]
+                    value = value + glares[j] * (ONE - value)
+                    o[j] = o[j] + covers[j] * value * (ONE - o[j])
+            else:
+                for j in range(h):
+                    value = colors[j] * lights[j]
+                    value = value + glares[j] * (ONE - value)
+                    o[j] = o[j] + covers[j] * (value - o[j])
 
 
 @jit
-def shrink_picture(picture: F32s, small: F32s) -> None:
+def shrink_picture(picture: F32s, column: F64s, small: F32s) -> None:
     """Box means of a picture over a coarser grid.
 
-    picture  (h, h, 3) float32
-    small    (g, g, 3) float32, g <= h, set
+    picture  (3, h, h) float32
+    column   (h,) float64 scratch
+    small    (3, g, g) float32, g <= h, set
     """
-    h = picture.shape[0]
-    g = small.shape[0]
-    for gy in range(g):
-        top = gy * h // g
-        bottom = (gy + 1) * h // g
-        for gx in range(g):
-            left = gx * h // g
-            right = (gx + 1) * h // g
-            area = np.float64((bottom - top) * (right - left))
-            r0 = 0.0
-            r1 = 0.0
-            r2 = 0.0
+    h = picture.shape[1]
+    g = small.shape[1]
+    for k in range(3):
+        for gy in range(g):
+            top = gy * h // g
+            bottom = (gy + 1) * h // g
+            for j in range(h):
+                column[j] = 0.0
             for i in range(top, bottom):
+                row = picture[k, i]
+                for j in range(h):
+                    column[j] += np.float64(row[j])
+            for gx in range(g):
+                left = gx * h // g
+                right = (gx + 1) * h // g
+                total = 0.0
                 for j in range(left, right):
-                    r0 += np.float64(picture[i, j, 0])
-                    r1 += np.float64(picture[i, j, 1])
-                    r2 += np.float64(picture[i, j, 2])
-            small[gy, gx, 0] = F(r0 / area)
-            small[gy, gx, 1] = F(r1 / area)
-            small[gy, gx, 2] = F(r2 / area)
+                    total += column[j]
+                small[k, gy, gx] = F(total / np.float64((bottom - top) * (right - left)))
 
 
 @jit
-def to_bytes(picture: F32s, low: F32s, gain: F32s, out: U8s) -> None:
-    """Stretches each channel and rounds to bytes.
+def to_bytes(picture: F32s, low: F32s, gain: F32s, rows: U8s, out: U8s) -> None:
+    """Stretches each channel, rounds to bytes, and lays the three side by side.
 
-    picture    (h, h, 3) float32
+    picture    (3, h, h) float32
     low, gain  (3,) float32: byte = 255 * (value - low) * gain, held to 0..255
+    rows       (3, h) uint8 scratch: the arithmetic vectorises only where it does not also have to
+               lay three channels side by side
     out        (h, h, 3) uint8, set
     """
-    h = picture.shape[0]
+    h = picture.shape[1]
+    r, g, b = rows[0], rows[1], rows[2]
     for i in range(h):
-        for j in range(h):
-            for k in range(3):
-                value = (picture[i, j, k] - low[k]) * gain[k]
+        for k in range(3):
+            p, q = picture[k, i], rows[k]
+            low_k, gain_k = low[k], gain[k]
+            for j in range(h):
+                value = (p[j] - low_k) * gain_k
                 value = value if value > ZERO else ZERO
                 value = value if value < ONE else ONE
-                out[i, j, k] = np.uint8(np.int32(value * F(255.0) + HALF))
+                q[j] = np.uint8(np.int32(value * F(255.0) + HALF))
+        o = out[i].reshape(-1)
+        for j in range(h):
+            o[3 * j] = r[j]
+            o[3 * j + 1] = g[j]
+            o[3 * j + 2] = b[j]
+
+
+@jit
+def measure_picture(pixels: U8s, result: I64s) -> None:
+    """What the final check wants to know of a picture of 128 x 128, in whole numbers.
+
+    pixels  (128, 128, 3) uint8
+    result  (5,) int64, set: how many of the 256 blocks of 8x8 pixels have a standard deviation of
+            grey above 10 levels; 1024^2 times the variance of 16 R, 16 G and 16 B at 32x32; the sum
+            over all pixels of the largest less the smallest of the three channels
+    """
+    active = 0
+    spread = 0
+    for top in range(0, 128, 8):
+        for left in range(0, 128, 8):
+            total = 0
+            squares = 0
+            for i in range(top, top + 8):
+                for j in range(left, left + 8):
+                    r = np.int64(pixels[i, j, 0])
+                    g = np.int64(pixels[i, j, 1])
+                    b = np.int64(pixels[i, j, 2])
+                    grey = 77 * r + 150 * g + 29 * b  # of 256 parts
+                    total += grey
+                    squares += grey * grey
+                    spread += max(r, max(g, b)) - min(r, min(g, b))
+            # variance times 64^2; grain adds more here than after shrinking, hence 10 levels
+            active += 1 if 64 * squares - total * total > (10 * 256 * 64) ** 2 else 0
+    result[0] = active
+    result[4] = spread
+    for k in range(3):
+        total = 0
+        squares = 0
+        for top in range(0, 128, 4):
+            for left in range(0, 128, 4):
+                cell = 0
+                for i in range(top, top + 4):
+                    for j in range(left, left + 4):
+                        cell += np.int64(pixels[i, j, k])
+                total += cell
+                squares += cell * cell
+        result[1 + k] = 1024 * squares - total * total
 
 
 @jit

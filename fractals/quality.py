@@ -79,19 +79,7 @@ def check_picture(pixels: U8) -> PictureCheck:
 
     pixels  (128, 128, 3) uint8
     """
-    levels = pixels.astype(np.int64)
-    grey = 77 * levels[..., 0] + 150 * levels[..., 1] + 29 * levels[..., 2]  # of 256 parts
-    blocks = grey.reshape(16, 8, 16, 8)
-    total = blocks.sum(axis=(1, 3))
-    squares = (blocks * blocks).sum(axis=(1, 3))
-    # variance times 64^2, against (10 levels)^2: grain adds more here than after shrinking
-    variance = 64 * squares - total * total
-    active = int((variance > (10 * 256 * 64) ** 2).sum()) / 256.0
-    small = levels.reshape(32, 4, 32, 4, 3).sum(axis=(1, 3)).reshape(-1, 3)  # 16 x level
-    contrast = 0.0
-    for k in range(3):
-        values = small[:, k]
-        v = 1024 * int((values * values).sum()) - int(values.sum()) ** 2
-        contrast += float(np.sqrt(float(v))) / (1024.0 * 16.0)
-    spread = levels.max(axis=-1) - levels.min(axis=-1)
-    return PictureCheck(active, contrast / 3.0, int(spread.sum()) / (128.0 * 128.0))
+    seen = np.empty(5, np.int64)
+    kernels.measure_picture(pixels, seen)
+    contrast = sum(float(np.sqrt(float(v))) / (1024.0 * 16.0) for v in seen[1:4])
+    return PictureCheck(int(seen[0]) / 256.0, contrast / 3.0, int(seen[4]) / (128.0 * 128.0))

@@ -228,7 +228,7 @@ def _run_plan(job: BakeJob, source: Source, mixing: MixingSet) -> RunPlan:
     versions = {"bake": ALGORITHM, **images.reader()}
     if job.format != "npy":
         options["image-format"] = job.image_format
-        versions |= images.codec(job.image_format, with_recipe=False)
+        versions |= images.codec(job.image_format)
         if job.image_format == "jpeg":
             options["quality"] = job.quality
     if job.mixing_weights:

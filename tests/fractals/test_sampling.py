@@ -34,8 +34,8 @@ def _by_kernel(layer: dict[str, Any], seed: int) -> tuple[np.ndarray, np.ndarray
             np.uint64(seed),
             POINTS,
             width,
-            np.zeros((10, 4096), np.float32),
-            np.zeros(4096, np.int32),
+            np.zeros((12, 4096), np.float32),
+            np.zeros((2, 4096), np.int32),
             histogram,
             np.empty((0, 3), np.float32),
         )

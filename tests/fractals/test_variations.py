@@ -36,7 +36,8 @@ def _run(name: str, weight: float = 1.0, seed: int = 3) -> tuple[np.ndarray, np.
     px, py = np.zeros_like(x), np.zeros_like(y)
     p = [F(v) for v in flame.kernel_parameters(name, PARAMETERS.get(name, []), AFFINE)]
     number = np.int32(list(flame.VARIATIONS).index(name))
-    kernels.apply_variation(number, x, y, px, py, F(weight), *p, np.uint32(seed))
+    scratch = np.empty((2, len(x)), F)
+    kernels.apply_variation(number, x, y, px, py, F(weight), *p, np.uint32(seed), *scratch)
     return px, py
 
 
@@ -93,7 +94,7 @@ def test_compiled_variation_equals_plain_python_to_the_bit(both: Both, name: str
     results = []
     for apply in both("apply_variation"):
         px, py = np.zeros_like(x), np.zeros_like(y)
-        apply(number, x, y, px, py, F(0.7), *p, np.uint32(3))
+        apply(number, x, y, px, py, F(0.7), *p, np.uint32(3), *np.empty((2, len(x)), F))
         results.append((px, py))
     assert np.array_equal(results[0][0], results[1][0], equal_nan=True)
     assert np.array_equal(results[0][1], results[1][1], equal_nan=True)
