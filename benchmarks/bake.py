@@ -5,8 +5,11 @@
 The peer is PixMix as people write it for training: PIL, torchvision transforms, float32 tensors,
 then JPEG quality 95 through webdataset's ShardWriter. Both sides read the same photographs
 (scikit-image's and scikit-learn's unless a folder is named) and write the same number of 224 px
-pictures on one thread. CPU seconds are compared, the best of the alternating turns; one JSON
-record is printed.
+pictures on one thread. At 32 px both sides start from an array of pictures in memory or in a file,
+the peer's mixing pictures are shrunk beforehand, and both end with one uint8 array, on disk for
+bake. CPU seconds are compared, the best of the alternating turns. Then bake alone: CPU seconds of
+two workers against one, start-up included, and the peak memory of a worker. One JSON record is
+printed.
 """
 
 from __future__ import annotations
@@ -26,34 +29,38 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import numba
 import numpy as np
 import PIL
+import simplejpeg
 import torch
 import webdataset
 from PIL import Image, ImageEnhance, ImageOps
 from torchvision import datasets, transforms
 
-from pixmix_cli.mixing.config import PixMixConfig
+from pixmix_cli.mixing.config import PRESETS
 from pixmix_cli.pipelines import bake
 
 SIZE, BETA, K, SEVERITY = 224, 4.0, 4, 1.0
+SMALL, SMALL_BETA, SMALL_SEVERITY = 32, 3.0, 3.0
+SMALL_SAMPLES = 4000
 
 
-def augmentations() -> list[Callable[[Image.Image], Image.Image]]:
+def augmentations(size: int, severity: float) -> list[Callable[[Image.Image], Image.Image]]:
     """The thirteen augmentations, each drawing its own level."""
 
     def level() -> float:
-        return random.uniform(0.1, SEVERITY)
+        return random.uniform(0.1, severity)
 
     def sign() -> int:
         return random.choice((-1, 1))
 
     def affine(picture: Image.Image, *coefficients: float) -> Image.Image:
         bilinear = Image.Resampling.BILINEAR
-        return picture.transform((SIZE, SIZE), Image.Transform.AFFINE, coefficients, bilinear)
+        return picture.transform((size, size), Image.Transform.AFFINE, coefficients, bilinear)
 
     def shift() -> int:
-        return sign() * int(level() * SIZE / 3 / 10)
+        return sign() * int(level() * size / 3 / 10)
 
     return [
         ImageOps.autocontrast,
@@ -72,21 +79,45 @@ def augmentations() -> list[Callable[[Image.Image], Image.Image]]:
     ]
 
 
-def weights() -> tuple[float, float]:
+def weights(beta: float) -> tuple[float, float]:
     """a and b of one round."""
     if random.random() < 0.5:
-        return float(np.random.beta(BETA, 1)), float(np.random.beta(1, BETA))
-    return 1 + float(np.random.beta(1, BETA)), -float(np.random.beta(1, BETA))
+        return float(np.random.beta(beta, 1)), float(np.random.beta(1, beta))
+    return 1 + float(np.random.beta(1, beta)), -float(np.random.beta(1, beta))
+
+
+def mixed(
+    original: Image.Image,
+    other: Image.Image,
+    operations: list[Callable[[Image.Image], Image.Image]],
+    beta: float,
+) -> np.ndarray:
+    """One PixMix picture, (h, w, 3) uint8, from the crops."""
+    to_tensor = transforms.functional.to_tensor
+    second_source = to_tensor(other)
+    picture = to_tensor(original)
+    if random.random() < 0.5:
+        picture = to_tensor(random.choice(operations)(original))
+    for _ in range(random.randint(0, K)):
+        second = second_source
+        if random.random() < 0.5:
+            second = to_tensor(random.choice(operations)(original))
+        a, b = weights(beta)
+        if random.random() < 0.5:
+            picture = (a * (2 * picture - 1) + b * (2 * second - 1) + 1) / 2
+        else:
+            picture = (2 * picture) ** a * (2 * second).clip(1e-37) ** b / 2
+        picture = picture.clip(0, 1)
+    return (picture * 255 + 0.5).to(torch.uint8).permute(1, 2, 0).numpy()
 
 
 def straight_pipeline(source: Path, mixing: Path, out: Path, copies: int) -> int:
     """Write every picture `copies` times; returns how many that is."""
-    operations = augmentations()
+    operations = augmentations(SIZE, SEVERITY)
     crop = transforms.Compose(
         [transforms.RandomResizedCrop(SIZE), transforms.RandomHorizontalFlip()]
     )
     crop_mixing = transforms.Compose([transforms.Resize(256), transforms.RandomCrop(SIZE)])
-    to_tensor = transforms.ToTensor()
     originals = datasets.ImageFolder(str(source), crop)
     mixers = datasets.ImageFolder(str(mixing), crop_mixing)
     count = 0
@@ -94,21 +125,8 @@ def straight_pipeline(source: Path, mixing: Path, out: Path, copies: int) -> int
     with webdataset.ShardWriter(str(out / "%06d.tar"), maxcount=1000, verbose=0) as sink:
         for _ in range(copies):
             for original, label in originals:
-                other = to_tensor(mixers[random.randrange(len(mixers))][0])
-                mixed = to_tensor(original)
-                if random.random() < 0.5:
-                    mixed = to_tensor(random.choice(operations)(original))
-                for _ in range(random.randint(0, K)):
-                    second = other
-                    if random.random() < 0.5:
-                        second = to_tensor(random.choice(operations)(original))
-                    a, b = weights()
-                    if random.random() < 0.5:
-                        mixed = (a * (2 * mixed - 1) + b * (2 * second - 1) + 1) / 2
-                    else:
-                        mixed = (2 * mixed) ** a * (2 * second).clip(1e-37) ** b / 2
-                    mixed = mixed.clip(0, 1)
-                pixels = (mixed * 255 + 0.5).to(torch.uint8).permute(1, 2, 0).numpy()
+                other = mixers[random.randrange(len(mixers))][0]
+                pixels = mixed(original, other, operations, BETA)
                 data = io.BytesIO()
                 Image.fromarray(pixels).save(data, "JPEG", quality=95, subsampling=0)
                 sample = {"__key__": f"{count:09d}", "jpg": data.getvalue(), "cls": label}
@@ -117,15 +135,64 @@ def straight_pipeline(source: Path, mixing: Path, out: Path, copies: int) -> int
     return count
 
 
-def ours(source: Path, mixing: Path, out: Path, copies: int) -> int:
+def straight_small(images: np.ndarray, mixers: list[Image.Image]) -> int:
+    """PixMix of CIFAR-sized arrays in memory, the mixing pictures shrunk already."""
+    operations = augmentations(SMALL, SMALL_SEVERITY)
+    crop = transforms.Compose(
+        [transforms.RandomHorizontalFlip(), transforms.RandomCrop(SMALL, padding=SMALL // 8)]
+    )
+    crop_mixing = transforms.RandomCrop(SMALL)
+    out = np.empty_like(images)
+    for i, pixels in enumerate(images):
+        other = crop_mixing(mixers[random.randrange(len(mixers))])
+        out[i] = mixed(crop(Image.fromarray(pixels)), other, operations, SMALL_BETA)
+    return len(out)
+
+
+def small_pictures(source: Path, count: int) -> np.ndarray:
+    """(count, 32, 32, 3) uint8: crops of the photographs, shrunk."""
+    crop = transforms.RandomResizedCrop(SMALL)
+    photographs = [picture.resize((96, 96)) for picture, _ in datasets.ImageFolder(str(source))]
+    crops = (crop(photographs[i % len(photographs)]) for i in range(count))
+    return np.stack([np.asarray(picture) for picture in crops])
+
+
+def ours(source: Path, mixing: Path, out: Path, copies: int, preset: str = "imagenet") -> int:
     """The same job by bake."""
     job = bake.BakeJob(
-        source=source, mixing_sets=(mixing,), output=out, config=PixMixConfig(), copies=copies
+        source=source,
+        mixing_sets=(mixing,),
+        output=out,
+        config=PRESETS[preset],
+        copies=copies,
+        format="npy" if preset == "cifar" else "webdataset",
+        mixing_cache=out.parent / "cache",
     )
     plan = bake.plan(job, print)
     for _ in bake.run(plan):
         pass
     return plan.total
+
+
+_ALONE = """
+import resource, sys
+from pixmix_cli.main import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end
+own, workers = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+cpu = sum(who.ru_utime + who.ru_stime for who in (own, workers))
+print(cpu, max(own.ru_maxrss, workers.ru_maxrss) / 1024, file=sys.stderr)
+"""
+
+
+def alone(out: Path, *arguments: object) -> tuple[float, float]:
+    """CPU seconds and peak MiB of the largest process of a bake started anew."""
+    command = [sys.executable, "-c", _ALONE, "bake", *map(str, arguments), "-o", str(out), "-qq"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    cpu, peak = done.stderr.split()[-2:]
+    return float(cpu), float(peak)
 
 
 def best(job: Callable[[], int], turns: list[float]) -> int:
@@ -143,6 +210,7 @@ def main() -> None:
     parser.add_argument("--mixing", type=Path, help="folder of folders of pictures")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--pictures", type=int, default=400, help="at least so many a turn")
+    parser.add_argument("--copies", type=int, default=40, help="for workers and memory")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     root = Path(__file__).resolve().parent.parent
@@ -160,8 +228,15 @@ def main() -> None:
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=root)
         pictures = len(datasets.ImageFolder(str(source)))
         rounds = -(-arguments.pictures // (8 * pictures)) * 8
+        small = small_pictures(source, SMALL_SAMPLES)
+        arrays = tmp / "small.npz"
+        np.savez(arrays, images=small, labels=np.arange(len(small)) % 10)
+        shrink = transforms.Resize(SMALL * 9 // 8)
+        mixers = [picture for picture, _ in datasets.ImageFolder(str(mixing), shrink)]
         ours(source, mixing, tmp / "warm", 1)
-        seconds: dict[str, list[float]] = {"straight": [], "bake 1 copy": [], "bake 8 copies": []}
+        ours(arrays, mixing, tmp / "warm-small", 1, "cifar")
+        cases = ("straight", "bake 1 copy", "bake 8 copies", "straight 32 px", "bake 32 px")
+        seconds: dict[str, list[float]] = {case: [] for case in cases}
         count = 0
         for turn in range(arguments.turns):
             place = tmp / str(turn)
@@ -180,11 +255,28 @@ def main() -> None:
                 ),
                 seconds["bake 8 copies"],
             )
+            best(lambda: straight_small(small[:1000], mixers), seconds["straight 32 px"])
+            best(
+                lambda place=place: ours(arrays, mixing, place / "small", 8, "cifar"),
+                seconds["bake 32 px"],
+            )
+        print(json.dumps(seconds), file=sys.stderr, flush=True)
+        common = (source, "--mixing-set", mixing, "--copies", arguments.copies)
+        cpu = {j: alone(tmp / f"workers-{j}", *common, "-j", j)[0] for j in (1, 2)}
+        few = alone(tmp / "few", source, "--mixing-set", mixing, "--copies", 1, "-j", 2)[1]
+        many = alone(tmp / "many", *common, "-j", 2)[1]
         rate = {case: 1 / min(turns) for case, turns in seconds.items()}
+        peers = {case: "straight 32 px" if "32" in case else "straight" for case in cases}
         record = {
             "pictures_per_second_per_core": {case: round(value, 1) for case, value in rate.items()},
-            "ratio": {case: round(value / rate["straight"], 2) for case, value in rate.items()},
+            "ratio": {case: round(rate[case] / rate[peers[case]], 2) for case in cases},
+            "cpu_of_two_workers_against_one": round(cpu[2] / cpu[1], 3),
+            "peak_mib_of_a_process": {
+                f"{pictures} pictures": round(few),
+                f"{pictures * arguments.copies} pictures": round(many),
+            },
             "n": count,
+            "n_32_px": {"straight": 1000, "bake": SMALL_SAMPLES * 8},
             "turns": arguments.turns,
             "photographs": pictures,
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
@@ -194,6 +286,8 @@ def main() -> None:
                 "pillow": PIL.__version__,
                 "torch": torch.__version__,
                 "webdataset": webdataset.__version__,
+                "numba": numba.__version__,
+                "simplejpeg": simplejpeg.__version__,
             },
         }
         print(json.dumps(record, indent=1))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -338,3 +340,15 @@ def test_a_dry_run_keeps_the_decoded_pictures_of_two_mixing_sets_apart(
         code, _, err = cli("bake", photos, *arguments, "--mixing-cache", cache, "--dry-run")
         assert code == 0, err
     assert sorted(path.is_dir() for path in cache.iterdir()) == [True, True]
+
+
+def test_a_bake_imports_no_torch(photos: Path, mixing: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom pixmix_cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "assert 'numba' in sys.modules and 'torch' not in sys.modules"
+    )
+    arguments = ["bake", photos, "--mixing-set", mixing, "-o", tmp_path / "o", "-j", 1, *SMALL]
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
