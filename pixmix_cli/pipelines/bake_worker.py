@@ -13,6 +13,7 @@ import numpy as np
 
 from pixmix_cli.errors import PictureError, PixMixError
 from pixmix_cli.mixing import batch
+from pixmix_cli.mixing.augmentations import disagreeing
 from pixmix_cli.mixing.config import PixMixConfig
 from pixmix_cli.mixing.draws import Draws, draw
 from pixmix_cli.mixing.pixmix import (
@@ -84,6 +85,7 @@ class Baker:
         square = np.zeros((config.size, config.size, 3), np.uint8)
         rounds = tuple(Round(None, operation, 1.0, 0.0) for operation in ("add", "multiply"))
         Mixer(config)(Draws((0, 0, 1, 1), False, 0, (0.0, 0.0), None, rounds), square, square)
+        disagreeing()  # compares every augmentation with Pillow, and warns, here and not in workers
         agrees()
         if batch.possible(config):
             picture = square[None]

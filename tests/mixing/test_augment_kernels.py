@@ -167,6 +167,14 @@ def test_a_pillow_that_differs_is_used_for_what_differs_with_one_warning() -> No
     assert len(found) == 1
 
 
+@pytest.mark.usefixtures("another_pillow")
+def test_the_parent_of_workers_warns_of_a_pillow_that_differs() -> None:
+    from pixmix_cli.pipelines.bake_worker import Baker
+
+    with pytest.warns(UserWarning, match="posterize, shear_x"):
+        Baker.compile(PixMixConfig(size=24))
+
+
 @pytest.mark.filterwarnings("ignore:Pillow")
 @pytest.mark.parametrize("augmentation", [Augmentation("posterize", 3), Augmentation("shear_x", 1)])
 def test_the_bytes_are_pillows_even_where_the_kernel_differs(
