@@ -7,9 +7,8 @@ then JPEG quality 95 through webdataset's ShardWriter. Both sides read the same 
 (scikit-image's and scikit-learn's unless a folder is named) and write the same number of 224 px
 pictures on one thread. At 32 px both sides start from an array of pictures in memory or in a file,
 the peer's mixing pictures are shrunk beforehand, and both end with one uint8 array, on disk for
-bake. CPU seconds are compared, the best of the alternating turns. Then bake alone: CPU seconds of
-two workers against one, start-up included, and the peak memory of a worker. One JSON record is
-printed.
+bake. CPU seconds are compared, the best of the alternating turns. Then the peak memory of bake
+alone, for few pictures and for many. One JSON record is printed.
 """
 
 from __future__ import annotations
@@ -175,24 +174,22 @@ def ours(source: Path, mixing: Path, out: Path, copies: int, preset: str = "imag
 
 
 _ALONE = """
-import resource, sys
+import sys
 from pixmix_cli.main import main
 try:
     main()
 except SystemExit as end:
     assert not end.code, end
-own, workers = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-cpu = sum(who.ru_utime + who.ru_stime for who in (own, workers))
-print(cpu, max(own.ru_maxrss, workers.ru_maxrss) / 1024, file=sys.stderr)
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(peak.split()[1], file=sys.stderr)
 """
 
 
-def alone(out: Path, *arguments: object) -> tuple[float, float]:
-    """CPU seconds and peak MiB of the largest process of a bake started anew."""
-    command = [sys.executable, "-c", _ALONE, "bake", *map(str, arguments), "-o", str(out), "-qq"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    cpu, peak = done.stderr.split()[-2:]
-    return float(cpu), float(peak)
+def peak_memory(out: Path, *arguments: object) -> float:
+    """Peak MiB of a bake started anew in one process, which is its own worker. Linux only."""
+    command = [sys.executable, "-c", _ALONE, "bake", *map(str, arguments), "-o", str(out)]
+    done = subprocess.run([*command, "-qq", "-j", "1"], check=True, capture_output=True, text=True)
+    return float(done.stderr.split()[-1]) / 1024
 
 
 def best(job: Callable[[], int], turns: list[float]) -> int:
@@ -210,7 +207,7 @@ def main() -> None:
     parser.add_argument("--mixing", type=Path, help="folder of folders of pictures")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--pictures", type=int, default=400, help="at least so many a turn")
-    parser.add_argument("--copies", type=int, default=40, help="for workers and memory")
+    parser.add_argument("--copies", type=int, default=40, help="for the peak memory of many")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     root = Path(__file__).resolve().parent.parent
@@ -261,17 +258,15 @@ def main() -> None:
                 seconds["bake 32 px"],
             )
         print(json.dumps(seconds), file=sys.stderr, flush=True)
-        common = (source, "--mixing-set", mixing, "--copies", arguments.copies)
-        cpu = {j: alone(tmp / f"workers-{j}", *common, "-j", j)[0] for j in (1, 2)}
-        few = alone(tmp / "few", source, "--mixing-set", mixing, "--copies", 1, "-j", 2)[1]
-        many = alone(tmp / "many", *common, "-j", 2)[1]
+        common = (source, "--mixing-set", mixing, "--copies")
+        few = peak_memory(tmp / "few", *common, 1)
+        many = peak_memory(tmp / "many", *common, arguments.copies)
         rate = {case: 1 / min(turns) for case, turns in seconds.items()}
         peers = {case: "straight 32 px" if "32" in case else "straight" for case in cases}
         record = {
             "pictures_per_second_per_core": {case: round(value, 1) for case, value in rate.items()},
             "ratio": {case: round(rate[case] / rate[peers[case]], 2) for case in cases},
-            "cpu_of_two_workers_against_one": round(cpu[2] / cpu[1], 3),
-            "peak_mib_of_a_process": {
+            "peak_mib": {
                 f"{pictures} pictures": round(few),
                 f"{pictures * arguments.copies} pictures": round(many),
             },
