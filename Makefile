@@ -4,6 +4,9 @@
 # make check      lint, format, types, import contracts
 # make docs       docs/commands.md and the pictures in docs/
 # make man        man pages in build/man
+# make sheets     the sheets in docs/featvis.md; WEIGHTS_A, WEIGHTS_B: ImageNet checkpoints of
+#                 squeezenet1_1 and squeezenet1_0
+# make bench-featvis  render-featvis against lucent; WEIGHTS_A and WEIGHTS_B as above
 # make bench      the benchmarks that need no GPU
 # make bench-fractals  our fractals against a plain Numba game and flam3, five minutes
 # make bench-safety  does a mixing set make classifiers safer? three minutes, on digits
@@ -13,7 +16,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all check format docs man bench bench-fractals bench-safety wheel clean
+.PHONY: demo test test-all check format docs sheets man bench bench-featvis bench-fractals \
+	bench-safety wheel clean
 
 $(VENV)/.installed-%: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -52,6 +56,17 @@ man: $(VENV)/.installed-dev
 
 bench-fractals: $(VENV)/.installed-demo
 	$(BIN)/python -m benchmarks.fractals
+
+sheets: $(VENV)/.installed-demo
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh docs/make_featvis_sheets.sh demo/sheets docs \
+		"$(WEIGHTS_A)" "$(WEIGHTS_B)"
+
+# lucent's own requirements ask for old versions of what it hardly uses, so it comes without them
+bench-featvis: $(VENV)/.installed-demo
+	$(PIP) --no-deps torch-lucent==0.1.8 kornia==0.4.1
+	$(PIP) decorator ipython
+	$(BIN)/python -W ignore -m benchmarks.featvis $(if $(WEIGHTS_A),--weights-a $(WEIGHTS_A)) \
+		$(if $(WEIGHTS_B),--weights-b $(WEIGHTS_B))
 
 bench: $(VENV)/.installed-demo
 	$(BIN)/python -m benchmarks.bake

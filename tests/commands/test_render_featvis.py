@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -18,6 +19,7 @@ import torchvision
 from PIL import Image
 
 import featvis.render  # noqa: F401  (tests put their own render into the module)
+from pixmix_cli.errors import StorageError
 from tests.commands.test_faults import close, start, wait_for_rows
 from tests.conftest import Cli, one_line_error, picture, tree
 
@@ -97,6 +99,50 @@ def test_a_run_killed_with_kill_9_and_resumed_equals_an_uninterrupted_one(
     assert not (out / "manifest.json").exists()
     assert cli(*arguments(checkpoint, 12), "-o", out, "--resume")[0] == 0
     assert tree(out) == tree(tmp_path / "quiet")
+
+
+def test_ctrl_c_in_the_middle_of_a_batch_keeps_what_is_finished(
+    cli: Cli, checkpoint: Path, tmp_path: Path
+) -> None:
+    grouped = [*arguments(checkpoint, 12), "--steps", 40, "--diversity", 2]
+    assert cli(*grouped, "-o", tmp_path / "quiet")[0] == 0
+    out = tmp_path / "o"
+    process = start([*grouped, "-o", out])
+    wait_for_rows(process, out, 2)
+    os.killpg(process.pid, signal.SIGINT)
+    stderr = close(process)
+    assert process.returncode == 130
+    assert "--resume" in one_line_error(stderr)
+    whole = tree(tmp_path / "quiet")
+    kept = {name: digest for name, digest in tree(out).items() if name.endswith(".jpg")}
+    assert 2 <= len(kept) < 12
+    assert kept.items() <= whole.items()
+    assert cli(*grouped, "-o", out, "--resume")[0] == 0
+    assert tree(out) == whole
+
+
+def test_a_full_disk_is_one_line_and_resume_finishes(
+    cli: Cli, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pixmix_cli.storage.files import PartialFile
+
+    whole, written = PartialFile.write, []
+
+    def full(self: PartialFile, data: bytes) -> None:
+        written.append(1)
+        if len(written) > 3:
+            raise StorageError.from_os_error(OSError(errno.ENOSPC, "No space"), str(tmp_path))
+        whole(self, data)
+
+    monkeypatch.setattr(PartialFile, "write", full)
+    code, _, err = cli(*arguments(checkpoint, 6), "-o", tmp_path / "o")
+    assert code == 1
+    assert "no space left" in one_line_error(err)
+    assert len(list((tmp_path / "o").rglob("*.jpg"))) == 2  # the first batch, whole
+    monkeypatch.undo()
+    assert cli(*arguments(checkpoint, 6), "-o", tmp_path / "o", "--resume")[0] == 0
+    assert cli(*arguments(checkpoint, 6), "-o", tmp_path / "quiet")[0] == 0
+    assert tree(tmp_path / "o") == tree(tmp_path / "quiet")
 
 
 def test_tar_shards_hold_the_same_pictures_in_order(
@@ -421,14 +467,25 @@ def test_cuda_without_a_gpu_is_refused(cli: Cli, checkpoint: Path, tmp_path: Pat
     assert "--device" in one_line_error(err)
 
 
+def test_a_truncated_checkpoint_is_named(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.pth"
+    cut.write_bytes(checkpoint.read_bytes()[:-5000])
+    code, _, err = cli(*arguments(cut), "-o", tmp_path / "o")
+    assert code == 2
+    assert "cut.pth is damaged, cut short" in one_line_error(err)
+    assert not (tmp_path / "o").exists()
+
+
 def test_a_hostile_pickle_is_refused_and_not_run(cli: Cli, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     hostile = tmp_path / "hostile.pth"
     torch.save({"state_dict": Bomb(str(victim))}, hostile)
     plain = tmp_path / "plain.pt"
     plain.write_bytes(pickle.dumps(Bomb(str(victim))))
-    for path in (hostile, plain):
+    before = {path: path.read_bytes() for path in (hostile, plain)}
+    for path in before:
         code, _, err = cli(*arguments(path), "-o", tmp_path / "o")
         assert code == 2
         assert str(path) in one_line_error(err)
         assert not victim.exists()
+        assert path.read_bytes() == before[path]
