@@ -132,7 +132,9 @@ def transfer(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _our_classes(arguments: argparse.Namespace, classes: list[int]) -> Iterator[NDArray[np.uint8]]:
     network = load_network("squeezenet1_1", str(arguments.weights_a))
-    config = FeatVisConfig(size=SIDE, steps=OUR_STEPS, batch_size=BATCH)
+    # as render-featvis --objective logit does it
+    own = network.input_size
+    config = FeatVisConfig(size=SIDE, steps=OUR_STEPS, batch_size=BATCH, network_size=own)
     for first in range(0, len(classes), BATCH):
         chosen = classes[first : first + BATCH]
         yield from _kept(

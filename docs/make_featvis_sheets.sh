@@ -12,7 +12,7 @@ sheet() { # NAME OPTION...
     name=$1
     shift
     pixmix render-featvis -q -n 100 --size 128 -o "$work/$name" --overwrite "$@" >/dev/null
-    pixmix preview -q "$work/$name" --count 100 --cell 80 -o "$work/$name.png" --overwrite >/dev/null
+    pixmix preview -q "$work/$name" --count 100 --cell 96 -o "$work/$name.png" --overwrite >/dev/null
     # quality 75 of 4:2:0, so that a sheet takes no more than 600 KB
     python -c 'import sys; from PIL import Image
 Image.open(sys.argv[1]).save(sys.argv[2], quality=75, optimize=True)' \

@@ -122,7 +122,8 @@ _TARGETS, _OPTIMISER = "Targets", "Optimiser"
     "--network-size",
     type=int,
     section=_OPTIMISER,
-    show_default="the smallest of --size, 128 and the weights' own; with --init of --size and 224",
+    show_default="the smallest of --size, 128 and the weights' own; with --init of --size and 224; "
+    "for logits the weights' own",
     help="Side at which the network sees them, pixels.",
 )
 @option(

@@ -296,8 +296,13 @@ def plan(
     patterns = (OUTPUT,) if wishes.kind == "logit" else wishes.layers
     layers = select_layers(list_layers(network), patterns)
     starts = None if wishes.init is None else _open_starts(wishes.init, warn)
-    if starts is not None and config.network_size is None and not network.fixed_size:
-        config = replace(config, network_size=min(config.size, DREAM_SIZE))
+    if config.network_size is None and not network.fixed_size:
+        if wishes.kind == "logit":
+            # A class wants the size that its network was trained at, whatever the picture's:
+            # at 128 another network recognised fewer of the pictures.
+            config = replace(config, network_size=network.input_size)
+        elif starts is not None:
+            config = replace(config, network_size=min(config.size, DREAM_SIZE))
     _check_layers(network, layers, config, wishes.diversity)
     targets = _targets(layers, wishes, job.seed, 0 if starts is None else len(starts))
     total = len(targets) * wishes.diversity if wishes.total is None else wishes.total

@@ -267,6 +267,8 @@ def test_logits_are_the_classes_of_the_checkpoint(
     found = rows(tmp_path / "o")
     assert [row["channel"] for row in found] == list(range(7))
     assert {row["layer"] for row in found} == {"output"}
+    options = json.loads((tmp_path / "o" / "manifest.json").read_text())["options"]
+    assert options["network-size"] == 224  # what the network was trained at, not the picture's 48
 
 
 def test_pictures_of_a_group_are_made_together_again_when_one_is_lost(
