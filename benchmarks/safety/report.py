@@ -173,7 +173,7 @@ def draw(runs: Sequence[dict[str, Any]], path: Path) -> None:
     axes.set_theta_direction(-1)
     labels = [f"{name}\n{_range(arms, measure)}" for name, measure in AXES.items()]
     axes.set_xticks(angles[:-1], labels)
-    axes.tick_params(axis="x", pad=34)
+    axes.tick_params(axis="x", pad=40)
     axes.set_yticks([CENTRE, 1], [])
     axes.set_ylim(0, 1.03)
     axes.legend(loc="upper left", bbox_to_anchor=(1.16, 1.08), frameon=False)
