@@ -3,6 +3,7 @@
 # make test-all   the slow tests too
 # make check      lint, format, types, import contracts
 # make docs       docs/commands.md and the pictures in docs/
+# make screenshots  docs/report.jpg, by Chromium
 # make man        man pages in build/man
 # make sheets     the sheets in docs/featvis.md; WEIGHTS_A, WEIGHTS_B: ImageNet checkpoints of
 #                 squeezenet1_1 and squeezenet1_0
@@ -16,7 +17,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all check format docs sheets man bench bench-featvis bench-fractals \
+.PHONY: demo test test-all check format docs screenshots sheets man bench bench-featvis bench-fractals \
 	bench-safety wheel clean
 
 $(VENV)/.installed-%: pyproject.toml constraints.txt
@@ -50,6 +51,9 @@ docs: $(VENV)/.installed-demo
 	rm -rf build/fractals
 	$(BIN)/pixmix generate-fractals -n 100 --size 512 -qq -o build/fractals > /dev/null
 	$(BIN)/python docs/make_fractal_sheets.py build/fractals docs
+
+screenshots: demo
+	$(BIN)/python docs/make_screenshot.py demo/report.html docs/report.jpg
 
 man: $(VENV)/.installed-dev
 	$(BIN)/python docs/make_man.py build/man

@@ -175,6 +175,10 @@ def _check_tables(file: Path, document: dict[str, Any], commands: list[str]) -> 
 MAX_COUNT = 100_000_000  # pictures of a set; beyond it is surely a slip
 _RUNNING = "Running"
 
+paths_argument = click.argument(
+    "paths", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="PATH..."
+)
+
 seed_option = option(
     "--seed",
     type=click.IntRange(0, 2**63 - 1),

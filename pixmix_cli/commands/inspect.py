@@ -17,9 +17,7 @@ pixmix inspect mixing --json | jq '.near_duplicates.closest'
 
 
 @click.command("inspect", cls=options.Command, examples=EXAMPLES)
-@click.argument(
-    "paths", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="PATH..."
-)
+@options.paths_argument
 @option(
     "--plot",
     type=click.Path(path_type=Path),

@@ -20,9 +20,7 @@ MAX_SIDE = {"jpeg": 65_500, "webp": 16_383}  # pixels that the formats can hold
 
 
 @click.command("preview", cls=options.Command, examples=EXAMPLES)
-@click.argument(
-    "paths", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="PATH..."
-)
+@options.paths_argument
 @option(
     "-o",
     "--output",

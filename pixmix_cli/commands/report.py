@@ -16,9 +16,7 @@ pixmix report mixing someone/elses.tar -o compared.html
 
 
 @click.command("report", cls=options.Command, examples=EXAMPLES)
-@click.argument(
-    "paths", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="PATH..."
-)
+@options.paths_argument
 @option(
     "-o",
     "--output",

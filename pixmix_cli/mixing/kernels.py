@@ -211,18 +211,11 @@ def multiply_table(b: float, base: F64, m: F64, e: F64, out: F32) -> None:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def gather(flat: U8, tables: F32, out: F32) -> None:
-    """out[i] = tables[channel of i, flat[i]]; flat, out (n,), whole pixels; tables (3, 256)."""
-    red, green, blue = tables[0], tables[1], tables[2]
-    for i in range(flat.shape[0] // 3):
-        out[3 * i] = red[flat[3 * i]]
-        out[3 * i + 1] = green[flat[3 * i + 1]]
-        out[3 * i + 2] = blue[flat[3 * i + 2]]
+def gather(flat: U8, tables: F32 | U8, out: F32 | U8) -> None:
+    """out[i] = tables[channel of i, flat[i]]; flat, out (n,), whole pixels; tables (3, 256).
 
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def gather_bytes(flat: U8, tables: U8, out: U8) -> None:
-    """out[i] = tables[channel of i, flat[i]]; flat, out (n,), whole pixels; tables (3, 256)."""
+    tables, out  of one type: float32, or uint8 where the result is a picture again
+    """
     red, green, blue = tables[0], tables[1], tables[2]
     for i in range(flat.shape[0] // 3):
         out[3 * i] = red[flat[3 * i]]
@@ -375,7 +368,7 @@ def render(
     start_is_original = augment_kernels.is_pointwise(int(record[0, CODE]))
     alike = _fill_byte_tables(record[0], original, work)
     if rounds == 0:
-        gather_bytes(source, work.byte_tables, out)
+        gather(source, work.byte_tables, out)
         return
     for c in range(3):
         load(work.byte_tables[c], work.state[c])
@@ -442,6 +435,6 @@ def render(
     if tabled:
         for c in range(3):
             store(work.state[c], work.byte_tables[c])
-        gather_bytes(source, work.byte_tables, out)
+        gather(source, work.byte_tables, out)
     else:
         store(work.x, out)

@@ -36,7 +36,8 @@ h3 { font-size: 15px; margin: 22px 0 6px; }
 p, .dim { color: var(--dim); } table { border-collapse: collapse; font-size: 14px; }
 .wide { overflow-x: auto; } td, th { text-align: left; padding: 3px 14px 3px 0;
   vertical-align: top; overflow-wrap: anywhere; }
-th { font-weight: 600; overflow-wrap: normal; } td.n { font-variant-numeric: tabular-nums; white-space: nowrap; }
+th { font-weight: 600; overflow-wrap: normal; }
+td.n { font-variant-numeric: tabular-nums; white-space: nowrap; }
 svg { max-width: 100%; height: auto; display: block; }
 svg text { fill: var(--ink); font: 12px system-ui, sans-serif; }
 svg .dim { fill: var(--dim); } .bar { fill: var(--mark); } .peer { fill: var(--peer); }
