@@ -10,7 +10,7 @@
 # make bench-featvis  render-featvis against lucent; WEIGHTS_A and WEIGHTS_B as above
 # make bench      the benchmarks that need no GPU
 # make bench-fractals  our fractals against a plain Numba game and flam3, five minutes
-# make bench-safety  does a mixing set make classifiers safer? three minutes, on digits
+# make bench-safety  does a mixing set make classifiers safer? minutes, on digits
 
 PYTHON ?= python3
 VENV ?= .venv
