@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,10 +130,9 @@ def chi_square_tail(statistic: float, freedom: int) -> float:
     x = statistic / 2
     if x <= 0:
         return 1.0
-    half: Callable[[float], float] = lambda s: math.exp(s * math.log(x) - x - math.lgamma(s + 1))  # noqa: E731
     s = 0.5 if freedom % 2 else 1.0
     tail = math.erfc(math.sqrt(x)) if freedom % 2 else math.exp(-x)
     while s < freedom / 2:
-        tail += half(s)
+        tail += math.exp(s * math.log(x) - x - math.lgamma(s + 1))
         s += 1
     return min(1.0, tail)

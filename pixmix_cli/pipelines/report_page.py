@@ -145,26 +145,31 @@ def page_of(sections: Sequence[Section]) -> bytes:
 
 def _measures(sections: Sequence[Section]) -> str:
     records = [one.record for one in sections if one.record is not None]
-    rows = inspect.rows_of(records)
-    head, *body = rows
-    table = "".join(
-        "<tr>"
-        + "".join(
-            f"<{'th' if k == 0 else 'td class=n'}>{escape(cell)}</{'th' if k == 0 else 'td'}>"
-            for k, cell in enumerate(row)
-        )
-        + "</tr>\n"
-        for row in body
-    )
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    table = _table(inspect.rows_of(records), named=True)
     charts = "".join(_strip(one, sections) for one in inspect.MEASURES)
     return (
         "<h2>Measures</h2>\n"
         "<p>Median [10 %, 90 %] over the pictures. Grey: catalys1/fractal-pretraining and flam3, "
         "200 random pictures each at 512 px; a dot where only the median is known.</p>\n"
-        f'<div class="wide"><table><tr>{top}</tr>\n{table}</table></div>\n'
+        f"{table}"
         f'<div class="charts">{charts}</div>\n'
     )
+
+
+def _table(rows: Sequence[Sequence[str]], *, named: bool = False) -> str:
+    """Rows as a table, the heading first.
+
+    named  the first cell of each row is a heading too
+    """
+    lines = []
+    for number, cells in enumerate(rows):
+        shown = []
+        for place, cell in enumerate(cells):
+            heading = number == 0 or (named and place == 0)
+            tag, end = ("th", "th") if heading else ("td class=n", "td")
+            shown.append(f"<{tag}>{_bold(cell)}</{end}>")
+        lines.append(f"<tr>{''.join(shown)}</tr>\n")
+    return f'<div class="wide"><table>\n{"".join(lines)}</table></div>\n'
 
 
 def _strip(measure: inspect.Measure, sections: Sequence[Section]) -> str:
@@ -291,13 +296,7 @@ def _markdown(text: str) -> Iterator[str]:
                 rows.append(cells)
             continue
         if rows:
-            yield '<div class="wide"><table>\n'
-            for number, cells in enumerate(rows):
-                tag = "th" if number == 0 else "td class=n"
-                end = tag.partition(" ")[0]
-                shown = "".join(f"<{tag}>{_bold(cell)}</{end}>" for cell in cells)
-                yield f"<tr>{shown}</tr>\n"
-            yield "</table></div>\n"
+            yield _table(rows)
             rows = []
         if line:
             yield f"<p>{escape(line)}</p>\n"
