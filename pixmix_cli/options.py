@@ -9,12 +9,15 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import click
 
 from pixmix_cli.errors import InputError
 from pixmix_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from pixmix_cli.storage.part import Part
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -210,6 +213,16 @@ existing_options = compose(
         help="Remove what pixmix wrote at the output, then begin.",
     ),
 )
+part_option = option(
+    "--shard",
+    "part",
+    metavar="I/N|auto",
+    section=_RUNNING,
+    show_default="all of it",
+    help="Make part I (from 0) of N of the output, beside runs that make the others, here or on "
+    "other machines that see the same folder; goes on with what is there. The last to end writes "
+    "the manifest. auto: from SLURM_ARRAY_TASK_ID and _COUNT, or RANK and WORLD_SIZE.",
+)
 dry_run_option = option(
     "--dry-run", is_flag=True, section=_RUNNING, help="Print the plan and write nothing."
 )
@@ -288,6 +301,17 @@ def check_existing(resume: bool, overwrite: bool) -> None:
         raise click.UsageError("--resume and --overwrite exclude each other")
 
 
+def chosen_part(text: str | None, overwrite: bool) -> Part | None:
+    """The part of the work that --shard names. Raises InputError."""
+    if text is None:
+        return None
+    from pixmix_cli.storage.part import part_from
+
+    if overwrite:
+        raise click.UsageError("--shard and --overwrite exclude each other: parts share the output")
+    return part_from(text, os.environ)
+
+
 def is_stdout(output: Path, resume: bool, overwrite: bool) -> bool:
     """Whether -o - asks for a tar on stdout; refused where that makes no sense."""
     if str(output) != "-":
@@ -331,7 +355,12 @@ mixing_set_options = compose(
 
 
 def mixing_set_job(
-    output: Path | None, workers: int | None, resume: bool, overwrite: bool, **storage: Any
+    output: Path | None,
+    workers: int | None,
+    resume: bool,
+    overwrite: bool,
+    part: str | None,
+    **storage: Any,
 ) -> Any:
     """A MixingSetJob from the shared options."""
     from pixmix_cli.pipelines.engine import default_workers
@@ -347,5 +376,6 @@ def mixing_set_job(
         workers=workers or default_workers(),
         resume=resume,
         overwrite=overwrite,
+        part=chosen_part(part, overwrite),
         **storage,
     )

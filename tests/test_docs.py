@@ -76,7 +76,7 @@ def test_every_command_line_of_the_docs_runs(workplace: Path) -> None:
     for line in commands():
         for pattern, smaller in SMALLER:
             line = re.sub(pattern, smaller, line)
-        if " -o " in line and "-o -" not in line and "--resume" not in line:
+        if " -o " in line and "-o -" not in line and not re.search("--resume|--shard", line):
             line = line.replace(" -o ", " --overwrite -o ", 1)
         program = f'pixmix() {{ {shlex.quote(sys.executable)} -m pixmix_cli.main "$@"; }}\n{line}'
         done = subprocess.run(

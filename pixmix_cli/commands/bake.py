@@ -18,6 +18,7 @@ pixmix bake photos/train --mixing-set mixing -o baked --copies 8
 pixmix bake cifar-10-python.tar.gz --preset cifar --mixing-set mixing -o baked --format npy
 pixmix generate-fractals -n 2000 -o - | pixmix bake photos/train --mixing-set - -o baked
 find photos -name '*.jpg' -print0 | pixmix bake - --mixing-set mixing -o baked
+pixmix bake photos/train --mixing-set mixing -o baked --shard 3/16
 """
 
 _SOURCE, _RECIPE, _OUT, _RUN = "Source", "Recipe", "Output", "Running"
@@ -191,6 +192,7 @@ _SOURCE, _RECIPE, _OUT, _RUN = "Source", "Recipe", "Output", "Running"
     help="Where decoded mixing pictures are kept for other workers and later runs.",
 )
 @options.existing_options
+@options.part_option
 @options.dry_run_option
 @options.terminal_options
 def command(
@@ -211,6 +213,7 @@ def command(
     as_json: bool,
     resume: bool,
     overwrite: bool,
+    part: str | None,
     draws_json: bool,
     shard_size: options.Bytes | int | None,
     pad: bool,
@@ -253,6 +256,7 @@ def command(
         mixing_cache=None if str(mixing_cache) == "none" else mixing_cache or default_folder(),
         resume=resume,
         overwrite=overwrite,
+        part=options.chosen_part(part, overwrite),
         **settings,
     )
     plan = bake.plan(job, terminal.warn)
@@ -260,8 +264,8 @@ def command(
         return show_plan(terminal, lambda: bake.describe(plan))
     if job.stream:
         steps = bake.stream(plan, StdoutSink(), terminal.warn)
-        return follow(terminal, None, steps, plan.total, plan.remaining)
+        return follow(terminal, None, steps, plan.own, plan.remaining)
     if plan.advice:
         terminal.advise(plan.advice)
     shards = sum(len(copies) for _, copies in plan.pending)
-    return follow(terminal, job.output, bake.run(plan), plan.total, plan.remaining, shards)
+    return follow(terminal, job.output, bake.run(plan), plan.own, plan.remaining, shards)

@@ -68,7 +68,7 @@ def make_set(
         steps = mixing_set.stream(plan, StdoutSink())
     else:
         steps = mixing_set.run(plan)
-    return follow(terminal, plan.job.output, steps, plan.total, plan.remaining)
+    return follow(terminal, plan.job.output, steps, plan.own, plan.remaining)
 
 
 def follow(
@@ -81,29 +81,34 @@ def follow(
 ) -> int:
     """Show a pipeline's steps as they come and return the exit code.
 
-    total      pictures of the whole output
+    total      pictures that this run has to care for: of the whole output, or of its part
     remaining  of which this run makes
     shards     how many of them this run makes, where the output has any
     """
     terminal.detail(f"{remaining} of {total} pictures to make")
     begin = time.monotonic()
-    skipped, finished = 0, 0
+    skipped, finished, waits = 0, 0, None
     with terminal.meter(total, "pic", total - remaining, shards) as meter:
         for step in steps:
             for record in step.records:
                 terminal.emit(record, output)
             if step.summary is not None:
                 skipped, finished = step.summary["skipped"], step.summary["pictures"]
+                waits = step.waits
             meter.update(step.items, step.bytes, step.shards, step.errors)
     seconds = time.monotonic() - begin
     if remaining == 0:
-        terminal.info(f"nothing to do: {output} is complete ({finished} pictures)")
+        done = "is complete" if waits is None else "has this part"
+        terminal.info(f"nothing to do: {output} {done} ({finished} pictures)")
     else:
         rate = remaining / max(seconds, 1e-9)
         where = "stdout" if output is None else output
         terminal.info(f"{finished} pictures in {where} ({seconds:.1f} s, {rate:.1f}/s)")
+    if waits is not None:
+        terminal.info(f"{output} is not finished: {waits}")
     if skipped:
-        where = "" if output is None else f"; {output / 'errors.jsonl'} lists them and says why"
+        lists = "lists" if waits is None else "will list"
+        where = "" if output is None else f"; {output / 'errors.jsonl'} {lists} them and says why"
         terminal.warn(f"{skipped} skipped{where}")
         return EXIT_SKIPPED
     return 0

@@ -65,6 +65,7 @@ pixmix generate-fractals --from mixing/fractals/000/000012.jpg --size 2048 -o po
 @options.mixing_set_options
 @options.workers_option
 @options.existing_options
+@options.part_option
 @options.dry_run_option
 @options.terminal_options
 @click.pass_context

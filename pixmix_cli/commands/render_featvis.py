@@ -150,6 +150,7 @@ _TARGETS, _OPTIMISER = "Targets", "Optimiser"
 @options.mixing_set_options
 @options.workers_option
 @options.existing_options
+@options.part_option
 @options.dry_run_option
 @options.terminal_options
 def command(

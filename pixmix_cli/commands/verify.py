@@ -18,6 +18,7 @@ EXAMPLES = """
 pixmix verify baked
 pixmix verify baked --repair
 pixmix verify baked --rebake-sample 100
+pixmix verify baked --finish
 pixmix verify mixing/fractals --json | jq -r .path
 """
 
@@ -26,6 +27,12 @@ _AGAIN = "Baking again"
 
 @click.command("verify", cls=options.Command, examples=EXAMPLES)
 @click.argument("path", type=click.Path(path_type=Path))
+@option(
+    "--finish",
+    is_flag=True,
+    help="First write the manifest of a set that --shard runs have filled, should the last of them "
+    "not have come to that.",
+)
 @option(
     "--repair",
     is_flag=True,
@@ -69,6 +76,7 @@ _AGAIN = "Baking again"
 @options.terminal_options
 def command(
     path: Path,
+    finish: bool,
     repair: bool,
     rebake_sample: int | None,
     seed: int,
@@ -86,9 +94,12 @@ def command(
     """
     from pixmix_cli.pipelines import verify
     from pixmix_cli.pipelines.engine import default_workers
+    from pixmix_cli.pipelines.finish import finish_left_over
 
     terminal = options.make_terminal(quiet, verbose, progress, as_json)
     workers = workers or default_workers()
+    if finish:
+        finish_left_over(path)
     plan = verify.plan(path)
     recorded = None
     if repair or rebake_sample:

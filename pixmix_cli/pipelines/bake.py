@@ -12,7 +12,6 @@ import contextlib
 import json
 import tempfile
 import time
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,14 +22,15 @@ import numpy as np
 
 from pixmix_cli.errors import InputError, PictureError, PixMixError
 from pixmix_cli.mixing.config import PixMixConfig
-from pixmix_cli.pipelines import bake_formats
+from pixmix_cli.pipelines import bake_formats, finish
 from pixmix_cli.pipelines.bake_job import BakeJob, Sample, Task
 from pixmix_cli.pipelines.bake_worker import AT, Baker, Context
 from pixmix_cli.pipelines.engine import run_tasks
 from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.seeding import Stream, rng_for
 from pixmix_cli.storage import images, picture_cache, spool
-from pixmix_cli.storage.output import Output, RunPlan, check_allowed, committed_rows
+from pixmix_cli.storage.output import Output, RunPlan, check_allowed
+from pixmix_cli.storage.part import Whole
 from pixmix_cli.storage.pictures import STDIN, MixingSet, open_mixing_set
 from pixmix_cli.storage.recognise import open_source
 from pixmix_cli.storage.source import Source
@@ -67,6 +67,12 @@ class Plan:
     @property
     def advice(self) -> str | None:
         """What to warn of before the work begins: shards that are not equally long."""
+        part = self.job.part
+        if part is not None and self.shards < part.count:
+            return (
+                f"{self.shards} shards are fewer than the {part.count} parts: some parts have "
+                "nothing to do. Try: a smaller --shard-size"
+            )
         last = len(self.order) % self.shard_size
         if self.job.format in SHARDED and not self.job.stream and last and self.pending:
             return (
@@ -80,6 +86,14 @@ class Plan:
     def total(self) -> int:
         """Pictures of the whole output."""
         return len(self.order) * len(self.job.all_copies)
+
+    @property
+    def own(self) -> int:
+        """Pictures of the whole output that this run has to care for: all, or a part's."""
+        if self.job.part is None:
+            return self.total
+        lengths = finish.shard_lengths(len(self.order), self.shard_size)
+        return sum(lengths[self.job.part.index :: self.job.part.count]) * len(self.job.all_copies)
 
     @property
     def remaining(self) -> int:
@@ -107,10 +121,13 @@ def plan(job: BakeJob, warn: Callable[[str], None]) -> Plan:
     laid_out = lay_out(job, warn)
     if job.stream:
         laid_out = replace(laid_out, shard_size=STREAM_TASK)
-        everything = ((s, (c,)) for c in job.all_copies for s in range(laid_out.shards))
-        return replace(laid_out, pending=tuple(everything))
-    check_allowed(job.output, laid_out.run, resume=job.resume, overwrite=job.overwrite)
-    return replace(laid_out, pending=_pending(laid_out))
+        own = [s for s in range(laid_out.shards) if job.part is None or job.part.has(s)]
+        return replace(laid_out, pending=tuple((s, (c,)) for c in job.all_copies for s in own))
+    resume = job.resume or job.part is not None
+    check_allowed(job.output, laid_out.run, resume=resume, overwrite=job.overwrite)
+    missing = unbaked(laid_out, resume)
+    pending = tuple(row for row in missing if job.part is None or job.part.has(row[0]))
+    return replace(laid_out, pending=pending)
 
 
 def lay_out(job: BakeJob, warn: Callable[[str], None]) -> Plan:
@@ -293,30 +310,11 @@ def job_of(manifest: dict[str, Any], job: BakeJob) -> BakeJob:
     )
 
 
-def _pending(plan: Plan) -> tuple[tuple[int, tuple[int, ...]], ...]:
-    """Which copies of which shards have to be made."""
-    done: Counter[tuple[int, int]] = Counter()
-    skipped: defaultdict[int, set[int]] = defaultdict(set)
-    if plan.job.resume:
-        for row in committed_rows(plan.job.output):
-            if "error" in row:
-                skipped[row["shard"]].add(row["index"])
-            elif bake_formats.is_in_place(plan.job.output, row):
-                done[row["copy"], row["shard"]] += row.get("count", 1)
-    pending = []
-    loose = plan.job.format == "imagefolder"
-    for shard in range(plan.shards):
-        expected = len(plan.indices(shard)) - len(skipped[shard])
-        copies = tuple(
-            copy
-            for copy in plan.job.all_copies
-            # a shard of which every sample was skipped is a row of 0 pictures, or no row at all
-            if done[copy, shard] < expected
-            or (expected == 0 and not loose and (copy, shard) not in done)
-        )
-        if copies:
-            pending.append((shard, copies))
-    return tuple(pending)
+def unbaked(plan: Plan, resume: bool) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Which copies of which shards are not in the output. resume False: all of them."""
+    job = plan.job
+    lengths = finish.shard_lengths(len(plan.order), plan.shard_size)
+    return finish.unbaked(job.output if resume else None, job.format, lengths, job.all_copies)
 
 
 def run(plan: Plan) -> Iterator[Step]:
@@ -325,15 +323,32 @@ def run(plan: Plan) -> Iterator[Step]:
     raises  PixMixError; what was committed before stays
     """
     job = plan.job
-    with Output(job.output, plan.run, resume=job.resume, overwrite=job.overwrite) as output:
-        if plan.pending:
-            output.open_for_writing()
-        if plan.pending and job.workers > 1:
-            Baker.compile(job.config)
-        yield from _bake_pending(plan, output)
-        records = bake_formats.merge(plan, output) if job.format == "npy" else []
-        summary = output.finish(extra_files(plan))
-        yield Step(0, tuple(records), summary)
+    layout = {
+        "samples": len(plan.order),
+        "shard_size": plan.shard_size,
+        "copies": job.copies,
+        "plain": job.plain,
+    }
+    extras = {name: data.decode() for name, data in extra_files(plan).items()}
+    whole = Whole(layout, extras)
+    with Output(
+        job.output,
+        plan.run,
+        resume=job.resume,
+        overwrite=job.overwrite,
+        part=job.part,
+        whole=None if job.part is None else whole,
+        missing=lambda: any(unbaked(plan, resume=True)),
+    ) as output:
+        skipped = 0
+        if plan.pending and output.open_for_writing():
+            if job.workers > 1:
+                Baker.compile(job.config)
+            for step in _bake_pending(plan, output):
+                skipped += step.errors
+                yield step
+        made = plan.own - skipped * len(job.all_copies)
+        yield finish.finish(output, whole, made, skipped)
 
 
 def extra_files(plan: Plan) -> dict[str, bytes]:
@@ -345,11 +360,11 @@ def extra_files(plan: Plan) -> dict[str, bytes]:
 
 
 def _bake_pending(plan: Plan, output: Output) -> Iterator[Step]:
-    if not plan.pending:
-        return
     workers = min(plan.job.workers, len(plan.pending))
     context = context_of(plan, output.tmp)
-    skipped = Skipped(plan.job.max_errors, output.rows() if plan.job.resume else ())
+    skipped = Skipped(
+        plan.job.max_errors, output.rows() if plan.job.resume or plan.job.part else ()
+    )
     results = run_tasks(
         Baker, (context,), tasks(plan), workers, partial(_name_the_sample, output.tmp / AT)
     )
@@ -425,7 +440,7 @@ def stream(plan: Plan, sink: Sink, warn: Callable[[str], None]) -> Iterator[Step
                     written += row["count"]
             yield Step(items, bytes=size, errors=skipped.add(rows))
     TarWriter(sink).finish()
-    yield Step(0, (), {"pictures": written, "skipped": plan.total - written})
+    yield Step(0, (), {"pictures": written, "skipped": plan.own - written})
 
 
 def context_of(plan: Plan, tmp: Path) -> Context:
@@ -533,8 +548,8 @@ def describe(plan: Plan) -> dict[str, Any]:
         "mixing_pictures": len(plan.mixing.pictures),
         "copies": job.copies,
         "plain": job.plain,
-        "pictures": plan.total,
-        "done_already": plan.total - plan.remaining,
+        "pictures": plan.own,
+        "done_already": plan.own - plan.remaining,
         "shards": plan.shards * len(job.all_copies),
         "shard_size": plan.shard_size,
         "estimated_bytes": round(measured.bytes_each * plan.remaining),

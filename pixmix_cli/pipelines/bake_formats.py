@@ -512,18 +512,18 @@ def is_in_place(output: Path, row: Row) -> bool:
     return has_its_length(output, {**row, "path": part.relative_to(output)})
 
 
-def merge(plan: Plan, output: Output) -> list[Row]:
+def merge(output: Output, size: int) -> list[Row]:
     """Join the slices of every copy into images.npy and labels.npy.
 
     The slices stay until the output is finished, so this can simply be done again after a kill.
 
+    size     side of a picture, pixels
     returns  a record for each array written
     """
     rows: dict[int, dict[int, Row]] = {}
     for row in output.rows():
         if "error" not in row:
             rows.setdefault(row["copy"], {})[row["shard"]] = row
-    size = plan.job.config.size
     records = []
     for copy, slices in sorted(rows.items()):
         parts = [part_path(output.path, copy, shard) for shard in sorted(slices)]

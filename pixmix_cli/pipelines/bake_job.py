@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pixmix_cli.mixing.config import PixMixConfig
+from pixmix_cli.storage.part import Part
 from pixmix_cli.storage.pictures import PictureRef
 
 PLAIN = 1_000_000  # copies from this number on are plain: the crop and flip, and no PixMix
@@ -42,6 +43,7 @@ class BakeJob:
     stream: bool = False  # one tar to stdout instead of an output folder
     resume: bool = False
     overwrite: bool = False
+    part: Part | None = None  # which shards to bake, where several runs share the work
 
     @property
     def all_copies(self) -> tuple[int, ...]:

@@ -338,11 +338,16 @@ def plan(
     on_gpu = choice.device != "cpu"
     if on_gpu:
         job = replace(job, workers=min(job.workers, choice.gpus))
+    group = wishes.diversity
+    here = mixing_set.pending_pictures(
+        job, run, total, _window(len(layers), config.batch_size, group), group
+    )
     return Plan(
         job=job,
         run=run,
         total=total,
-        pending=mixing_set.pending_pictures(job, run, total),
+        own=here.own,
+        pending=here.pending,
         make_maker=FeatVisMaker,
         maker_context=(choice, config, job.seed, wishes.kind, wishes.diversity),
         tasks=lambda pending: batches(
@@ -404,6 +409,11 @@ def _open_starts(path: Path, warn: Callable[[str], None]) -> Pictures:
     return found
 
 
+def _window(layers: int, batch_size: int, group: int) -> int:
+    """Neighbours among the pictures that fill a batch of each layer."""
+    return max(1, layers) * (batch_size // group) * group
+
+
 def batches(
     pending: NDArray[np.int64],
     targets: list[Target],
@@ -422,7 +432,7 @@ def batches(
     starts   picture i starts from starts[i // layers], round and round
     """
     at_once = batch_size // group
-    window = max(1, layers) * at_once * group
+    window = _window(layers, batch_size, group)
     begin = 0
     while begin < len(pending):
         number = pending[begin] // window

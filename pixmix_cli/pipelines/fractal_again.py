@@ -159,11 +159,13 @@ def plan(
         }
     }
     run = RunPlan("generate-fractals", options, {"fractals": ALGORITHM, **versions}, inputs)
+    here = mixing_set.pending_pictures(job, run, len(refs), TASK_PICTURES)
     return Plan(
         job=job,
         run=run,
         total=len(refs),
-        pending=mixing_set.pending_pictures(job, run, len(refs)),
+        own=here.own,
+        pending=here.pending,
         make_maker=RecipeMaker,
         maker_context=(again, job.image_format),
         tasks=lambda pending: _tasks(pending, refs, again.size or UNKNOWN_SIZE),

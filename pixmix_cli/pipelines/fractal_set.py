@@ -53,11 +53,13 @@ def plan(config: FractalConfig, count: int, job: MixingSetJob) -> Plan:
     options |= {"size": config.size, "kind": config.kind}
     options["points-per-pixel"] = config.points_per_pixel
     run = RunPlan("generate-fractals", options, {"fractals": ALGORITHM, **versions}, {})
+    here = mixing_set.pending_pictures(job, run, count, TASK_PICTURES)
     return Plan(
         job=job,
         run=run,
         total=count,
-        pending=mixing_set.pending_pictures(job, run, count),
+        own=here.own,
+        pending=here.pending,
         make_maker=FractalMaker,
         maker_context=(config, job.seed),
         tasks=lambda pending: _tasks(pending, config.size),

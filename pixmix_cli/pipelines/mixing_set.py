@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from pixmix_cli.errors import InputError
 from pixmix_cli.pipelines.engine import run_tasks
+from pixmix_cli.pipelines.finish import finish, unmade
 from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import PartialFile, canonical_json, commit_all, sha256_hex
@@ -28,9 +29,8 @@ from pixmix_cli.storage.output import (
     Row,
     RunPlan,
     check_allowed,
-    committed_rows,
-    has_its_length,
 )
+from pixmix_cli.storage.part import Part, Whole
 from pixmix_cli.storage.tar import Sink, TarWriter
 
 STORING_AHEAD = 2  # batches that wait for encoding before the GPU has to wait for them
@@ -50,6 +50,7 @@ class MixingSetJob:
     workers: int = 1
     resume: bool = False
     overwrite: bool = False
+    part: Part | None = None  # which part of the set to make, where several runs share the work
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,8 @@ class Plan:
     job: MixingSetJob
     run: RunPlan
     total: int
-    pending: NDArray[np.int64]  # indices still to make, rising
+    own: int  # of these, the pictures that this run has to care for: all, or a part's
+    pending: NDArray[np.int64]  # indices still to make here, rising
     make_maker: Callable[..., Maker]
     maker_context: tuple[Any, ...]
     tasks: Callable[[NDArray[np.int64]], Iterable[Task]]
@@ -120,29 +122,39 @@ def storage_options(job: MixingSetJob) -> tuple[dict[str, Any], dict[str, str]]:
     return options, images.codec(job.image_format)
 
 
-def pending_pictures(job: MixingSetJob, run: RunPlan, total: int) -> NDArray[np.int64]:
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What a run has to care for, and what of it is still to make."""
+
+    own: int
+    pending: NDArray[np.int64]
+
+
+def pending_pictures(
+    job: MixingSetJob, run: RunPlan, total: int, together: int = 1, least: int = 1
+) -> Pending:
     """Check the output and list the pictures that are not in it yet.
 
-    raises  OutputExistsError, ResumeMismatchError, InputError
+    together  pictures that are best made by one run, where several share the work
+    least     pictures that have to be
+    raises    OutputExistsError, ResumeMismatchError, InputError
     """
-    wanted = np.ones(total, bool)
-    if job.output is None:
-        return np.flatnonzero(wanted)
-    check_allowed(job.output, run, resume=job.resume, overwrite=job.overwrite)
-    if not job.resume:
-        return np.flatnonzero(wanted)
-    for row in committed_rows(job.output):
-        index = row.get("index", -1)
-        if not 0 <= index < total:
-            continue
-        if job.format == "folder":
-            wanted[index] = "error" not in row and not (
-                row["path"] == picture_path(index, job.image_format)
-                and has_its_length(job.output, row)
+    indices = np.arange(total)
+    own = np.ones(total, bool)
+    if job.part is not None:
+        unit = job.shard_size
+        if job.format != "webdataset":
+            unit = job.part.unit(total, together, least)
+        own = indices // unit % job.part.count == job.part.index
+    wanted = own
+    if job.output is not None:
+        resume = job.resume or job.part is not None
+        check_allowed(job.output, run, resume=resume, overwrite=job.overwrite)
+        if resume:
+            wanted = own & unmade(
+                job.output, total, job.format, job.shard_size, settle_errors=False
             )
-        elif "stop" in row and row["stop"] == min(index + job.shard_size, total):
-            wanted[index : row["stop"]] = not has_its_length(job.output, row)
-    return np.flatnonzero(wanted)
+    return Pending(int(own.sum()), np.flatnonzero(wanted))
 
 
 def run(plan: Plan) -> Iterator[Step]:
@@ -152,14 +164,30 @@ def run(plan: Plan) -> Iterator[Step]:
     """
     job = plan.job
     assert job.output is not None
-    with Output(job.output, plan.run, resume=job.resume, overwrite=job.overwrite) as output:
-        if plan.remaining:
-            output.open_for_writing()
+    whole = Whole({"pictures": plan.total}, made_with=plan.made_with)
+
+    def missing() -> bool:
+        assert job.output is not None
+        left = unmade(job.output, plan.total, job.format, job.shard_size, settle_errors=True)
+        return bool(left.any())
+
+    with Output(
+        job.output,
+        plan.run,
+        resume=job.resume,
+        overwrite=job.overwrite,
+        part=job.part,
+        whole=None if job.part is None else whole,
+        missing=missing,
+    ) as output:
+        skipped = 0
+        if plan.remaining and output.open_for_writing():
             finished = _finished(plan, output.tmp)
             store = _store_folder if job.format == "folder" else _store_tars
-            yield from store(plan, output, finished)
-        summary = output.finish(made_with=plan.made_with)
-        yield Step(0, (), summary)
+            for step in store(plan, output, finished):
+                skipped += step.errors
+                yield step
+        yield finish(output, whole, plan.own - skipped, skipped)
 
 
 def stream(plan: Plan, sink: Sink) -> Iterator[Step]:
@@ -173,7 +201,7 @@ def stream(plan: Plan, sink: Sink) -> Iterator[Step]:
             tar.add(_member_name(item.row["index"], plan.job.image_format), item.data)
         yield Step(1)
     tar.finish()
-    yield Step(0, (), {"pictures": plan.total - skipped, "skipped": skipped})
+    yield Step(0, (), {"pictures": plan.own - skipped, "skipped": skipped})
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +318,8 @@ def _store_folder(plan: Plan, output: Output, finished: Iterator[list[Finished]]
     for items in finished:
         rows = [item.row for item in items]
         output.commit(rows)
-        yield Step(len(rows), tuple(row for row in rows if "error" not in row))
+        artefacts = tuple(row for row in rows if "error" not in row)
+        yield Step(len(rows), artefacts, errors=len(rows) - len(artefacts))
 
 
 def _store_tars(plan: Plan, output: Output, finished: Iterator[list[Finished]]) -> Iterator[Step]:
@@ -347,7 +376,7 @@ class _OpenTar:
             "stop": stop,
         }
         output.commit([shard_row, *self._rows])
-        return Step(stop - first, (shard_row,))
+        return Step(stop - first, (shard_row,), errors=stop - first - self._count)
 
     def discard(self) -> None:
         self._file.discard()
@@ -374,11 +403,11 @@ def describe(plan: Plan, bytes_each: float | None) -> dict[str, Any]:
     job = plan.job
     record: dict[str, Any] = {
         "path": "-" if job.output is None else str(job.output),
-        "pictures": plan.total,
-        "done_already": plan.total - plan.remaining,
+        "pictures": plan.own,
+        "done_already": plan.own - plan.remaining,
     }
     if job.format == "webdataset":
-        record["shards"] = -(-plan.total // job.shard_size)
+        record["shards"] = -(-plan.own // job.shard_size)
         record["shard_size"] = job.shard_size
     if bytes_each is not None:
         record["estimated_bytes"] = round(bytes_each * plan.remaining)

@@ -12,7 +12,9 @@ class Step:
 
     items    how many items (pictures) it moves the progress on
     records  artefacts to tell the user of, each with "path"
-    summary  the whole output's totals, in the last step only
+    summary  the whole output's totals, in the last step only; of a part that is not the last one
+             to end its own
+    waits    in the last step of such a part: why the output is not finished
     bytes    how much was written
     shards   how many shards were finished
     errors   how many items were skipped
@@ -24,3 +26,4 @@ class Step:
     bytes: int = 0
     shards: int = 0
     errors: int = 0
+    waits: str | None = None

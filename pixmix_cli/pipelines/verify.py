@@ -70,7 +70,7 @@ def plan(path: Path) -> Plan:
     assert state.plan is not None
     problems: list[Row] = []
     if state.status == "unfinished":
-        problems.append(_problem(".", "the run that makes it is not finished; --resume goes on"))
+        problems.append(_problem(".", _unfinished(state.plan)))
     elif (path / META).exists():
         problems.append(_problem(META, "is the leftover of a run that was killed at its very end"))
     rows = [row for row in committed_rows(path) if "error" not in row]
@@ -89,6 +89,12 @@ def plan(path: Path) -> Plan:
     return Plan(
         path, state.plan, classes, tuple(_tasks(artefacts, members)), total, tuple(problems)
     )
+
+
+def _unfinished(plan: dict[str, Any]) -> str:
+    if "whole" in plan:
+        return "the runs that make its parts are not finished; their --shard again, or --finish"
+    return "the run that makes it is not finished; --resume goes on"
 
 
 def _classes(path: Path, manifest: dict[str, Any], problems: list[Row]) -> tuple[str, ...]:

@@ -6,6 +6,11 @@ Layout while a run is under way                After it
     OUT/.pixmix/journal.jsonl  rows, as finished   OUT/errors.jsonl     one row a skipped item
     OUT/.pixmix/tmp/           partial files       (OUT/.pixmix is gone)
 
+Several runs may fill one output, each a part of it (--shard i/n, see part.py). They share `lock`,
+which a run of its own holds alone, and each has a lock, a journal and a tmp of its own:
+`lock-00003-of-00016` and so on. plan.json then also tells what the whole is to be. Who finds at its
+end that nobody else holds `lock`, and that nothing is missing, writes the manifest.
+
 An artefact (a picture, a shard) is written under tmp, made durable, renamed, and only then gets its
 row in the journal: what has no row is made again. The journal is one append-only file a run, not
 one small file a shard: fewer inodes, and no folder inside OUT that ImageFolder would take for a
@@ -23,9 +28,10 @@ import fcntl
 import json
 import os
 import platform
+import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -49,6 +55,7 @@ from pixmix_cli.storage.files import (
     sync_directory,
     write_whole,
 )
+from pixmix_cli.storage.part import Part, Whole
 
 Row = dict[str, Any]
 
@@ -56,11 +63,12 @@ META = ".pixmix"
 MANIFEST = "manifest.json"
 ROWS = "manifest.jsonl"
 ERRORS = "errors.jsonl"
-JOURNAL = f"{META}/journal.jsonl"
-_ROW_FILES = (ROWS, ERRORS, JOURNAL)  # wherever rows of finished work are; later ones win
+PLAN = f"{META}/plan.json"
+JOURNALS = f"{META}/journal*.jsonl"  # of a run of its own, and of parts
 SYNC_SECONDS = 0.5  # how much finished work a power loss may cost; kill -9 costs none of it
 
 TRASH = "trash.jsonl"  # rows of what --overwrite is removing, so that a kill cannot orphan it
+WAIT_SECONDS = 30  # that a part waits while another one starts or finishes
 BAKE_EXTRAS = ("classes.json", "README.md")  # written beside a baked set's manifest
 _BIGGEST = 2**62  # of the whole numbers in a row
 
@@ -116,7 +124,7 @@ def look(path: Path) -> OutputState:
         return OutputState("absent", None)
     if not path.is_dir():
         raise InputError(f"output {path} is a file, not a folder", "another --output")
-    for status, name in (("finished", MANIFEST), ("unfinished", f"{META}/plan.json")):
+    for status, name in (("finished", MANIFEST), ("unfinished", PLAN)):
         file = path / name
         if file.is_file():
             try:
@@ -150,8 +158,13 @@ def committed_rows(path: Path) -> Iterator[Row]:
     """
     # a journal beside a manifest.json is the leftover of a run killed at its very end
     finished = (path / MANIFEST).is_file()
-    for name in (ROWS, ERRORS) if finished else _ROW_FILES:
-        yield from _read_rows(path / name)
+    for file in [path / ROWS, path / ERRORS] if finished else _row_files(path):
+        yield from _read_rows(file)
+
+
+def _row_files(path: Path) -> list[Path]:
+    """Wherever rows of finished work are; later ones win."""
+    return [path / ROWS, path / ERRORS, *sorted(path.glob(JOURNALS))]
 
 
 def _read_rows(file: Path) -> Iterator[Row]:
@@ -213,47 +226,106 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
 
 
 class Output:
-    """A folder being written by this run alone. Use as a context manager."""
+    """A folder being written by this run alone, or a part of it. Use as a context manager."""
 
-    def __init__(self, path: Path, plan: RunPlan, *, resume: bool, overwrite: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        plan: RunPlan,
+        *,
+        resume: bool,
+        overwrite: bool,
+        part: Part | None = None,
+        whole: Whole | None = None,
+        missing: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Lock the folder and check that the run may go ahead.
 
-        raises  OutputExistsError, OutputBusyError, ResumeMismatchError, InputError, StorageError
+        part     which part of it this run fills; it goes on with what is there, as with `resume`
+        whole    what an output that parts fill will be when all are done
+        missing  with a part: whether a finished output lacks something of the whole (it is to grow)
+        raises   OutputExistsError, OutputBusyError, ResumeMismatchError, InputError, StorageError
         """
         self.path = path
         self.plan = plan
+        self.part = part
+        self.whole = whole
         self._meta = path / META
-        self.tmp = self._meta / "tmp"
+        suffix = "" if part is None else f"-{part.name}"
+        self.tmp = self._meta / f"tmp{suffix}"
+        self._journal_file = self._meta / f"journal{suffix}.jsonl"
         self._journal: int | None = None
+        self._part_lock: int | None = None
         self._synced = time.monotonic()
+        self.finished_before = False  # nothing is to be done: it is complete as it is
+        resume = resume or part is not None
         check_allowed(path, plan, resume=resume, overwrite=overwrite)
         made = not path.exists()
         try:
             self._meta.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError.from_os_error(error, str(path)) from error
-        self._lock = _acquire(self._meta / "lock", path)
+        wait = 0 if part is None else WAIT_SECONDS
+        self._lock = _acquire(self._meta / "lock", path, wait, shared=part is not None)
+        starting = None
         try:
+            if part is not None:
+                starting = _acquire(self._meta / "starting", path, wait)
             # again, now that nobody else can change it
             state = check_allowed(path, plan, resume=resume, overwrite=overwrite)
-            self._finished_before = state.status == "finished" and not overwrite
             if overwrite and state.plan is not None:
                 self._discard_rows(state.plan["command"])
-            if not self._finished_before:
-                self._start()
+            if part is not None:
+                self._join(part, state, missing)
+            else:
+                self.finished_before = state.status == "finished" and not overwrite
+                if not self.finished_before:
+                    self._start()
             _empty_trash(path)
         except BaseException:
             self._release(remove_folder=made)
             raise
+        finally:
+            if starting is not None:
+                os.close(starting)
 
     def _start(self) -> None:
         """Make the folder say that a run is under way."""
         try:
-            shutil.rmtree(self.tmp, ignore_errors=True)
-            self.tmp.mkdir(parents=True)
-            text = json.dumps(self.plan.to_json(), indent=2) + "\n"
-            write_whole(self._meta / "plan.json", text.encode(), self.tmp)
+            self._make_tmp()
+            told = self.plan.to_json()
+            if self.whole is not None:
+                told["whole"] = self.whole.to_json()
+            text = json.dumps(told, indent=2) + "\n"
+            write_whole(self.path / PLAN, text.encode(), self.tmp)
             (self.path / MANIFEST).unlink(missing_ok=True)  # after the plan: never without both
+        except OSError as error:
+            raise StorageError.from_os_error(error, str(self.path)) from error
+
+    def _make_tmp(self) -> None:
+        shutil.rmtree(self.tmp, ignore_errors=True)
+        self.tmp.mkdir(parents=True)
+
+    def _join(self, part: Part, state: OutputState, missing: Callable[[], bool]) -> None:
+        """Take one's place beside the other parts; the first one says what the whole will be."""
+        assert self.whole is not None
+        self._part_lock = _acquire_part(self._meta, part, self.path)
+        if state.status == "finished" and not missing():
+            self.finished_before = True
+            return
+        told = (state.plan or {}).get("whole") if state.status == "unfinished" else None
+        if told is None:
+            self._start()
+            return
+        layout = told.get("layout") if isinstance(told, dict) else None
+        if layout != self.whole.layout:
+            raise ResumeMismatchError(
+                f"the parts of {self.path} that are there are of {_shown(layout)}, this one of "
+                f"{_shown(self.whole.layout)}",
+                "the same counts in every part, or another --output",
+            )
+        try:
+            self._make_tmp()
         except OSError as error:
             raise StorageError.from_os_error(error, str(self.path)) from error
 
@@ -267,17 +339,23 @@ class Output:
                 names.update(BAKE_EXTRAS)
             text = "".join(canonical_json({"bytes": 0, "path": n}) + "\n" for n in sorted(names))
             write_whole(self._meta / TRASH, text.encode())
-            for name in _ROW_FILES:
-                (self.path / name).unlink(missing_ok=True)
+            for file in _row_files(self.path):
+                file.unlink(missing_ok=True)
             shutil.rmtree(self._meta / "parts", ignore_errors=True)
         except OSError as error:
             raise StorageError.from_os_error(error, str(self.path)) from error
 
-    def open_for_writing(self) -> None:
-        """Say that there is work to do: a finished output becomes an unfinished one."""
-        if self._finished_before:
+    def open_for_writing(self) -> bool:
+        """Say that there is work to do: a finished output becomes an unfinished one.
+
+        returns  False where other parts have done the work since it was planned
+        """
+        if self.finished_before and self.part is not None:
+            return False
+        if self.finished_before:
             self._start()
-            self._finished_before = False
+            self.finished_before = False
+        return True
 
     def rows(self) -> Iterator[Row]:
         """Rows of earlier runs' finished work."""
@@ -292,7 +370,7 @@ class Output:
         text = b"".join(canonical_json(row).encode() + b"\n" for row in rows)
         try:
             if self._journal is None:
-                self._journal = _open_journal(self.path / JOURNAL)
+                self._journal = _open_journal(self._journal_file)
             view = memoryview(text)
             while view:
                 view = view[os.write(self._journal, view) :]
@@ -301,6 +379,23 @@ class Output:
                 self._synced = time.monotonic()
         except OSError as error:
             raise StorageError.from_os_error(error, str(self.path)) from error
+
+    def take_over(self) -> bool:
+        """Of parts: hold the folder alone from here on, if nobody else is at work on it.
+
+        The last part to end always succeeds: each gives its share of the lock up before it asks
+        for all of it.
+        """
+        if self.part is None or self.finished_before:
+            return True
+        self._close_journal()
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        if not (self.path / PLAN).is_file():  # another part has just finished it all
+            self.finished_before = True
+        return True
 
     def finish(
         self, extra_files: dict[str, bytes] | None = None, made_with: dict[str, str] | None = None
@@ -311,7 +406,7 @@ class Output:
         made_with    library -> version, told in the manifest but not compared
         returns      the totals that the manifest tells: pictures, bytes, skipped and the like
         """
-        if self._finished_before:
+        if self.finished_before:
             summary: dict[str, int] = json.loads((self.path / MANIFEST).read_bytes())["summary"]
             return summary
         try:
@@ -331,7 +426,7 @@ class Output:
         return summary
 
     def _write_rows(self) -> dict[str, int]:
-        sources = [self.path / name for name in _ROW_FILES]
+        sources = _row_files(self.path)
         totals = {"pictures": 0, "bytes": 0, "skipped": 0}
         with contextlib.ExitStack() as stack:
             files = [
@@ -383,7 +478,11 @@ class Output:
         # A folder that says nothing (neither plan nor trash) is only this run's lock: away with it.
         with contextlib.suppress(OSError):
             if not any((self._meta / name).exists() for name in ("plan.json", TRASH)):
+                if self.part is not None:
+                    fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # or others are there
                 shutil.rmtree(self._meta, ignore_errors=True)
+        if self._part_lock is not None:
+            os.close(self._part_lock)
         os.close(self._lock)
         if remove_folder:
             with contextlib.suppress(OSError):
@@ -440,13 +539,20 @@ def describe_difference(old: dict[str, Any], new: RunPlan) -> str | None:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {number}" for name, number in value.items())
     if isinstance(value, list):
         return ",".join(str(v) for v in value) or "(none)"
     return "(none)" if value is None else str(value)
 
 
-def _acquire(lock: Path, output: Path) -> int:
-    """Hold the lock file; the kernel lets go of it when this process ends, however it ends."""
+def _acquire(lock: Path, output: Path, seconds: float = 0, *, shared: bool = False) -> int:
+    """Hold the lock file; the kernel lets go of it when this process ends, however it ends.
+
+    seconds  to wait for it
+    shared   together with others that say so
+    """
+    until = time.monotonic() + seconds
     while True:
         try:
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -456,10 +562,13 @@ def _acquire(lock: Path, output: Path) -> int:
         except OSError as error:
             raise StorageError.from_os_error(error, str(output)) from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
             os.close(descriptor)
+            if time.monotonic() < until:
+                time.sleep(0.05)
+                continue
             raise OutputBusyError(
                 f"output {output} is being written by another pixmix run (process {holder})",
                 "wait for it, or another --output",
@@ -478,9 +587,31 @@ def _acquire(lock: Path, output: Path) -> int:
         os.close(descriptor)  # that file was removed between our open and our lock: once more
 
 
+_PART_LOCK = re.compile(r"lock-([0-9]+)-of-([0-9]+)")
+
+
+def _acquire_part(meta: Path, part: Part, output: Path) -> int:
+    """Hold a part's lock, provided that nobody else does and that all others cut the work alike."""
+    for file in sorted(meta.glob("lock-*")):
+        match = _PART_LOCK.fullmatch(file.name)
+        if match is None or int(match[2]) == part.count:
+            continue
+        try:
+            os.close(_acquire(file, output))
+        except OutputBusyError:
+            raise OutputBusyError(
+                f"output {output} is being written in {int(match[2])} parts, not in {part.count}",
+                f"--shard i/{int(match[2])}, or wait for them",
+            ) from None
+    try:
+        return _acquire(meta / f"lock-{part.name}", output)
+    except OutputBusyError as error:
+        raise OutputBusyError(f"part {part}: {error.message}", "another part") from None
+
+
 def _lenient_rows(path: Path) -> Iterator[Row]:
-    for name in _ROW_FILES:
-        yield from _lenient_lines(path / name)
+    for file in _row_files(path):
+        yield from _lenient_lines(file)
 
 
 def _lenient_lines(file: Path) -> Iterator[Row]:

@@ -33,7 +33,7 @@ def test_every_kind_of_source_is_baked_with_its_labels(
     assert "nothing to do" in err
 
 
-@pytest.mark.parametrize("kind", ["cifar.tar.gz", "parquet"])
+@pytest.mark.parametrize("kind", [pytest.param("cifar.tar.gz", marks=pytest.mark.slow), "parquet"])
 def test_workers_make_the_bytes_that_one_process_makes(
     pixmix: Run, mixing: Path, tmp_path: Path, kind: str
 ) -> None:

@@ -20,6 +20,10 @@ from tests.conftest import Run, command_line, environment, one_line_error, tree
 COUNT = 96
 FRACTALS = ["generate-fractals", "-n", COUNT, "--size", 128, "-j", 2]
 
+LAYOUTS = ["webdataset", "imagefolder", "npy"]
+SLOW = pytest.mark.slow
+QUICK_LAYOUTS = [LAYOUTS[0], *(pytest.param(name, marks=SLOW) for name in LAYOUTS[1:])]
+
 
 def hear_ctrl_c() -> None:
     """Tests that are run in the background ignore Ctrl-C, and their children inherit that."""
@@ -75,7 +79,7 @@ def quiet_fractals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("rows", [1, 30, 60])
+@pytest.mark.parametrize("rows", [*(pytest.param(n, marks=SLOW) for n in (1, 60)), 30])
 def test_fractals_killed_with_kill_9_and_resumed_equal_an_uninterrupted_run(
     pixmix: Run, tmp_path: Path, quiet_fractals: Path, rows: int
 ) -> None:
@@ -132,7 +136,7 @@ def _is_worker(pid: int) -> bool:
     ("signal_number", "code", "word"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
 )
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=SLOW), 2])
 def test_ctrl_c_and_sigterm_stop_within_2_s_and_leave_whole_files(
     pixmix: Run, tmp_path: Path, quiet_fractals: Path,
     signal_number: signal.Signals, code: int, word: str, workers: int,
@@ -191,7 +195,6 @@ def test_help_into_a_closed_pipe_is_no_error() -> None:
     assert done.stderr == b""
 
 
-LAYOUTS = ["webdataset", "imagefolder", "npy"]
 BAKE = ["--size", 128, "--copies", 12, "--shard-size", 2, "-j", 2]
 
 
@@ -214,7 +217,7 @@ def quiet_bake(
 Quiet = Callable[[str], "dict[str, str]"]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", QUICK_LAYOUTS)
 def test_bake_killed_with_kill_9_and_resumed_equals_an_uninterrupted_run(
     pixmix: Run, tmp_path: Path, photos: Path, mixing: Path, quiet_bake: Quiet, layout: str
 ) -> None:
@@ -263,7 +266,7 @@ def kill_at_random_moments(
 @pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc to see processes")
 @pytest.mark.parametrize(
     ("layout", "kills"),
-    [("webdataset", 3), *(pytest.param(n, 20, marks=pytest.mark.slow) for n in LAYOUTS)],
+    [("webdataset", 3), *(pytest.param(n, 20, marks=SLOW) for n in LAYOUTS)],
 )
 def test_kill_9_of_parents_and_workers_at_random_moments_changes_no_byte(
     tmp_path: Path, photos: Path, mixing: Path, quiet_bake: Quiet, layout: str, kills: int
@@ -372,7 +375,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=SLOW)])
 def test_a_full_disk_is_one_clear_error_and_resume_finishes(
     pixmix: Run, small_disk: Path, quiet_fractals: Path, workers: int
 ) -> None:
@@ -396,7 +399,7 @@ def test_a_full_disk_is_one_clear_error_and_resume_finishes(
     assert tree(out) == whole
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", QUICK_LAYOUTS)
 def test_bake_on_a_full_disk_is_one_clear_error_and_resume_gives_the_same_bytes(
     pixmix: Run, small_disk: Path, photos: Path, mixing: Path, quiet_bake: Quiet, layout: str
 ) -> None:

@@ -221,7 +221,10 @@ def wish(checkpoint: Path, *more: object, layer: str = "features.3") -> list[obj
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(k, marks=() if k == "diverse" else pytest.mark.slow) for k in KINDS],
+)
 def test_every_objective_grows_to_the_bytes_of_a_run_at_once(
     cli: Cli, checkpoint: Path, tmp_path: Path, kind: str
 ) -> None:

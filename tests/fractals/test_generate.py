@@ -49,6 +49,7 @@ def test_another_process_makes_the_same_bytes() -> None:
     assert _digest_elsewhere() == _digest()
 
 
+@pytest.mark.slow  # the command shows it too
 def test_a_processor_without_wide_vectors_makes_the_same_bytes(tmp_path: Path) -> None:
     # kernels for plain x86-64 or arm64, and NumPy without its dispatched loops
     assert (

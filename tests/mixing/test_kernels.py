@@ -270,6 +270,7 @@ def kernels_hash() -> str:
     return digest.hexdigest()
 
 
+@pytest.mark.slow  # the commands show it too, quicker together
 def test_kernels_give_the_same_bytes_on_a_processor_without_extensions(tmp_path: Path) -> None:
     environment = {
         **os.environ,

@@ -1,0 +1,172 @@
+"""The end of a run: the manifest, which of several runs that fill an output the last one writes."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from pixmix_cli.errors import InputError
+from pixmix_cli.pipelines import bake_formats
+from pixmix_cli.pipelines.bake_job import PLAIN
+from pixmix_cli.pipelines.steps import Step
+from pixmix_cli.storage.output import (
+    MANIFEST,
+    PLAN,
+    Output,
+    Row,
+    RunPlan,
+    committed_rows,
+    has_its_length,
+    look,
+)
+from pixmix_cli.storage.part import Whole
+
+
+def finish(output: Output, whole: Whole, made: int, skipped: int) -> Step:
+    """Write the manifest, if this run fills the output alone or is the last of its parts.
+
+    made, skipped  pictures of this run, told where other parts have still to end
+    returns        the last step, with the output's totals
+    raises         StorageError
+    """
+    if output.part is not None:
+        own = {"pictures": made, "skipped": skipped}
+        if not output.take_over():
+            return Step(0, (), own, waits="other parts are still at work; the last one ends it")
+        if not output.finished_before and not _is_complete(output, whole):
+            return Step(0, (), own, waits="parts are missing; the last one to run ends it")
+    return _write_manifest(output, whole)
+
+
+def finish_left_over(path: Path) -> dict[str, int]:
+    """Finish an output whose parts are all done, and whose last one did not come to its end.
+
+    returns  the output's totals
+    raises   InputError when it is no such output, when parts are missing or still at work
+    """
+    state = look(path)
+    if state.status == "finished":
+        summary: dict[str, int] = json.loads((path / MANIFEST).read_bytes()).get("summary", {})
+        return summary
+    told = (state.plan or {}).get("whole")
+    if told is None:
+        raise InputError(
+            f"{path} is not the unfinished work of --shard runs",
+            "the command that makes it, with --resume",
+        )
+    assert state.plan is not None
+    try:
+        whole = Whole.from_json(told)
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{path / PLAN} is damaged: {error}", "one of its --shard runs again"
+        ) from None
+    run = RunPlan(*(state.plan[name] for name in ("command", "options", "versions", "inputs")))
+    with Output(path, run, resume=True, overwrite=False, whole=whole) as output:
+        if not _is_complete(output, whole):
+            raise InputError(
+                f"{path} is not complete: {_missing(output, whole)}",
+                "its --shard runs again; what is there is not made again",
+            )
+        step = _write_manifest(output, whole)
+    assert step.summary is not None
+    return step.summary
+
+
+def _write_manifest(output: Output, whole: Whole) -> Step:
+    records: list[Row] = []
+    if output.plan.options.get("format") == "npy" and not output.finished_before:
+        records = bake_formats.merge(output, output.plan.options["size"])
+    extras = {name: text.encode() for name, text in whole.extras.items()}
+    return Step(0, tuple(records), output.finish(extras, whole.made_with))
+
+
+def _is_complete(output: Output, whole: Whole) -> bool:
+    return next(_gaps(output, whole), None) is None
+
+
+def _missing(output: Output, whole: Whole) -> str:
+    gaps = list(_gaps(output, whole))
+    names = ", ".join(gaps[:3]) + (", ..." if len(gaps) > 3 else "")
+    return f"{len(gaps)} missing ({names})"
+
+
+def _gaps(output: Output, whole: Whole) -> Iterator[str]:
+    """Names of what has still to be made."""
+    options = output.plan.options
+    if output.plan.command == "bake":
+        layout = whole.layout
+        copies = (*range(layout["copies"]), *range(PLAIN, PLAIN + layout["plain"]))
+        lengths = shard_lengths(layout["samples"], layout["shard_size"])
+        for shard, missing in unbaked(output.path, options["format"], lengths, copies):
+            yield from (f"{bake_formats.copy_folder(c)}, shard {shard}" for c in missing)
+        return
+    shard_size = options.get("shard-size", 1)
+    for index in np.flatnonzero(
+        unmade(
+            output.path, whole.layout["pictures"], options["format"], shard_size, settle_errors=True
+        )
+    ).tolist():
+        yield f"picture {index}"
+
+
+def unmade(
+    path: Path, total: int, layout: str, shard_size: int, *, settle_errors: bool
+) -> np.ndarray:
+    """Which pictures of a mixing set are not there, (total,) bool.
+
+    layout         "folder" | "webdataset"
+    shard_size     webdataset: pictures a tar
+    settle_errors  what was skipped is not missing; else it is to be tried again
+    raises         InputError for a damaged row
+    """
+    wanted = np.ones(total, bool)
+    for row in committed_rows(path):
+        index = row.get("index", -1)
+        if not 0 <= index < total:
+            continue
+        if layout == "folder":
+            wanted[index] = not settle_errors if "error" in row else not has_its_length(path, row)
+        elif "stop" in row and row["stop"] == min(index + shard_size, total):
+            wanted[index : row["stop"]] = not has_its_length(path, row)
+    return wanted
+
+
+def shard_lengths(samples: int, shard_size: int) -> list[int]:
+    """Samples of each shard of a copy."""
+    whole, rest = divmod(samples, shard_size)
+    return [shard_size] * whole + ([rest] if rest else [])
+
+
+def unbaked(
+    path: Path | None, layout: str, lengths: list[int], copies: tuple[int, ...]
+) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """(shard, copies that are not there) of a baked set, for each shard that lacks any.
+
+    path    None: nothing is there
+    layout  "webdataset" | "imagefolder" | "npy" | "parquet"
+    raises  InputError for a damaged row
+    """
+    done: Counter[tuple[int, int]] = Counter()
+    skipped: defaultdict[int, set[int]] = defaultdict(set)
+    if path is not None:
+        for row in committed_rows(path):
+            if "error" in row:
+                skipped[row["shard"]].add(row["index"])
+            elif bake_formats.is_in_place(path, row):
+                done[row["copy"], row["shard"]] += row.get("count", 1)
+    for shard, length in enumerate(lengths):
+        expected = length - len(skipped[shard])
+        missing = tuple(
+            copy
+            for copy in copies
+            # a shard of which every sample was skipped is a row of 0 pictures, or no row at all
+            if done[copy, shard] < expected
+            or (expected == 0 and layout != "imagefolder" and (copy, shard) not in done)
+        )
+        if missing:
+            yield shard, missing
