@@ -180,12 +180,13 @@ def choice_table(weights: list[float]) -> NDArray[np.uint8]:
 
 def pack_ifs(
     layer: dict[str, Any], frame: F64
-) -> tuple[F64, NDArray[np.uint32], NDArray[np.uint8]]:
+) -> tuple[F64, NDArray[np.uint64], NDArray[np.uint8]]:
     """Arrays for the affine kernels: every map, times every symmetry, in pixel coordinates.
 
     layer    with "maps" and "symmetry", checked
     frame    (6,) float64, similarity from map coordinates to pixels
-    returns  maps (n, 6) float64, colors (n,) uint32, table (4096,) uint8
+    returns  maps (n, 6) float64, colors (n,) uint64: one point's cell, 1 << 40 | 16-bit colour,
+             table (4096,) uint8
     """
     group = symmetries(layer["symmetry"]["order"], layer["symmetry"]["mirror"])
     maps = []
@@ -197,6 +198,6 @@ def pack_ifs(
             m = _product(g, (a, b, d, e))
             x, y = g[0] * c + g[1] * f, g[2] * c + g[3] * f
             maps.append(conjugate(np.array([m[0], m[1], x, m[2], m[3], y]), frame))
-            colors.append(math.floor(one["color"] * 65535.0 + 0.5))
+            colors.append((1 << 40) + math.floor(one["color"] * 65535.0 + 0.5))
             weights.append(one["weight"] / len(group))
-    return np.array(maps), np.array(colors, np.uint32), choice_table(weights)
+    return np.array(maps), np.array(colors, np.uint64), choice_table(weights)

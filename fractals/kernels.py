@@ -18,7 +18,8 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import njit, types
+from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
 jit = njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
@@ -50,6 +51,8 @@ TWO_OVER_PI = F(2 / math.pi)
 HALF_PI_HIGH = F(1.5703125)  # 8 bits: exact for |k| < 2**16
 HALF_PI_LOW = F(math.pi / 2 - 1.5703125)
 ROUND = F(12582912.0)  # 1.5 * 2**23: adding it and taking it off rounds to the nearest integer
+SIGN, NOT_SIGN = np.int32(-(1 << 31)), np.int32((1 << 31) - 1)  # of a float32's bits
+PACK = 32  # points of a flame that move together
 TINY = F(1e-20)
 LARGE = F(1e5)  # coordinates beyond this have left
 UNPLOTTED = F(-16.0)  # colour of a point just seeded: stays negative for about four iterations
@@ -98,18 +101,54 @@ MAX_POINTS_A_PASS = (1 << 24) - 1  # more could overflow either half of a cell
 # ---------------------------------------------------------------- scalar functions
 
 
+def fma(a: Scalar, b: Scalar, c: Scalar) -> Scalar:
+    """a * b + c in float32, rounded once, as IEEE 754 fixes it: the same on every processor.
+
+    One without the instruction calls a slow function for it. Here in Python it is rounded to
+    float64 first, which makes a difference once in some 2**29 times.
+    """
+    return F(np.float64(a) * np.float64(b) + np.float64(c))
+
+
+@intrinsic
+def _llvm_fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
+    signature = types.float32(types.float32, types.float32, types.float32)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fma(*arguments)
+
+    return signature, generate
+
+
+@overload(fma)
+def _compiled_fma(a, b, c):  # type: ignore[no-untyped-def]  # numba compares the signatures
+    return lambda a, b, c: _llvm_fma(a, b, c)  # type: ignore[call-arg]
+
+
+@jit
+def flip_sign(x: Scalar, bits: Scalar) -> Scalar:
+    """float32 x, or -x where the highest of 32 bits is set."""
+    return np.int32(F(x).view(np.int32) ^ np.int32(bits & SIGN)).view(F)
+
+
+@jit
+def magnitude(x: Scalar) -> Scalar:
+    """float32 |x|."""
+    return np.int32(F(x).view(np.int32) & NOT_SIGN).view(F)
+
+
 @jit
 def sin32(x: Scalar) -> Scalar:
     """sin x in float32, error below 1e-6 for |x| < 1e3; bounded, if arbitrary, beyond 1e7."""
-    k = (x * INV_PI + ROUND) - ROUND
-    r = (x - k * PI_HIGH) - k * PI_LOW
+    t = fma(x, INV_PI, ROUND)
+    k = t - ROUND
+    r = fma(-k, PI_LOW, fma(-k, PI_HIGH, x))
     r = r if r < HALF_PI else HALF_PI
     r = r if r > -HALF_PI else -HALF_PI
-    half = k * HALF
-    odd = half - ((half + ROUND) - ROUND)  # 0 for even k, +-1/2 for odd
     z = r * r
-    s = r * (S0 + z * (S1 + z * (S2 + z * (S3 + z * S4))))
-    return s * (ONE - EIGHT * odd * odd)
+    s = r * fma(z, fma(z, fma(z, fma(z, S4, S3), S2), S1), S0)
+    # the lowest bit of t says whether k is odd
+    return flip_sign(s, np.int32(F(t).view(np.int32) << np.int32(31)))
 
 
 @jit
@@ -121,36 +160,37 @@ def cos32(x: Scalar) -> Scalar:
 @jit
 def sincos32(x: Scalar) -> Scalar:
     """(sin x, cos x) in float32, errors as sin32: cheaper than the two apart."""
-    k = (x * TWO_OVER_PI + ROUND) - ROUND
-    r = (x - k * HALF_PI_HIGH) - k * HALF_PI_LOW
+    t = fma(x, TWO_OVER_PI, ROUND)
+    k = t - ROUND
+    r = fma(-k, HALF_PI_LOW, fma(-k, HALF_PI_HIGH, x))
     r = r if r < F(0.8) else F(0.8)
     r = r if r > F(-0.8) else F(-0.8)
     z = r * r
-    s = r * (Q0 + z * (Q1 + z * (Q2 + z * Q3)))
-    c = ONE + z * (C1 + z * (C2 + z * (C3 + z * C4)))
-    # the quadrant: k mod 4 as -2..2, where -2 and 2 are the same
-    q = k - FOUR * ((k * F(0.25) + ROUND) - ROUND)
-    swap = q * q == ONE
+    s = r * fma(z, fma(z, fma(z, Q3, Q2), Q1), Q0)
+    c = fma(z, fma(z, fma(z, fma(z, C4, C3), C2), C1), ONE)
+    # the lowest two bits of t are the quadrant, k mod 4
+    quadrant = F(t).view(np.int32)
+    swap = (quadrant & np.int32(1)) != np.int32(0)
     sine = c if swap else s
     cosine = s if swap else c
-    sine = -sine if (q < -HALF) | (q > F(1.5)) else sine
-    cosine = -cosine if (q > HALF) | (q < F(-1.5)) else cosine
-    return sine, cosine
+    return (
+        flip_sign(sine, np.int32(quadrant << np.int32(30))),
+        flip_sign(cosine, np.int32(np.int32(quadrant + np.int32(1)) << np.int32(30))),
+    )
 
 
 @jit
 def atan2_32(y: Scalar, x: Scalar) -> Scalar:
-    """The angle of (x, y) in float32, in [-pi, pi], error below 1e-5; 0 at the origin."""
-    ax = x if x > ZERO else -x
-    ay = y if y > ZERO else -y
+    """The angle of (x, y) in float32, in [-pi, pi], error below 1e-5; +-0 at the origin."""
+    ax, ay = magnitude(x), magnitude(y)
     small = ax if ax < ay else ay
     large = ay if ax < ay else ax
     a = small / (large + TINY)
     z = a * a
-    t = a * (A0 + z * (A1 + z * (A2 + z * (A3 + z * (A4 + z * A5)))))
+    t = a * fma(z, fma(z, fma(z, fma(z, fma(z, A5, A4), A3), A2), A1), A0)
     t = HALF_PI - t if ax < ay else t
     t = PI32 - t if x < ZERO else t
-    return -t if y < ZERO else t
+    return flip_sign(t, F(y).view(np.int32))
 
 
 @jit
@@ -158,11 +198,12 @@ def exp2_32(x: Scalar) -> Scalar:
     """2 to the x in float32, relative error below 1e-6; x is held to [-100, 100], NaN to -100."""
     x = x if x > F(-100.0) else F(-100.0)
     x = x if x < F(100.0) else F(100.0)
-    k = (x + ROUND) - ROUND
-    f = x - k
-    p = E0 + f * (E1 + f * (E2 + f * (E3 + f * (E4 + f * E5))))
-    bits = np.int32((np.int32(k) + np.int32(127)) << np.int32(23))
-    return p * bits.view(np.float32)
+    t = x + ROUND
+    f = x - (t - ROUND)
+    p = fma(f, fma(f, fma(f, fma(f, fma(f, E5, E4), E3), E2), E1), E0)
+    # the lowest bits of t are the exponent
+    bits = np.int32(np.int32(F(t).view(np.int32) + np.int32(127)) << np.int32(23))
+    return p * bits.view(F)
 
 
 @jit
@@ -172,9 +213,9 @@ def log2_32(x: Scalar) -> Scalar:
     bits = held.view(np.int32)
     # exponent such that the mantissa falls in [sqrt(1/2), sqrt(2))
     exponent = np.int32((bits - np.int32(0x3F3504F3)) >> np.int32(23))
-    m = np.int32(bits - np.int32(exponent << np.int32(23))).view(np.float32)
-    p = L0 + m * (L1 + m * (L2 + m * (L3 + m * (L4 + m * (L5 + m * (L6 + m * L7))))))
-    return (m - ONE) * p + F(exponent)
+    m = np.int32(bits - np.int32(exponent << np.int32(23))).view(F)
+    p = fma(m, fma(m, fma(m, fma(m, fma(m, fma(m, fma(m, L7, L6), L5), L4), L3), L2), L1), L0)
+    return fma(m - ONE, p, F(exponent))
 
 
 @jit
@@ -214,18 +255,18 @@ def splitmix(state: Scalar) -> Scalar:
 
 
 @jit
-def affine_orbit(maps: F64s, colors: U32s, table: U8s, seed: Scalar, trace: F32s) -> None:
+def affine_orbit(maps: F64s, colors: U64s, table: U8s, seed: Scalar, trace: F32s) -> None:
     """One orbit of an affine IFS, point by point: for framing, and as a plain twin of the next.
 
     maps    (n, 6) float64: x' = m0 x + m1 y + m2, y' = m3 x + m4 y + m5
-    colors  (n,) uint32, 0..65535
+    colors  (n,) uint64, as iterate_affine's
     table   (4096,) uint8: which map for each 12-bit random number
     seed    uint64
     trace   (t, 3) float32, written: x, y, colour in [0, 1]; the first 32 points are not kept
     """
     x = 0.0
     y = 0.0
-    c = U32(32768)
+    c = COUNT_ONE + U64(32768)
     state = seed
     for i in range(-32, trace.shape[0]):
         state = state + SPLITMIX_STEP
@@ -234,11 +275,11 @@ def affine_orbit(maps: F64s, colors: U32s, table: U8s, seed: Scalar, trace: F32s
             maps[k, 0] * x + maps[k, 1] * y + maps[k, 2],
             maps[k, 3] * x + maps[k, 4] * y + maps[k, 5],
         )
-        c = U32((c + colors[k]) >> U32(1))
+        c = (c + colors[k]) >> U64(1)
         if i >= 0:
             trace[i, 0] = F(x)
             trace[i, 1] = F(y)
-            trace[i, 2] = F(np.int32(c)) * F(1.0 / 65535.0)
+            trace[i, 2] = F(np.int32(c & COLOR_MASK)) * F(1.0 / 65535.0)
 
 
 @jit
@@ -256,7 +297,7 @@ def _cell(x: Scalar, y: Scalar, last: Scalar, width: int) -> Scalar:
 
 @jit
 def iterate_affine(
-    maps: F64s, colors: U32s, table: U8s, seed: Scalar, points: int, width: int, histogram: U64s
+    maps: F64s, colors: U64s, table: U8s, seed: Scalar, points: int, width: int, histogram: U64s
 ) -> None:
     """The chaos game of an affine IFS, added up in a histogram.
 
@@ -277,17 +318,16 @@ def iterate_affine(
     middle = last * 0.5
     x0 = x1 = x2 = x3 = middle
     y0 = y1 = y2 = y3 = middle
-    c0 = c1 = c2 = c3 = U64(32768)
-    state = seed
+    c0 = c1 = c2 = c3 = COUNT_ONE + U64(32768)
     low = U64(4095)
+    state = seed + SPLITMIX_STEP
+    word = splitmix(state)
+    k0 = table[word & low]
+    k1 = table[(word >> U64(12)) & low]
+    k2 = table[(word >> U64(24)) & low]
+    k3 = table[(word >> U64(36)) & low]
     rounds = (points + 3) // 4
     for i in range(-32, rounds):
-        state = state + SPLITMIX_STEP
-        word = splitmix(state)
-        k0 = table[word & low]
-        k1 = table[(word >> U64(12)) & low]
-        k2 = table[(word >> U64(24)) & low]
-        k3 = table[(word >> U64(36)) & low]
         x0, y0 = (
             maps[k0, 0] * x0 + maps[k0, 1] * y0 + maps[k0, 2],
             maps[k0, 3] * x0 + maps[k0, 4] * y0 + maps[k0, 5],
@@ -304,15 +344,21 @@ def iterate_affine(
             maps[k3, 0] * x3 + maps[k3, 1] * y3 + maps[k3, 2],
             maps[k3, 3] * x3 + maps[k3, 4] * y3 + maps[k3, 5],
         )
-        c0 = (c0 + U64(colors[k0])) >> U64(1)
-        c1 = (c1 + U64(colors[k1])) >> U64(1)
-        c2 = (c2 + U64(colors[k2])) >> U64(1)
-        c3 = (c3 + U64(colors[k3])) >> U64(1)
+        c0 = (c0 + colors[k0]) >> U64(1)
+        c1 = (c1 + colors[k1]) >> U64(1)
+        c2 = (c2 + colors[k2]) >> U64(1)
+        c3 = (c3 + colors[k3]) >> U64(1)
+        state = state + SPLITMIX_STEP
+        word = splitmix(state)
+        k0 = table[word & low]
+        k1 = table[(word >> U64(12)) & low]
+        k2 = table[(word >> U64(24)) & low]
+        k3 = table[(word >> U64(36)) & low]
         if i >= 0:
-            histogram[_cell(x0, y0, last, width)] += COUNT_ONE + c0
-            histogram[_cell(x1, y1, last, width)] += COUNT_ONE + c1
-            histogram[_cell(x2, y2, last, width)] += COUNT_ONE + c2
-            histogram[_cell(x3, y3, last, width)] += COUNT_ONE + c3
+            histogram[_cell(x0, y0, last, width)] += c0
+            histogram[_cell(x1, y1, last, width)] += c1
+            histogram[_cell(x2, y2, last, width)] += c2
+            histogram[_cell(x3, y3, last, width)] += c3
 
 
 # ---------------------------------------------------------------- fractal flames
@@ -396,12 +442,12 @@ def apply_variation(
             x, y = u[i], v[i]
             px[i] += weight * atan2_32(x, y) * INV_PI
             py[i] += weight * (np.sqrt(x * x + y * y) - ONE)
-    elif number == 6:  # handkerchief
-        _polar(u, v, a, b)
+    elif number == 6:  # handkerchief: r sin(t + r) = x cos r + y sin r, r cos(t - r) likewise
         for i in range(n):
-            r, t = a[i], b[i]
-            px[i] += weight * r * sin32(t + r)
-            py[i] += weight * r * cos32(t - r)
+            x, y = u[i], v[i]
+            s, c = sincos32(np.sqrt(x * x + y * y))
+            px[i] += weight * (x * c + y * s)
+            py[i] += weight * (y * c + x * s)
     elif number == 7:  # heart
         _polar(u, v, a, b)
         for i in range(n):
@@ -438,24 +484,30 @@ def apply_variation(
             s, c = sincos32(a[i])
             px[i] += b[i] * u[i] * c
             py[i] += b[i] * v[i] * s
-    elif number == 12:  # ex
-        _polar(u, v, a, b)
+    elif number == 12:  # ex: sin(t + r) and cos(t - r) as in handkerchief
         for i in range(n):
-            r, t = a[i], b[i]
-            s = sin32(t + r)
-            c = cos32(t - r)
-            s = s * s * s
-            c = c * c * c
-            px[i] += weight * r * (s + c)
-            py[i] += weight * r * (s - c)
+            x, y = u[i], v[i]
+            r = np.sqrt(x * x + y * y)
+            inverse = ONE / (r + TINY)
+            s, c = sincos32(r)
+            p = (x * c + y * s) * inverse
+            q = (y * c + x * s) * inverse
+            p = p * p * p
+            q = q * q * q
+            px[i] += weight * r * (p + q)
+            py[i] += weight * r * (p - q)
     elif number == 13:  # julia: the root's sign is drawn at random
-        _polar(u, v, a, b)
+        # the complex root of y + i x: its larger part by a square root, the other by division
         for i in range(n):
-            r = weight * np.sqrt(a[i])
-            r = r if hash32(i, seed) & U32(1) == U32(0) else -r
-            s, c = sincos32(HALF * b[i])
-            px[i] += r * c
-            py[i] += r * s
+            x, y = u[i], v[i]
+            ax, ay = magnitude(x), magnitude(y)
+            large = np.sqrt(HALF * (np.sqrt(x * x + y * y) + ay))
+            small = HALF * ax / (large + TINY)
+            p = large if y >= ZERO else small
+            q = small if y >= ZERO else large
+            s = flip_sign(weight, np.int32(hash32(i, seed)))
+            px[i] += s * p
+            py[i] += s * flip_sign(q, F(x).view(np.int32))
     elif number == 14:  # bent
         for i in range(n):
             x, y = u[i], v[i]
@@ -519,15 +571,16 @@ def apply_variation(
             px[i] += s * y
             py[i] += s * x
     elif number == 22:  # fan: p0 = pi c^2, p1 = f of the affine part
-        _polar(u, v, a, b)
+        # turned by half of p0 one way or the other
+        sine, cosine = sincos32(F(HALF * p0))
+        sine, cosine = weight * sine, weight * cosine
         for i in range(n):
-            r, t = weight * a[i], b[i]
-            q = (t + p1) / p0
+            x, y = u[i], v[i]
+            q = (atan2_32(x, y) + p1) / p0
             q = q - floor32(q)
-            t = t - HALF * p0 if q > HALF else t + HALF * p0
-            s, c = sincos32(t)
-            px[i] += r * c
-            py[i] += r * s
+            s = -sine if q > HALF else sine
+            px[i] += y * cosine - x * s
+            py[i] += x * cosine + y * s
     elif number == 23:  # blob: p0 high, p1 low, p2 waves
         for i in range(n):
             a[i] = atan2_32(u[i], v[i])
@@ -566,7 +619,7 @@ def apply_variation(
         order, inverse = p0 if p0 >= ZERO else -p0, ONE / p0
         _root(u, v, p1, a, b)
         for i in range(n):
-            k = floor32(order * unit32(hash32(i, seed)))
+            k = F(np.int32(order * unit32(hash32(i, seed))))
             b[i] = (b[i] + TWO * PI32 * k) * inverse
         for i in range(n):
             s, c = sincos32(b[i])
@@ -577,8 +630,8 @@ def apply_variation(
         _root(u, v, p1, a, b)
         for i in range(n):
             h = hash32(i, seed)
-            k = floor32(order * unit32(h))
-            t = b[i] if h & U32(1) == U32(0) else -b[i]
+            k = F(np.int32(order * unit32(h)))
+            t = flip_sign(b[i], np.int32(h << U32(31)))
             b[i] = (t + TWO * PI32 * k) * inverse
         for i in range(n):
             s, c = sincos32(b[i])
@@ -608,7 +661,6 @@ def apply_variation(
 
 @jit
 def _apply_map(
-    row: F32s,
     numbers: I32s,
     arguments: F32s,
     u: F32s,
@@ -619,7 +671,7 @@ def _apply_map(
     spare_a: F32s,
     spare_b: F32s,
 ) -> None:
-    # the map's variations summed into (px, py), then its post transform, in place
+    # the map's variations summed into (px, py)
     n = u.shape[0]
     for i in range(n):
         px[i] = ZERO
@@ -631,44 +683,76 @@ def _apply_map(
             apply_variation(
                 numbers[j], u, v, px, py, a[0], a[1], a[2], a[3], a[4], lane_seed, spare_a, spare_b
             )
+
+
+@jit
+def _post_transform(row: F32s, px: F32s, py: F32s) -> None:
+    # in place
     m0, m1, m2, m3, m4, m5 = row[6], row[7], row[8], row[9], row[10], row[11]
-    if m0 == ONE and m1 == ZERO and m2 == ZERO and m3 == ZERO and m4 == ONE and m5 == ZERO:
-        return
-    for i in range(n):
+    for i in range(px.shape[0]):
         x, y = px[i], py[i]
         px[i] = m0 * x + m1 * y + m2
         py[i] = m3 * x + m4 * y + m5
 
 
 @jit
-def _gather_affine(
+def _deal(
     row: F32s,
     x: F32s,
     y: F32s,
     c: F32s,
     first: int,
-    a: Scalar,
-    b: Scalar,
+    deal: Scalar,
     u: F32s,
     v: F32s,
     colors: F32s,
 ) -> None:
-    # reads points through the permutation i -> (a i + b) mod m, then the map's affine part;
-    # the colour moves by the map's speed towards the map's colour
-    # in 32 bits: indices of 64 make the gather one and a half times as long
-    mask = U32(x.shape[0] - 1)
-    step = U32(a)
-    start = U32(a * first + b)
+    # The points that a map gets, from pack `first` on: their affine part, and their new colours,
+    # which move by the map's speed towards the map's colour, where `_lay_down` puts the points.
+    # Four packs that lie side by side are dealt like cards, 0, 4, 8, ..., 1, 5, 9, ...: so a pack
+    # is read in vectors, where a random order of points took over twice as long
+    packs = x.shape[0] // PACK
     m0, m1, m2, m3, m4, m5 = row[0], row[1], row[2], row[3], row[4], row[5]
     target, speed = row[12], row[13]
-    for i in range(u.shape[0]):
-        j = U32(U32(step * U32(i)) + start) & mask
-        xi, yi, ci = x[j], y[j], c[j]
-        u[i] = m0 * xi + m1 * yi + m2
-        v[i] = m3 * xi + m4 * yi + m5
-        color = ci + speed * (target - ci)
-        # a point seeded again comes back with its map's colour, not with what is left of the mark
-        colors[i] = target if (ci < ZERO) & (color > -HALF) else color
+    for pack in range(u.shape[0] // PACK):
+        k = (deal[0] * (first + pack) + deal[1]) & (packs - 1)
+        begin = 4 * PACK * (k >> 2) + (k & 3)
+        end = begin + 4 * PACK - 3
+        xs, ys, cs = x[begin:end], y[begin:end], c[begin:end]
+        us, vs = u[pack * PACK : (pack + 1) * PACK], v[pack * PACK : (pack + 1) * PACK]
+        place = ((deal[2] * (first + pack) + deal[3]) & (packs - 1)) * PACK
+        ns = colors[place : place + PACK]
+        for i in range(PACK):
+            xi, yi, ci = xs[4 * i], ys[4 * i], cs[4 * i]
+            us[i] = m0 * xi + m1 * yi + m2
+            vs[i] = m3 * xi + m4 * yi + m5
+            color = ci + speed * (target - ci)
+            # a point seeded again comes back with its map's colour, not with what is left of the
+            # mark
+            ns[i] = target if (ci < ZERO) & (color > -HALF) else color
+
+
+@jit
+def _lay_down(
+    row: F32s,
+    px: F32s,
+    py: F32s,
+    first: int,
+    deal: Scalar,
+    nx: F32s,
+    ny: F32s,
+) -> None:
+    # the map's post transform, and its packs to places among those of other maps: packs side by
+    # side are dealt together, and should not have met the same map
+    packs = nx.shape[0] // PACK
+    m0, m1, m2, m3, m4, m5 = row[6], row[7], row[8], row[9], row[10], row[11]
+    for pack in range(px.shape[0] // PACK):
+        xs, ys = px[pack * PACK : (pack + 1) * PACK], py[pack * PACK : (pack + 1) * PACK]
+        place = ((deal[2] * (first + pack) + deal[3]) & (packs - 1)) * PACK
+        xo, yo = nx[place : place + PACK], ny[place : place + PACK]
+        for i in range(PACK):
+            xo[i] = m0 * xs[i] + m1 * ys[i] + m2
+            yo[i] = m3 * xs[i] + m4 * ys[i] + m5
 
 
 @jit
@@ -731,9 +815,10 @@ def iterate_flame(
     """The chaos game of a fractal flame, many points at a time, added up in a histogram.
 
     Each iteration gives every map one contiguous run of the points, as long as its probability
-    says (rounded at random), and reads them through a random affine permutation. So a map's
-    variation is one branch-free loop over its run, which the compiler vectorises, and which
-    point meets which map is as random as in the game played point by point.
+    says (rounded at random), of packs dealt from all of them and shuffled: which map a point meets
+    is random, and independent of what it met before, as in the game played point by point, and
+    points that met the same map part. A map's variation is one branch-free loop over its run,
+    which the compiler vectorises.
 
     maps       (n + 1, 14) float32: affine part (6), post transform (6), colour, colour speed;
                the last row is the final transform
@@ -745,7 +830,7 @@ def iterate_flame(
     seed       uint64
     points     how many, <= MAX_POINTS_A_PASS; rounded up to a multiple of the run
     width      side of the histogram with its border, size + 2
-    work       (12, m) float32 scratch, m a power of two: how many points move together
+    work       (12, m) float32 scratch, m a power of two, 128 or more: how many points move together
     cells      (2, m) int32 scratch
     histogram  (width * width,) uint64, added to: count << 40 | sum of 16-bit colours; the border,
                one cell wide, takes what falls outside
@@ -767,42 +852,46 @@ def iterate_flame(
         x[i] = TWO * unit32(h) - ONE
         y[i] = TWO * unit32(U32(h * HASH_1)) - ONE
         c[i] = HALF
-    # Runs are whole multiples of this many points, rounded at random so that the shares are right
-    # in the mean: what is left over from 8 lanes and from unrolling is done one by one, which took
-    # twice as long where a flame has many maps
-    unit = max(1, m // 128)
+    # Runs are whole packs, rounded at random so that the shares are right in the mean: what is left
+    # over from 8 lanes and from unrolling is done one by one, which took twice as long where a
+    # flame has many maps
+    packs = m // PACK
     traced = 0
     iterations = (points + m - 1) // m
     for step in range(-20, iterations):
         state = state + SPLITMIX_STEP
         word = splitmix(state)
-        a = np.int64(word & U64(0xFFFFF)) | np.int64(1)
-        b = np.int64((word >> U64(20)) & U64(0xFFFFF))
+        # two orders of the packs, i -> (odd number times i + another) mod how many there are
+        deal = (
+            np.int64(word & U64(0x3FF)) | np.int64(1),
+            np.int64((word >> U64(10)) & U64(0x3FF)),
+            np.int64((word >> U64(20)) & U64(0x3FF)) | np.int64(1),
+            np.int64((word >> U64(30)) & U64(0x3FF)),
+        )
         shift = np.float64(np.int64((word >> U64(40)) & U64(0xFFFF))) / 65536.0
         state = state + SPLITMIX_STEP
         lane_seed = U32(splitmix(state) >> U64(32))
-        low = 0
+        first = 0
         for k in range(n):
-            high = np.int64(bounds[k + 1] * (m // unit) + shift) * unit
-            high = m if high > m or k == n - 1 else high
-            if high > low:
+            bound = np.int64(bounds[k + 1] * packs + shift)
+            bound = packs if bound > packs or k == n - 1 else bound
+            if bound > first:
+                length = (bound - first) * PACK
                 row = maps[k]
-                _gather_affine(
-                    row, x, y, c, low, a, b, u[: high - low], v[: high - low], nc[low:high]
-                )
+                _deal(row, x, y, c, first, deal, u[:length], v[:length], nc)
                 _apply_map(
-                    row,
                     numbers[k],
                     arguments[k],
-                    u[: high - low],
-                    v[: high - low],
-                    nx[low:high],
-                    ny[low:high],
+                    u[:length],
+                    v[:length],
+                    fx[:length],
+                    fy[:length],
                     U32(lane_seed + U32(k * 4)),
-                    spare_a[: high - low],
-                    spare_b[: high - low],
+                    spare_a[:length],
+                    spare_b[:length],
                 )
-                low = high
+                _lay_down(row, fx[:length], fy[:length], first, deal, nx, ny)
+                first = bound
         _seed_again(nx, ny, nc, lane_seed)
         x, nx = nx, x
         y, ny = ny, y
@@ -816,7 +905,8 @@ def iterate_flame(
                 u[i] = row[0] * x[i] + row[1] * y[i] + row[2]
                 v[i] = row[3] * x[i] + row[4] * y[i] + row[5]
             final_seed = U32(lane_seed + U32(n * 4))
-            _apply_map(row, numbers[n], arguments[n], u, v, fx, fy, final_seed, spare_a, spare_b)
+            _apply_map(numbers[n], arguments[n], u, v, fx, fy, final_seed, spare_a, spare_b)
+            _post_transform(row, fx, fy)
             sx, sy = fx, fy
         _plot(sx, sy, c, frame, width, cells, histogram)
         if traced < trace.shape[0]:

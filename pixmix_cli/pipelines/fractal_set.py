@@ -19,7 +19,7 @@ from pixmix_cli.storage.output import RunPlan
 if TYPE_CHECKING:
     from fractals.config import FractalConfig
 
-ALGORITHM = "2"  # raise it when the same seed would give other pictures
+ALGORITHM = "3"  # raise it when the same seed would give other pictures
 TASK_PIXELS = 4 * 512 * 512  # pixels a task: about a third of a second
 TASK_PICTURES = 8  # and no more pictures than this: small ones cost their search
 

@@ -109,7 +109,7 @@ def test_points_that_explode_or_are_not_numbers_stay_in_the_histogram() -> None:
         maps = np.array([[bad, 0.0, 1.0, 0.0, bad, 1.0]])
         histogram = np.zeros(10 * 10, np.uint64)
         kernels.iterate_affine(
-            maps, np.zeros(1, np.uint32), table, np.uint64(1), 400, 10, histogram
+            maps, np.full(1, kernels.COUNT_ONE), table, np.uint64(1), 400, 10, histogram
         )
         assert int((histogram >> np.uint64(40)).sum()) == 400
 
@@ -123,12 +123,12 @@ def test_compiled_flame_kernel_equals_plain_python_to_the_bit(both: Both, seed: 
     for iterate in both("iterate_flame"):
         histogram = np.zeros(34 * 34, np.uint64)
         trace = np.empty((100, 3), F)
-        work, cells = np.zeros((12, 32), F), np.zeros((2, 32), np.int32)
-        iterate(*packed, frame, np.uint64(9), 96, 34, work, cells, histogram, trace[:96])
+        work, cells = np.zeros((12, 128), F), np.zeros((2, 128), np.int32)
+        iterate(*packed, frame, np.uint64(9), 256, 34, work, cells, histogram, trace[:96])
         results.append((histogram, trace[:96]))
     assert (results[0][0] == results[1][0]).all()
     assert (results[0][1] == results[1][1]).all()
-    assert int((results[0][0] >> np.uint64(40)).sum()) == 96
+    assert int((results[0][0] >> np.uint64(40)).sum()) == 256
 
 
 def test_bins_of_a_trace_equal_the_oracle() -> None:
