@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pixmix_cli import kernel_cache
 from pixmix_cli.errors import InputError, PictureError, PixMixError
 from pixmix_cli.pipelines import mixing_set
 from pixmix_cli.pipelines.fractal_set import ALGORITHM, TASK_PICTURES, TASK_PIXELS, compile_kernels
@@ -81,6 +82,7 @@ class RecipeMaker:
         return [self._one(index, ref) for index, ref in zip(task.indices, task.payload)]
 
     def _one(self, index: int, ref: PictureRef) -> Made:
+        kernel_cache.import_numba()
         from fractals import render_recipe
 
         try:

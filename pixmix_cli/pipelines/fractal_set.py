@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pixmix_cli import kernel_cache
 from pixmix_cli.pipelines import mixing_set
 from pixmix_cli.pipelines.mixing_set import Made, MixingSetJob, Plan, Task
 from pixmix_cli.seeding import Stream, rng_for
@@ -33,6 +34,7 @@ class FractalMaker:
 
     def __call__(self, task: Task) -> list[Made]:
         """The task's fractals."""
+        kernel_cache.import_numba()
         from fractals import generate_fractal
 
         made = []
@@ -69,6 +71,7 @@ def plan(config: FractalConfig, count: int, job: MixingSetJob) -> Plan:
 
 def compile_kernels() -> None:
     """Fill Numba's cache before workers start, so that it is done once."""
+    kernel_cache.import_numba()
     from fractals import warm_up
 
     warm_up()

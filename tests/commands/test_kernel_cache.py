@@ -45,6 +45,18 @@ def test_without_any_place_a_private_folder_is_made_and_a_strangers_is_not_used(
     assert Path(os.environ["NUMBA_CACHE_DIR"]) != own
 
 
+def test_numba_comes_without_scipys_blas_which_can_be_imported_afterwards() -> None:
+    script = (
+        "import sys; from pixmix_cli import kernel_cache; kernel_cache.import_numba();"
+        "print('scipy.linalg' in sys.modules, 'numba.np.arraymath' in sys.modules);"
+        "import scipy.linalg.cython_blas"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=environment(), capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout.split()) == (0, ["False", "True"])
+
+
 @pytest.fixture
 def public_folder() -> Iterator[Path]:
     """A temporary folder that other users may enter, unlike pytest's."""
