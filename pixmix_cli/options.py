@@ -17,6 +17,7 @@ from pixmix_cli.errors import InputError
 from pixmix_cli.terminal import Terminal
 
 if TYPE_CHECKING:
+    from pixmix_cli.pipelines.engine import Engine
     from pixmix_cli.storage.part import Part
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -223,6 +224,22 @@ part_option = option(
     "other machines that see the same folder; goes on with what is there. The last to end writes "
     "the manifest. auto: from SLURM_ARRAY_TASK_ID and _COUNT, or RANK and WORLD_SIZE.",
 )
+engine_options = compose(
+    option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        section=_RUNNING,
+        help="Who runs the workers: this process, or Ray (pip install 'pixmix[ray]').",
+    ),
+    option(
+        "--ray-address",
+        metavar="ADDRESS",
+        section=_RUNNING,
+        show_default="a Ray of its own on this machine",
+        help="A Ray cluster, as auto or ray://head:10001; its nodes must see the same paths.",
+    ),
+)
 dry_run_option = option(
     "--dry-run", is_flag=True, section=_RUNNING, help="Print the plan and write nothing."
 )
@@ -312,6 +329,20 @@ def chosen_part(text: str | None, overwrite: bool) -> Part | None:
     return part_from(text, os.environ)
 
 
+def chosen_engine(name: str, ray_address: str | None, workers: int | None) -> tuple[Engine, int]:
+    """What runs the tasks, and how many at a time. Starts Ray where it is wanted."""
+    from pixmix_cli.pipelines.engine import default_workers, run_tasks
+
+    if name == "local":
+        if ray_address is not None:
+            raise click.UsageError("--ray-address is for --engine ray")
+        return run_tasks, workers or default_workers()
+    from pixmix_cli.pipelines.ray_engine import RayEngine, connect
+
+    cluster = connect(ray_address, workers)
+    return RayEngine(), workers or cluster.cpus
+
+
 def is_stdout(output: Path, resume: bool, overwrite: bool) -> bool:
     """Whether -o - asks for a tar on stdout; refused where that makes no sense."""
     if str(output) != "-":
@@ -360,10 +391,11 @@ def mixing_set_job(
     resume: bool,
     overwrite: bool,
     part: str | None,
+    engine: str,
+    ray_address: str | None,
     **storage: Any,
 ) -> Any:
     """A MixingSetJob from the shared options."""
-    from pixmix_cli.pipelines.engine import default_workers
     from pixmix_cli.pipelines.mixing_set import MixingSetJob
 
     check_existing(resume, overwrite)
@@ -371,9 +403,11 @@ def mixing_set_job(
         raise click.UsageError("Missing option '-o' / '--output'.")
     if is_stdout(output, resume, overwrite):
         output = None
+    run, at_once = chosen_engine(engine, ray_address, workers)
     return MixingSetJob(
         output=output,
-        workers=workers or default_workers(),
+        workers=at_once,
+        engine=run,
         resume=resume,
         overwrite=overwrite,
         part=chosen_part(part, overwrite),

@@ -193,6 +193,7 @@ _SOURCE, _RECIPE, _OUT, _RUN = "Source", "Recipe", "Output", "Running"
 )
 @options.existing_options
 @options.part_option
+@options.engine_options
 @options.dry_run_option
 @options.terminal_options
 def command(
@@ -205,6 +206,8 @@ def command(
     beta: float | None,
     severity: float | None,
     workers: int | None,
+    engine: str,
+    ray_address: str | None,
     mixing_cache: Path | None,
     dry_run: bool,
     quiet: int,
@@ -229,7 +232,6 @@ def command(
     """
     from pixmix_cli.mixing.config import PRESETS
     from pixmix_cli.pipelines import bake
-    from pixmix_cli.pipelines.engine import default_workers
     from pixmix_cli.storage.picture_cache import default_folder
     from pixmix_cli.storage.pictures import weighted_paths
 
@@ -242,6 +244,7 @@ def command(
     with check_config():
         config = replace(PRESETS[preset], all_ops=all_ops, **chosen)
     mixing_sets, mixing_weights = weighted_paths(mixing_set)
+    run, at_once = options.chosen_engine(engine, ray_address, workers)
     job = bake.BakeJob(
         source=source,
         mixing_sets=mixing_sets,
@@ -252,7 +255,8 @@ def command(
         shard_bytes=shard_size.count if isinstance(shard_size, options.Bytes) else None,
         stream=options.is_stdout(settings["output"], resume, overwrite),
         equal="pad" if pad else "drop-last" if drop_last else None,
-        workers=workers or default_workers(),
+        workers=at_once,
+        engine=run,
         mixing_cache=None if str(mixing_cache) == "none" else mixing_cache or default_folder(),
         resume=resume,
         overwrite=overwrite,

@@ -66,6 +66,7 @@ pixmix generate-fractals --from mixing/fractals/000/000012.jpg --size 2048 -o po
 @options.workers_option
 @options.existing_options
 @options.part_option
+@options.engine_options
 @options.dry_run_option
 @options.terminal_options
 @click.pass_context

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +12,9 @@ from pixmix_cli import options
 from pixmix_cli.commands.common import check_config, make_set
 from pixmix_cli.options import option
 from pixmix_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from pixmix_cli.pipelines.mixing_set import MixingSetJob
 
 EXAMPLES = """
 pixmix render-featvis --model resnet50 --layers 'layer3*' -o mixing/featvis
@@ -151,6 +155,7 @@ _TARGETS, _OPTIMISER = "Targets", "Optimiser"
 @options.workers_option
 @options.existing_options
 @options.part_option
+@options.engine_options
 @options.dry_run_option
 @options.terminal_options
 def command(
@@ -166,6 +171,7 @@ def command(
     init: Path | None,
     list_layers: bool,
     device: str,
+    engine: str,
     dry_run: bool,
     quiet: int,
     verbose: int,
@@ -186,17 +192,36 @@ def command(
         with check_config():
             return _print_layers(terminal, choice)
     wishes = featvis_set.Wishes(layers, channels, count, objective, pairs, mix, diversity, init)
-    job = options.mixing_set_job(**rest)
+    job = options.mixing_set_job(engine=engine, **rest)
     with check_config():
         from featvis import gpu_count, resolve_device
 
-        place = resolve_device(device)
+        if engine == "ray":
+            job, place, gpus = _on_ray(job, device)
+        else:
+            place = resolve_device(device)
+            gpus = gpu_count(place)
         if settings["batch_size"] is None:
             settings["batch_size"] = BATCH_SIZE.get(place, 256)
         config = FeatVisConfig(**settings)
-        choice = featvis_set.NetworkChoice(network, weights, place, job.seed, gpu_count(place))
+        choice = featvis_set.NetworkChoice(
+            network, weights, place, job.seed, gpus, isolated=engine == "ray"
+        )
         plan = featvis_set.plan(choice, wishes, config, job, terminal.shows_bar, terminal.warn)
         return make_set(terminal, plan, dry_run, lambda: featvis_set.describe(plan))
+
+
+def _on_ray(job: MixingSetJob, device: str) -> tuple[MixingSetJob, str, int]:
+    """The job with a GPU a task where the cluster has any; the device; the number of GPUs."""
+    from pixmix_cli.errors import InputError
+    from pixmix_cli.pipelines.ray_engine import RayEngine, connect
+
+    gpus = connect(None).gpus  # connected already
+    if device == "cuda" and not gpus:
+        raise InputError("--device cuda, but no node of the Ray cluster has a GPU", "--device cpu")
+    if device in ("cpu", "mps") or not gpus:
+        return job, "cpu" if device == "auto" else device, 1
+    return replace(job, engine=RayEngine(gpus=1)), "cuda", gpus
 
 
 def _model_name(model: str | None, weights: str) -> str:

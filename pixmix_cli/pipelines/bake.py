@@ -25,7 +25,6 @@ from pixmix_cli.mixing.config import PixMixConfig
 from pixmix_cli.pipelines import bake_formats, finish
 from pixmix_cli.pipelines.bake_job import BakeJob, Sample, Task
 from pixmix_cli.pipelines.bake_worker import AT, Baker, Context
-from pixmix_cli.pipelines.engine import run_tasks
 from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.seeding import Stream, rng_for
 from pixmix_cli.storage import images, picture_cache, spool
@@ -365,7 +364,7 @@ def _bake_pending(plan: Plan, output: Output) -> Iterator[Step]:
     skipped = Skipped(
         plan.job.max_errors, output.rows() if plan.job.resume or plan.job.part else ()
     )
-    results = run_tasks(
+    results = plan.job.engine(
         Baker, (context,), tasks(plan), workers, partial(_name_the_sample, output.tmp / AT)
     )
     for (rows, items), (_, copies) in zip(results, plan.pending):
@@ -429,7 +428,7 @@ def stream(plan: Plan, sink: Sink, warn: Callable[[str], None]) -> Iterator[Step
         describe = partial(_name_the_sample, Path(folder) / AT)
         workers = min(job.workers, len(plan.pending))
         context = context_of(plan, Path(folder))
-        for rows, items in run_tasks(Baker, (context,), tasks(plan), workers, describe):
+        for rows, items in job.engine(Baker, (context,), tasks(plan), workers, describe):
             size = 0
             for row in rows:
                 if "error" in row:

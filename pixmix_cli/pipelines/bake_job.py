@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pixmix_cli.mixing.config import PixMixConfig
+from pixmix_cli.pipelines.engine import Engine, run_tasks
 from pixmix_cli.storage.part import Part
 from pixmix_cli.storage.pictures import PictureRef
 
@@ -44,6 +45,7 @@ class BakeJob:
     resume: bool = False
     overwrite: bool = False
     part: Part | None = None  # which shards to bake, where several runs share the work
+    engine: Engine = run_tasks
 
     @property
     def all_copies(self) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pixmix_cli.errors import WorkerDiedError
 
@@ -32,6 +32,20 @@ def default_workers() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+class Engine(Protocol):
+    """Runs tasks somewhere; `run_tasks` is one, on this machine."""
+
+    def __call__(
+        self,
+        make_runner: Callable[..., Callable[[Task], Result]],
+        context: tuple[Any, ...],
+        tasks: Iterable[Task],
+        workers: int,
+        describe: Callable[[Task], str],
+    ) -> Iterator[Result]:
+        """As `run_tasks`."""
 
 
 def run_tasks(

@@ -51,6 +51,7 @@ class NetworkChoice:
     device: str  # resolved: "cpu", "cuda", "mps"
     seed: int  # for --weights random
     gpus: int = 1  # how many to use, a process each
+    isolated: bool = False  # each process sees its own GPU only
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ class FeatVisMaker:
 
         if choice.device == "cpu":
             torch.set_num_threads(1)  # the number of threads changes float sums
-        place = device_of(choice.device, choice.gpus, _worker_number())
+        place = device_of(choice.device, 1 if choice.isolated else choice.gpus, _worker_number())
         self._network = load_network(choice.model, choice.weights, device=place, seed=choice.seed)
         self._layers = {layer.name: layer for layer in list_layers(self._network)}
         self._config = config
@@ -353,7 +354,7 @@ def plan(
         tasks=lambda pending: batches(
             pending, targets, len(layers), config.batch_size, wishes.diversity, starts
         ),
-        overlapped=on_gpu and job.workers == 1,
+        overlapped=on_gpu and job.workers == 1 and not choice.isolated,
         made_with=made_with,
     )
 

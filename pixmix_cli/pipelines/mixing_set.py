@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixmix_cli.errors import InputError
-from pixmix_cli.pipelines.engine import run_tasks
+from pixmix_cli.pipelines.engine import Engine, run_tasks
 from pixmix_cli.pipelines.finish import finish, unmade
 from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.storage import images
@@ -51,6 +51,7 @@ class MixingSetJob:
     resume: bool = False
     overwrite: bool = False
     part: Part | None = None  # which part of the set to make, where several runs share the work
+    engine: Engine = run_tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +223,7 @@ def _finished(plan: Plan, tmp: Path | None) -> Iterator[list[Finished]]:
     if plan.overlapped:
         yield from _overlap(PictureWorker(*context), tasks)
     else:
-        yield from run_tasks(PictureWorker, context, tasks, job.workers, _describe_task)
+        yield from job.engine(PictureWorker, context, tasks, job.workers, _describe_task)
 
 
 def _overlap(worker: PictureWorker, tasks: Iterable[Task]) -> Iterator[list[Finished]]:

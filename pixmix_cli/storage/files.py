@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -33,14 +32,11 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-_NUMBERS = itertools.count()
-
-
 class PartialFile:
     """A file under a temporary name that becomes `final` on commit and nothing on failure.
 
-    The temporary name carries the process number, so that a worker that outlives its parent for a
-    moment never writes into a file of the run that comes after it.
+    The temporary name is like no other, so that a worker that outlives its parent for a moment
+    never writes into a file of the run that comes after it, nor one machine into another's.
     """
 
     def __init__(self, final: Path, tmp: Path) -> None:
@@ -51,7 +47,7 @@ class PartialFile:
         raises StorageError
         """
         self.final = final
-        self._partial = tmp / f"{os.getpid()}-{next(_NUMBERS)}"
+        self._partial = tmp / f"{os.getpid()}-{os.urandom(6).hex()}"
         self._hash = hashlib.sha256()
         self.bytes = 0
         try:
