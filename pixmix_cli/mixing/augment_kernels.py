@@ -13,6 +13,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from pixmix_cli.mixing import vectors
+
 F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
 I32 = NDArray[np.int32]
@@ -230,39 +232,50 @@ def sharpness(flat: U8, height: int, width: int, value: float, out: U8) -> None:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def affine(flat: U8, height: int, width: int, matrix: F64, out: U8) -> None:
+def affine(
+    flat: U8, height: int, width: int, matrix: F64, places: I32, shares: F64, out: U8
+) -> None:
     """Output pixel (x, y) taken, bilinear, from (a x + b y + c, d x + e y + f) of the picture.
 
     flat, out  (height * width * 3,) uint8, not the same
     matrix     (6,) float64: a b c d e f, for pixel centres
+    places     (width,) int32, scratch
+    shares     (4, width) float64, scratch
     """
     a, b, c = matrix[0], matrix[1], matrix[2]
     d, e, f = matrix[3], matrix[4], matrix[5]
     n = width * 3
-    right, bottom = width - 1.5, height - 1.5
+    us, vs, rights, downs = shares[0], shares[1], shares[2], shares[3]
     for y in range(height):
         y_in = y + 0.5
-        row = out[y * n : (y + 1) * n]
         for x in range(width):
             x_in = x + 0.5
-            u = a * x_in + b * y_in + c
-            v = d * x_in + e * y_in + f
-            if not (u >= 0.5 and u < right and v >= 0.5 and v < bottom):
-                _sample(flat, height, width, u, v, row[3 * x : 3 * x + 3])
-                continue
-            # all four neighbours lie inside: the same as _sample, without its questions
-            u -= 0.5
-            v -= 0.5
+            us[x] = a * x_in + b * y_in + c
+            vs[x] = d * x_in + e * y_in + f
+        # Pixels first..last - 1 have all four neighbours inside: u and v only rise or only fall.
+        first, last = 0, width - 1  # a pixel done at once touches the byte behind it
+        while first < last and not _is_inside(us[first], vs[first], height, width):
+            first += 1
+        while last > first and not _is_inside(us[last - 1], vs[last - 1], height, width):
+            last -= 1
+        for x in range(first):
+            _sample(flat, height, width, us[x], vs[x], out[y * n + 3 * x : y * n + 3 * x + 3])
+        for x in range(first, last):  # the same as _sample, without its questions
+            u, v = us[x] - 0.5, vs[x] - 0.5
             left, top = np.int32(u), np.int32(v)
-            du, dv = u - np.float64(left), v - np.float64(top)
-            place = np.int64(top) * n + 3 * np.int64(left)
-            upper = flat[place : place + 6]
-            lower = flat[place + n : place + n + 6]
-            for k in range(3):
-                p, q = np.int32(upper[k]), np.int32(lower[k])
-                above = np.float64(p) + np.float64(np.int32(np.int32(upper[k + 3]) - p)) * du
-                below = np.float64(q) + np.float64(np.int32(np.int32(lower[k + 3]) - q)) * du
-                row[3 * x + k] = np.uint8(np.int32(above + (below - above) * dv))
+            rights[x], downs[x] = u - np.float64(left), v - np.float64(top)
+            places[x] = np.int32(np.int32(top * np.int32(n)) + np.int32(np.int32(3) * left))
+        for x in range(first, last):
+            upper = int(places[x])
+            vectors.between(flat, upper, upper + n, rights[x], downs[x], out, y * n + 3 * x)
+        for x in range(last, width):
+            _sample(flat, height, width, us[x], vs[x], out[y * n + 3 * x : y * n + 3 * x + 3])
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _is_inside(u: float, v: float, height: int, width: int) -> bool:
+    """Whether all four neighbours of a point, and a pixel behind them, lie in the picture."""
+    return u >= 0.5 and u < width - 1.5 and v >= 0.5 and v < height - 1.5
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -421,6 +434,7 @@ def augment(
     width: int,
     wholes: I32,
     scaled: I32,
+    shares: F64,
     out: U8,
 ) -> None:
     """An augmented copy, for the augmentations that are not pointwise.
@@ -428,6 +442,7 @@ def augment(
     value           as in draws.Augmentation
     matrix          (6,) float64 for rotations and shears
     wholes, scaled  (width,) and (width * 3,) int32, scratch
+    shares          (4, width) float64, scratch
     """
     if code == COLOR:
         color(flat, value, out)
@@ -442,4 +457,4 @@ def augment(
     elif code == TRANSLATE_Y:
         translate(flat, height, width, 0, int(value), out)
     else:
-        affine(flat, height, width, matrix, out)
+        affine(flat, height, width, matrix, wholes, shares, out)

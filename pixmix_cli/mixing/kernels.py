@@ -256,6 +256,7 @@ class Workspace(NamedTuple):
     places: I32  # (BLOCK,)
     wholes: I32  # (w,)
     scaled: I32  # (w * 3,)
+    shares: F64  # (4, w)
 
 
 def workspace(height: int, width: int) -> Workspace:
@@ -278,6 +279,7 @@ def workspace(height: int, width: int) -> Workspace:
         places=np.empty(BLOCK, np.int32),
         wholes=np.empty(width, np.int32),
         scaled=np.empty(width * 3, np.int32),
+        shares=np.empty((4, width), np.float64),
     )
 
 
@@ -325,7 +327,7 @@ def _augmented(
         return prepared
     value, matrix = row[VALUE], row[MATRIX:]
     augment_kernels.augment(
-        code, value, matrix, original, height, width, work.wholes, work.scaled, out
+        code, value, matrix, original, height, width, work.wholes, work.scaled, work.shares, out
     )
     return out
 

@@ -34,7 +34,7 @@ class Resizer:
         picture  (h, w, 3) uint8; the box lies inside it
         """
         height, width = box[2], box[3]
-        fits = (max(height, width) + 8) * (self._size + resize_kernels.LANES) * 4 <= MAX_SCRATCH
+        fits = _scratch(max(height, width), self._size) <= MAX_SCRATCH
         if fits and agrees():
             return self.by_kernel(picture, box, flip)
         return by_pillow(picture, box, self._size, flip)
@@ -44,30 +44,32 @@ class Resizer:
         size = self._size
         height, width = box[2], box[3]
         across, down = resize_kernels.taps(width, size), resize_kernels.taps(height, size)
-        taps = max(across, down)
-        if max(height, width, taps) > self._longest or taps > self._taps:
-            self._longest = max(height, width, taps, self._longest)
+        longest, taps = max(height, width, size), max(across, down)
+        if longest > self._longest or taps > self._taps:
+            self._longest = max(longest, self._longest)
             self._taps = max(taps, self._taps)
             self._allocate()
-        out = np.empty((size, size, 3), np.uint8)
+        out = np.empty(size * size * 3 + 1, np.uint8)
         flat = np.ascontiguousarray(picture).reshape(-1)
         resize_kernels.resize(
-            flat, picture.shape[1], box, size, flip,
-            self._across[: size * across].reshape(size, across),
-            self._down[: size * down].reshape(size, down),
-            self._firsts, self._exact, self._tile, self._turned, self._sums, out.reshape(-1),
+            flat, picture.shape[1], box, size, flip, self._across, self._down, self._firsts,
+            self._exact, self._between, self._sums, out,
         )  # fmt: skip
-        return out
+        return out[:-1].reshape(size, size, 3)
 
     def _allocate(self) -> None:
-        size, lanes = self._size, resize_kernels.LANES
+        size = self._size
         self._across, self._down = np.empty((2, size * self._taps), np.int32)
         self._firsts = np.empty((2, size), np.int32)
         self._exact = np.empty(self._taps, np.float64)
-        # zeros only so that memory checkers are content: what meets a weight of 0 is harmless
-        self._tile = np.zeros((self._longest, lanes), np.uint32)
-        self._turned = np.zeros((self._longest, size), np.uint32)
-        self._sums = np.empty((3, max(size, lanes)), np.int32)
+        # zeros only so that memory checkers are content: what nobody wrote meets no result
+        self._between = np.zeros(_scratch(self._longest, size), np.uint8)
+        self._sums = np.empty(3 * self._longest, np.int32)
+
+
+def _scratch(longest: int, size: int) -> int:
+    """Bytes between the two passes."""
+    return longest * (size + 1) * 3 + 2
 
 
 def by_pillow(picture: U8, box: Box, size: int, flip: bool) -> U8:

@@ -78,7 +78,9 @@ def test_a_box_too_large_for_the_scratch_memory_is_left_to_pillow(
 def test_the_kernel_uncompiled_gives_pillows_bytes(
     box: resize.Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("weights", "_turn", "_columns", "_weigh", "_weigh_all", "columns_first", "resize"):
+    for name in (
+        "weights", "_along_row", "_four", "_two_more", "_along_columns", "columns_first", "resize",
+    ):  # fmt: skip
         kernel = getattr(resize_kernels, name)
         monkeypatch.setattr(resize_kernels, name, getattr(kernel, "py_func", kernel))
     picture = np.random.default_rng(3).integers(0, 256, (13, 9, 3), np.uint8)
