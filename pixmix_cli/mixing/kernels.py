@@ -154,9 +154,11 @@ def power_of_double(
     n = x.shape[0]
     bits = x.view(np.int32)
     by_table = exponent >= 0.0 and exponent <= 2.0
+    at_zero = np.float32(1.0 if exponent == 0.0 else 0.0)
     least = np.int32(0)
     for i in range(n):
         place = np.int32((bits[i] >> np.int32(_INSIDE)) - np.int32(_LOWEST * _BINS))
+        place = place if bits[i] != 0 else np.int32(0)  # zeros are many, and set right at the end
         index[i] = place
         least = place if place < least else least
     if by_table and least == 0:
@@ -164,8 +166,7 @@ def power_of_double(
             near[i] = powers[np.uint32(index[i])]
         for i in range(n):
             inverse[i] = _INVERSES[np.uint32(index[i]) & np.uint32(_BINS - 1)]
-    else:  # zeros, and the few values below the table
-        at_zero = 1.0 if exponent == 0.0 else 0.0
+    else:  # the few values below the table
         for i in range(n):
             if index[i] >= 0 and by_table:
                 near[i] = powers[np.uint32(index[i])]
@@ -173,10 +174,7 @@ def power_of_double(
                 continue
             inverse[i] = 0.0
             near[i] = 2.0 * np.float64(x[i])
-            if x[i] == np.float32(0):
-                near[i] = at_zero
-            else:
-                power(near[i : i + 1], exponent, m[:1], m[1:2])
+            power(near[i : i + 1], exponent, m[:1], m[1:2])
     c1 = exponent
     c2 = c1 * (exponent - 1.0) / 2.0
     c3 = c2 * (exponent - 2.0) / 3.0
@@ -185,7 +183,8 @@ def power_of_double(
     for i in range(n):
         distance = np.int32((bits[i] & np.int32((1 << _INSIDE) - 1)) - half_bin)
         r = np.float64(distance) * inverse[i]
-        out[i] = np.float32(near[i] + near[i] * (r * (c1 + r * (c2 + r * (c3 + r * c4)))))
+        value = np.float32(near[i] + near[i] * (r * (c1 + r * (c2 + r * (c3 + r * c4)))))
+        out[i] = value if bits[i] != 0 else at_zero
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
