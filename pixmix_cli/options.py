@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import click
 
 from pixmix_cli.errors import InputError
+from pixmix_cli.storage.remote import Url, is_url
 from pixmix_cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -73,6 +74,32 @@ class Bytes:
     count: int
 
 
+class AnyPath(click.Path):
+    """A local path, as pathlib.Path, or a URL, as Url."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        """As click.Path."""
+        super().__init__(path_type=Path, **kwargs)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The place that a text names."""
+        if isinstance(value, str) and is_url(value):
+            return Url(value)
+        return super().convert(value, param, ctx)
+
+
+class LocalPath(AnyPath):
+    """A local path; a URL is refused by name."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path that a text names."""
+        path = super().convert(value, param, ctx)
+        if isinstance(path, Url):
+            what = "this" if param is None else param.human_readable_name
+            self.fail(f"{value} is a URL, and {what} takes local paths only", param, ctx)
+        return path
+
+
 class WeightedPath(click.ParamType):
     """PATH or PATH:WEIGHT as text; several in an environment variable have : between them."""
 
@@ -82,7 +109,8 @@ class WeightedPath(click.ParamType):
         """Apart at every colon but those before a weight."""
         parts: list[str] = []
         for part in rv.split(os.pathsep):
-            if parts and part.replace(".", "", 1).isdecimal() and not os.path.exists(part):
+            weight = part.replace(".", "", 1).isdecimal() and not os.path.exists(part)
+            if parts and (weight or (part.startswith("//") and is_url(f"{parts[-1]}:{part}"))):
                 parts[-1] += f":{part}"
             elif part:
                 parts.append(part)
@@ -180,7 +208,7 @@ MAX_COUNT = 100_000_000  # pictures of a set; beyond it is surely a slip
 _RUNNING = "Running"
 
 paths_argument = click.argument(
-    "paths", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="PATH..."
+    "paths", type=LocalPath(), nargs=-1, required=True, metavar="PATH..."
 )
 
 seed_option = option(
@@ -296,7 +324,7 @@ terminal_options = compose(
     ),
     option(
         "--config",
-        type=click.Path(path_type=Path),
+        type=LocalPath(),
         is_eager=True,
         expose_value=False,
         callback=load_config,
@@ -329,10 +357,17 @@ def chosen_part(text: str | None, overwrite: bool) -> Part | None:
     return part_from(text, os.environ)
 
 
-def chosen_engine(name: str, ray_address: str | None, workers: int | None) -> tuple[Engine, int]:
-    """What runs the tasks, and how many at a time. Starts Ray where it is wanted."""
+def chosen_engine(
+    name: str, ray_address: str | None, workers: int | None, *places: object
+) -> tuple[Engine, int]:
+    """What runs the tasks, and how many at a time. Starts Ray where it is wanted.
+
+    places  that are read and written; memory:// lies in this process, so there is no other worker
+    """
     from pixmix_cli.pipelines.engine import default_workers, run_tasks
 
+    if any(isinstance(place, Url) and place.protocol == "memory" for place in places):
+        return run_tasks, 1
     if name == "local":
         if ray_address is not None:
             raise click.UsageError("--ray-address is for --engine ray")
@@ -360,7 +395,7 @@ mixing_set_options = compose(
     option(
         "-o",
         "--output",
-        type=click.Path(path_type=Path, allow_dash=True),
+        type=LocalPath(allow_dash=True),
         metavar="PATH",
         section="Output",
         help="Folder to write; - streams a tar to stdout.",
@@ -403,7 +438,7 @@ def mixing_set_job(
         raise click.UsageError("Missing option '-o' / '--output'.")
     if is_stdout(output, resume, overwrite):
         output = None
-    run, at_once = chosen_engine(engine, ray_address, workers)
+    run, at_once = chosen_engine(engine, ray_address, workers, output)
     return MixingSetJob(
         output=output,
         workers=at_once,

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.object_store import ObjectStore, running_store
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -138,3 +141,34 @@ def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
         return code, out, err
 
     return call
+
+
+@pytest.fixture(scope="session")
+def _object_store() -> Iterator[ObjectStore]:
+    with running_store() as store:
+        yield store
+
+
+_BUCKETS = itertools.count()
+
+
+@pytest.fixture
+def s3(_object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
+    """An empty bucket of a real S3 server, where no pause between attempts is long."""
+    from pixmix_cli.storage import remote
+
+    store = _object_store
+    store.proxy.reset()
+    store.bucket = f"bucket-{next(_BUCKETS)}"
+    store.client.create_bucket(Bucket=store.bucket)
+    settings = {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": store.proxy.url,
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(remote, "FIRST_PAUSE", 0.001)
+    yield store
+    store.proxy.reset()

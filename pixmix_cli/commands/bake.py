@@ -11,6 +11,7 @@ import click
 from pixmix_cli import options
 from pixmix_cli.commands.common import check_config, follow, show_plan
 from pixmix_cli.options import option
+from pixmix_cli.storage.remote import Url
 from pixmix_cli.terminal import StdoutSink
 
 EXAMPLES = """
@@ -25,7 +26,7 @@ _SOURCE, _RECIPE, _OUT, _RUN = "Source", "Recipe", "Output", "Running"
 
 
 @click.command("bake", cls=options.Command, examples=EXAMPLES)
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source", type=options.AnyPath())
 @option(
     "--source-format",
     type=click.Choice(["auto", "imagefolder", "webdataset", "cifar", "numpy", "parquet", "list"]),
@@ -56,9 +57,9 @@ _SOURCE, _RECIPE, _OUT, _RUN = "Source", "Recipe", "Output", "Running"
     section=_RECIPE,
     metavar="PATH[:WEIGHT]",
     show_default=False,
-    help="Folder or tar of pictures to mix in, or - for a tar on stdin; may be given several times "
-    "(in the environment with : between). With weights, as fractals:1 featvis:2, a set is picked "
-    "from so often whatever its size; without, every picture is equally likely.",
+    help="Folder, tar or URL of pictures to mix in, or - for a tar on stdin; may be given several "
+    "times (in the environment with : between). With weights, as fractals:1 featvis:2, a set is "
+    "picked from so often whatever its size; without, every picture is equally likely.",
 )
 @option(
     "--preset",
@@ -99,7 +100,7 @@ _SOURCE, _RECIPE, _OUT, _RUN = "Source", "Recipe", "Output", "Running"
 @option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, allow_dash=True),
+    type=options.LocalPath(allow_dash=True),
     required=True,
     metavar="PATH",
     section=_OUT,
@@ -185,7 +186,7 @@ _SOURCE, _RECIPE, _OUT, _RUN = "Source", "Recipe", "Output", "Running"
 @options.workers_option
 @option(
     "--mixing-cache",
-    type=click.Path(path_type=Path),
+    type=options.LocalPath(),
     section=_RUN,
     metavar="FOLDER|none",
     show_default="pixmix in the user's cache folder",
@@ -197,7 +198,7 @@ _SOURCE, _RECIPE, _OUT, _RUN = "Source", "Recipe", "Output", "Running"
 @options.dry_run_option
 @options.terminal_options
 def command(
-    source: Path,
+    source: Path | Url,
     mixing_set: tuple[str, ...],
     preset: str,
     all_ops: bool,
@@ -228,7 +229,8 @@ def command(
     SOURCE is an ImageFolder, WebDataset tars (a folder, one tar, or a quoted pattern), CIFAR-10 or
     CIFAR-100 as downloaded, .npz or .npy arrays, Parquet or a saved Hugging Face dataset, a .csv,
     .tsv or .jsonl list of path and label, or - for a list on stdin: paths that end with newline or
-    NUL, whose folder is the class, or path TAB label.
+    NUL, whose folder is the class, or path TAB label. Any of them may be a URL (s3://, gs://,
+    hf://, https://).
     """
     from pixmix_cli.mixing.config import PRESETS
     from pixmix_cli.pipelines import bake
@@ -244,7 +246,8 @@ def command(
     with check_config():
         config = replace(PRESETS[preset], all_ops=all_ops, **chosen)
     mixing_sets, mixing_weights = weighted_paths(mixing_set)
-    run, at_once = options.chosen_engine(engine, ray_address, workers)
+    places = (source, *mixing_sets, settings["output"])
+    run, at_once = options.chosen_engine(engine, ray_address, workers, *places)
     job = bake.BakeJob(
         source=source,
         mixing_sets=mixing_sets,

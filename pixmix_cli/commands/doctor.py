@@ -16,7 +16,7 @@ pixmix doctor /scratch/baked --json | jq -r 'select(.status != "ok").hint'
 
 
 @click.command("doctor", cls=options.Command, examples=EXAMPLES)
-@click.argument("folder", type=click.Path(path_type=Path), default=Path())
+@click.argument("folder", type=options.LocalPath(), default=Path())
 @options.terminal_options
 def command(folder: Path, quiet: int, verbose: int, progress: str, as_json: bool) -> int:
     """Look at packages, cores, memory, disk, kernels, GPU and weights.

@@ -31,7 +31,7 @@ pixmix generate-fractals --from mixing/fractals/000/000012.jpg --size 2048 -o po
 @option(
     "--from",
     "recipes",
-    type=click.Path(path_type=Path),
+    type=options.LocalPath(),
     multiple=True,
     metavar="PATH",
     section="Pictures",

@@ -20,7 +20,7 @@ pixmix inspect mixing --json | jq '.near_duplicates.closest'
 @options.paths_argument
 @option(
     "--plot",
-    type=click.Path(path_type=Path),
+    type=options.LocalPath(),
     metavar="PLOT.png",
     help="Also draw the measures of every picture: .png, .jpg or .webp.",
 )

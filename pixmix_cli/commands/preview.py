@@ -24,7 +24,7 @@ MAX_SIDE = {"jpeg": 65_500, "webp": 16_383}  # pixels that the formats can hold
 @option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=options.LocalPath(),
     required=True,
     metavar="SHEET.png",
     help="Picture to write: .png, .jpg or .webp.",

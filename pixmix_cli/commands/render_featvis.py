@@ -101,7 +101,7 @@ _TARGETS, _OPTIMISER = "Targets", "Optimiser"
 )
 @option(
     "--init",
-    type=click.Path(path_type=Path),
+    type=options.LocalPath(),
     section=_TARGETS,
     metavar="PATH",
     help="DeepDream from a picture, or from all in a folder or tar, with each layer; fewer "

@@ -20,7 +20,7 @@ pixmix report mixing someone/elses.tar -o compared.html
 @option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=options.LocalPath(),
     required=True,
     metavar="REPORT.html",
     help="Page to write.",

@@ -26,7 +26,7 @@ _AGAIN = "Baking again"
 
 
 @click.command("verify", cls=options.Command, examples=EXAMPLES)
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=options.LocalPath())
 @option(
     "--finish",
     is_flag=True,
@@ -57,7 +57,7 @@ _AGAIN = "Baking again"
 )
 @option(
     "--source",
-    type=click.Path(path_type=Path),
+    type=options.LocalPath(),
     section=_AGAIN,
     show_default="where the manifest says",
     help="Where the source of the baked set lies now.",
@@ -65,7 +65,7 @@ _AGAIN = "Baking again"
 @option(
     "--mixing-set",
     "mixing_sets",
-    type=click.Path(path_type=Path),
+    type=options.LocalPath(),
     multiple=True,
     metavar="PATH",
     section=_AGAIN,

@@ -32,6 +32,7 @@ from pixmix_cli.storage.output import Output, RunPlan, check_allowed
 from pixmix_cli.storage.part import Whole
 from pixmix_cli.storage.pictures import STDIN, MixingSet, open_mixing_set
 from pixmix_cli.storage.recognise import open_source
+from pixmix_cli.storage.remote import is_inside
 from pixmix_cli.storage.source import Source
 from pixmix_cli.storage.tar import Sink, TarWriter
 
@@ -215,10 +216,9 @@ def _check_no_empty_class(source: Source) -> None:
 
 def _check_output_apart(job: BakeJob) -> None:
     """Refuse an output inside an input: the next run would take it for more input."""
-    output = job.output.resolve()
     inputs = [("SOURCE", job.source), *(("the mixing set", path) for path in job.mixing_sets)]
     for name, path in inputs:
-        if path != STDIN and path.resolve() in (output, *output.parents):
+        if path != STDIN and is_inside(job.output, path):
             raise InputError(
                 f"output {job.output} lies inside {name} {path}", "an --output somewhere else"
             )
@@ -461,7 +461,8 @@ def _mixing_key(plan: Plan) -> str:
         return ""
     versions = {"resize": RESIZE, **images.reader(), **images.codec("jpeg")}
     made_how = f"{plan.job.config.mixing_size} {versions}"
-    key = picture_cache.identity(plan.mixing.pictures, made_how)
+    pictures = plan.mixing.pictures
+    key = picture_cache.identity(pictures, made_how, pictures.versions)
     picture_cache.make_room(folder, key)
     return key
 

@@ -9,6 +9,7 @@ from pixmix_cli.mixing.config import PixMixConfig
 from pixmix_cli.pipelines.engine import Engine, run_tasks
 from pixmix_cli.storage.part import Part
 from pixmix_cli.storage.pictures import PictureRef
+from pixmix_cli.storage.remote import AnyPath
 
 PLAIN = 1_000_000  # copies from this number on are plain: the crop and flip, and no PixMix
 
@@ -17,8 +18,8 @@ PLAIN = 1_000_000  # copies from this number on are plain: the crop and flip, an
 class BakeJob:
     """What the user asked for."""
 
-    source: Path
-    mixing_sets: tuple[Path, ...]
+    source: AnyPath
+    mixing_sets: tuple[AnyPath, ...]
     output: Path
     config: PixMixConfig
     copies: int = 1

@@ -30,7 +30,7 @@ from pixmix_cli.pipelines.bake_job import PLAIN, BakeJob, Sample, Task
 from pixmix_cli.seeding import Stream, keys_for, rng_for
 from pixmix_cli.storage import images
 from pixmix_cli.storage.picture_cache import PictureCache
-from pixmix_cli.storage.pictures import MixingSet, PixelsRef
+from pixmix_cli.storage.pictures import Ahead, MixingSet, PixelsRef
 
 KEPT_BYTES = 64 << 20  # resized mixing pictures kept in a worker's memory: 320 at 256 x 256
 AT = "at"  # file in tmp that says which sample is being baked: eight bytes, its index
@@ -71,6 +71,7 @@ class Baker:
         self._mixer = Mixer(context.config)
         self._resizer = Resizer(context.config.size)
         self._scratch = images.Scratch()
+        self._ahead = Ahead(())
         job, mixing = context.job, context.mixing
         on_disk = None
         if job.mixing_cache is not None and context.mixing_key:
@@ -116,6 +117,7 @@ class Baker:
     def _pictures(self, task: Task, rows: list[dict[str, Any]]) -> Iterator[tuple[Sample, U8]]:
         """Every sample that can be read, with its pixels; a row for every other one."""
         good: list[Sample] = []
+        self._ahead = Ahead(sample.ref for sample in task.samples)
         for sample in self._with_padding(task, good):
             self._note(sample.index)
             try:
@@ -184,7 +186,7 @@ class Baker:
         ref = sample.ref
         if isinstance(ref, PixelsRef):
             return np.ascontiguousarray(ref.pixels())
-        return images.decode_rgb(ref.read(), ref.name, self._scratch)
+        return images.decode_rgb(self._ahead.read(ref), ref.name, self._scratch)
 
     def _with_padding(self, task: Task, good: list[Sample]) -> Iterator[Sample]:
         """The task's samples; with --pad then, for each that could not be read, one of `good`."""

@@ -20,6 +20,7 @@ from typing import Any
 from pixmix_cli.errors import InputError
 from pixmix_cli.storage import spool, tar
 from pixmix_cli.storage.pictures import Container, Pictures, read_bytes_at
+from pixmix_cli.storage.remote import AnyPath
 from pixmix_cli.storage.source import MAX_CLASSES, Source, digest_of_source
 
 SIDE = 32  # pixels
@@ -68,7 +69,7 @@ class _Piece:
     length: int
 
 
-def find_layout(path: Path) -> Layout | None:
+def find_layout(path: AnyPath) -> Layout | None:
     """Which of the two a folder or archive holds, going by names alone; None: neither."""
     if path.is_dir():
         for layout in LAYOUTS:
@@ -83,7 +84,7 @@ def find_layout(path: Path) -> Layout | None:
     return None
 
 
-def _present(folder: Path, layout: Layout) -> bool:
+def _present(folder: AnyPath, layout: Layout) -> bool:
     return any((folder / name).is_file() for names in layout.splits.values() for name in names)
 
 

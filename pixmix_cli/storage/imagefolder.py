@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import array
-from pathlib import Path
 
 from pixmix_cli.errors import InputError
 from pixmix_cli.storage.images import EXTENSIONS, is_picture_name
-from pixmix_cli.storage.pictures import Folder, Pictures, Warn, digest_of, length_of, walk
+from pixmix_cli.storage.pictures import Folder, Pictures, Warn, digest_of, length_of, walk_each
+from pixmix_cli.storage.remote import AnyPath
 from pixmix_cli.storage.source import Source
 
 
-def open_imagefolder(path: Path, warn: Warn) -> Source:
+def open_imagefolder(path: AnyPath, warn: Warn) -> Source:
     """List an ImageFolder.
 
     warn    called with one line for each thing passed over
@@ -37,9 +37,10 @@ def open_imagefolder(path: Path, warn: Warn) -> Source:
         )
     pictures = Pictures()
     labels = array.array("i")
-    for label, name in enumerate(folders):
+    walks = walk_each([path / name for name in folders], warn)
+    for label, (name, below) in enumerate(zip(folders, walks)):
         before = len(pictures)
-        for relative, files in walk(path / name, warn):
+        for relative, files in below:
             inside = f"{name}/{relative}"
             pictures.begin(Folder(inside, f"{path}/{inside}".rstrip("/")))
             for entry in files:

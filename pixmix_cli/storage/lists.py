@@ -8,10 +8,11 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from pixmix_cli.errors import InputError, StorageError
+from pixmix_cli.storage import remote
 from pixmix_cli.storage.pictures import STDIN, Folder, Pictures, Warn
+from pixmix_cli.storage.remote import AnyPath, Url, is_url
 from pixmix_cli.storage.source import Labels, Source, digest_of_source, label_text, names_beside
 
 PATH_FIELDS = ("path", "filename", "file_name", "file", "image")
@@ -19,12 +20,12 @@ LABEL_FIELDS = ("label", "class", "cls", "target", "class_name")
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt", ".lst")
 
 
-def open_list(path: Path, warn: Warn, label_field: str | None = None) -> Source:
+def open_list(path: AnyPath, warn: Warn, label_field: str | None = None) -> Source:
     """The pictures that a list names.
 
     path         .csv or .tsv with a header (path and label), .jsonl with objects, anything else
                  plain lines; - is stdin. Relative paths begin at the list's folder, those of
-                 stdin at the current one.
+                 stdin at the current one. A path may be a URL.
     label_field  column of the label
     raises       InputError, StorageError
     """
@@ -37,19 +38,15 @@ def open_list(path: Path, warn: Warn, label_field: str | None = None) -> Source:
         rows = list(_rows(path, label_field))
     pictures, labels = Pictures(), Labels()
     missing, current = 0, None
-    for name, label in rows:
+    for (name, label), length in zip(rows, _lengths(folder, [name for name, _ in rows])):
         if not name or "\0" in name:
             raise InputError(f"SOURCE {path} names an impossible path: {name!r}")
         above, slash, rest = name.rpartition("/")
         if above + slash != current:
             current = above + slash
             pictures.begin(Folder(current, _joined(folder, current)))
-        try:
-            length = os.stat(os.path.join(folder, name)).st_size
-        except (OSError, ValueError):
-            length = 0  # listed as unreadable when it is read
-            missing += 1
-        pictures.add(rest, length)
+        missing += length is None
+        pictures.add(rest, length or 0)  # listed as unreadable when it is read
         labels.add(label)
     if not pictures:
         raise InputError(f"SOURCE {path} names no pictures")
@@ -66,9 +63,31 @@ def open_list(path: Path, warn: Warn, label_field: str | None = None) -> Source:
     return Source(str(path), "list", classes, pictures, numbers, digest)
 
 
+def _lengths(folder: str, names: list[str]) -> Iterator[int | None]:
+    """Bytes of each file, None for a missing one; remote ones are asked for many at a time."""
+    paths = [_path(folder, name) for name in names]
+    if any(is_url(path) for path in paths):
+        return remote.ahead(_length, paths)
+    return map(_length, paths)
+
+
+def _path(folder: str, name: str) -> str:
+    return name if is_url(name) else os.path.join(folder, name)
+
+
+def _length(path: str) -> int | None:
+    try:
+        if is_url(path):
+            found = Url(path).look()
+            return None if found is None or found.folder else found.length
+        return os.stat(path).st_size
+    except (OSError, ValueError, StorageError):
+        return None
+
+
 def _joined(folder: str, below: str) -> str:
     """The folder in which files whose paths begin with `below` lie, without a slash at its end."""
-    whole = os.path.join(folder, below)
+    whole = _path(folder, below)
     return whole.rstrip("/") if whole else "."
 
 
@@ -78,7 +97,7 @@ def _stdin() -> bytes:
     return sys.stdin.buffer.read()
 
 
-def _rows(path: Path, label_field: str | None) -> Iterator[tuple[str, str]]:
+def _rows(path: AnyPath, label_field: str | None) -> Iterator[tuple[str, str]]:
     """(path, label) of every entry of a list file, in its order."""
     try:
         data = path.read_bytes()
@@ -116,7 +135,7 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8-sig", "surrogateescape")
 
 
-def _table_rows(data: bytes, path: Path, label_field: str | None) -> Iterator[tuple[str, str]]:
+def _table_rows(data: bytes, path: AnyPath, label_field: str | None) -> Iterator[tuple[str, str]]:
     delimiter = "\t" if path.suffix == ".tsv" else ","
     reader = csv.reader(io.StringIO(_text(data), newline=""), delimiter=delimiter)
     try:
@@ -135,7 +154,7 @@ def _table_rows(data: bytes, path: Path, label_field: str | None) -> Iterator[tu
         raise InputError(f"line {reader.line_num} of {path} is damaged: {error}") from None
 
 
-def _column(columns: list[str], names: tuple[str, ...], path: Path, what: str) -> int:
+def _column(columns: list[str], names: tuple[str, ...], path: AnyPath, what: str) -> int:
     for name in names:
         if name in columns:
             return columns.index(name)
@@ -146,7 +165,7 @@ def _column(columns: list[str], names: tuple[str, ...], path: Path, what: str) -
     )
 
 
-def _json_rows(data: bytes, path: Path, label_field: str | None) -> Iterator[tuple[str, str]]:
+def _json_rows(data: bytes, path: AnyPath, label_field: str | None) -> Iterator[tuple[str, str]]:
     wanted = LABEL_FIELDS if label_field is None else (label_field,)
     for number, line in enumerate(data.split(b"\n"), 1):
         if not line.strip():

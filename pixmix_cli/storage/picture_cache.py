@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixmix_cli.storage.pictures import PictureRef
+from pixmix_cli.storage.remote import is_url
 
 U8 = NDArray[np.uint8]
 
@@ -49,19 +50,23 @@ def default_folder() -> Path:
     return Path(base) / "pixmix"
 
 
-def identity(pictures: Sequence[PictureRef], made_how: str) -> str:
+def identity(pictures: Sequence[PictureRef], made_how: str, versions: bytes = b"") -> str:
     """The key of a set: every picture's place, length and times of change, and how it is made.
+
+    versions  what stands for the times of change of remote pictures
 
     The time of the last change of the inode, which no program can set, is part of it: a file that
     was replaced by another of the same length, with its old modification time, is noticed.
     A picture that cannot be looked at counts as missing.
     """
-    digest = hashlib.sha256(made_how.encode())
+    digest = hashlib.sha256(made_how.encode() + versions)
     seen: dict[str, bytes] = {}
     for ref in pictures:
         status = seen.get(ref.path)
         if status is None:
             try:
+                if is_url(ref.path):
+                    raise OSError("no inode")
                 s = os.stat(ref.path)
                 fields = (s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns)
                 status = struct.pack("<5q", *(_signed(f) for f in fields))

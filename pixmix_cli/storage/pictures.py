@@ -8,8 +8,11 @@ import os
 import stat
 import sys
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Protocol, overload
 
@@ -17,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixmix_cli.errors import InputError, StorageError
-from pixmix_cli.storage import spool, tar
+from pixmix_cli.storage import remote, spool, tar
 from pixmix_cli.storage.images import EXTENSIONS, is_picture_name
+from pixmix_cli.storage.remote import AnyPath, Url, any_path, is_url
 
 Warn = Callable[[str], None]
 
@@ -33,7 +37,7 @@ class PictureRef:
 
     name    path relative to what the user named, with forward slashes; inside a tar
             `shard.tar/member`
-    path    the file to open
+    path    the file to open, or its URL
     offset  where the picture begins in it, bytes
     length  bytes
     """
@@ -45,8 +49,8 @@ class PictureRef:
 
     def read(self) -> bytes:
         """The picture's bytes. Raises PixMixError."""
-        if self.offset:
-            return read_bytes_at(self.path, self.offset, self.length)
+        if self.offset or is_url(self.path):
+            return read_bytes_at(self.path, self.offset, self.length or -1)
         return read_bytes_at(self.path)
 
 
@@ -81,6 +85,8 @@ class PixelsRef(PictureRef):
 def read_bytes_at(path: str, offset: int = 0, length: int = -1) -> bytes:
     """Some bytes of a regular file; all of them by default. Raises StorageError."""
     try:
+        if is_url(path):
+            return remote.read(path, offset, length)
         if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe or device may never end
             raise StorageError(f"{path} is no regular file")
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123  (hot, no Path object)
@@ -150,6 +156,7 @@ class Pictures(Sequence[PictureRef]):
         self._ends = array.array("q", [0])
         self._offsets = array.array("q")
         self._lengths = array.array("q")
+        self.versions = b""  # a hash over what the stores of remote pictures tell of versions
 
     def begin(self, place: Place) -> None:
         """What is added from now on lies here."""
@@ -172,6 +179,12 @@ class Pictures(Sequence[PictureRef]):
         self._ends.extend(array.array("q", (end + start for end in more._ends[1:])))
         self._offsets.extend(more._offsets)
         self._lengths.extend(more._lengths)
+        if more.versions:
+            self.note_version(more.versions)
+
+    def note_version(self, version: bytes) -> None:
+        """Take into account what a store tells of the version of a file."""
+        self.versions = hashlib.sha256(self.versions + version).digest()
 
     def __len__(self) -> int:
         """How many pictures."""
@@ -239,14 +252,45 @@ class MixingSet:
         return first + (drawn - begin) * count // (ends[number] - begin)
 
 
-def walk(root: Path, warn: Warn) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
+class Ahead:
+    """Reads pictures in a known order; remote ones before they are asked for, many at a time."""
+
+    def __init__(self, refs: Iterable[PictureRef]) -> None:
+        """The pictures that will be asked for, in that order."""
+        self._left = iter(refs)
+        self._waiting: deque[tuple[PictureRef, Future[bytes]]] = deque()
+
+    def read(self, ref: PictureRef) -> bytes:
+        """A picture's bytes. Raises PixMixError."""
+        if not is_url(ref.path):
+            return ref.read()
+        for following in islice(self._left, remote.PARALLEL - len(self._waiting)):
+            self._waiting.append((following, remote.start(PictureRef.read, following)))
+        if self._waiting and self._waiting[0][0] == ref:
+            return self._waiting.popleft()[1].result()
+        return ref.read()
+
+
+Files = list[os.DirEntry[str]] | list[remote.Entry]
+
+
+def walk(root: AnyPath, warn: Warn) -> Iterator[tuple[str, Files]]:
     """Every folder below root in sorted order, links followed, loops not: (relative path, files).
 
     Hidden files and folders are passed over.
 
     raises  StorageError for a folder that cannot be listed
     """
-    yield from _walk(str(root), "", frozenset(), warn)
+    if isinstance(root, Url):
+        return remote.walk(root)
+    return _walk(str(root), "", frozenset(), warn)
+
+
+def walk_each(roots: Sequence[AnyPath], warn: Warn) -> Iterator[Iterable[tuple[str, Files]]]:
+    """`walk` of each of several folders; remote ones are listed several at a time."""
+    if any(isinstance(root, Url) for root in roots):
+        return remote.ahead(lambda root: list(walk(root, warn)), roots)
+    return (walk(root, warn) for root in roots)
 
 
 def _walk(
@@ -285,7 +329,7 @@ def _walk(
         yield from _walk(entry.path, f"{relative}{entry.name}/", above, warn)
 
 
-def find_pictures(path: Path, warn: Warn) -> Pictures:
+def find_pictures(path: AnyPath, warn: Warn) -> Pictures:
     """The pictures of one folder, tar file or picture file, sorted by name.
 
     warn    called with one line for each thing passed over
@@ -296,45 +340,64 @@ def find_pictures(path: Path, warn: Warn) -> Pictures:
         raise InputError(f"{path} does not exist")
     if path.is_file():
         if path.suffix == ".tar":
-            _add_tar(found, path, "")
+            _add_tar(found, path, path.name, _picture_members(path))
         elif path.name.endswith(_GZIPPED):
-            _add_spooled(found, spool.gunzip(path), path.name, str(path))
+            packed = spool.fetch(path) if isinstance(path, Url) else path
+            _add_spooled(found, spool.gunzip(packed), path.name, str(path))
         elif is_picture_name(path.name):
             found.begin(Folder("", str(path.parent)))
-            found.add(path.name, path.stat().st_size)
+            found.add(path.name, length_at(path))
         else:
             raise InputError(f"{path} is neither a folder, a .tar or .tar.gz file nor a picture")
+        if isinstance(path, Url):
+            _note_version(found, path.look())
         return found
     if not path.is_dir():
         raise InputError(f"{path} is neither a folder nor a regular file")
     if (path / ".pixmix").is_dir():
         warn(f"{path} is an unfinished set (add --resume to the command that makes it)")
-    for relative, files in walk(path, warn):
+    folders: Iterable[tuple[str, Files]] = walk(path, warn)
+    indexes: Iterator[Iterable[tar.Member]] | None = None
+    if isinstance(path, Url):  # several tars are indexed at a time
+        folders = list(folders)
+        tars = [Url(e.path) for _, files in folders for e in files if e.name.endswith(".tar")]
+        indexes = remote.ahead(lambda url: list(_picture_members(url)), tars)
+    for relative, files in folders:
         folder = Folder(relative, f"{path}/{relative}".rstrip("/"))
         found.begin(folder)
         for entry in files:
             if is_picture_name(entry.name):
                 found.add(entry.name, length_of(entry))
             elif entry.name.endswith(".tar"):
-                _add_tar(found, Path(entry.path), relative)
+                members = next(indexes) if indexes else _picture_members(Path(entry.path))
+                _add_tar(found, entry.path, f"{relative}{entry.name}", members)
                 found.begin(folder)
+            if isinstance(entry, remote.Entry):
+                _note_version(found, entry)
     return found
 
 
-def _add_tar(found: Pictures, path: Path, relative: str) -> None:
-    found.begin(Container(f"{relative}{path.name}/", str(path)))
-    for member in tar.members(path):
-        if is_picture_name(member.name):
-            found.add(member.name, member.length, member.offset)
+def _note_version(found: Pictures, file: remote.Entry | remote.Info | None) -> None:
+    if file is not None:
+        found.note_version(encoded(f"{file.length} {file.version}"))
+
+
+def _picture_members(path: AnyPath) -> Iterator[tar.Member]:
+    return (member for member in tar.members(path) if is_picture_name(member.name))
+
+
+def _add_tar(
+    found: Pictures, path: AnyPath | str, name: str, members: Iterable[tar.Member]
+) -> None:
+    found.begin(Container(f"{name}/", str(path)))
+    for member in members:
+        found.add(member.name, member.length, member.offset)
 
 
 def _add_spooled(found: Pictures, file: Path, name: str, where: str) -> None:
     """Add the pictures of a temporary tar; errors tell where it came from."""
-    found.begin(Container(f"{name}/", str(file)))
     try:
-        for member in tar.members(file):
-            if is_picture_name(member.name):
-                found.add(member.name, member.length, member.offset)
+        _add_tar(found, file, name, _picture_members(file))
     except StorageError as error:
         raise InputError(error.message.replace(str(file), where)) from None
 
@@ -358,7 +421,9 @@ def _pictures_on_stdin() -> Pictures:
     return found
 
 
-def open_mixing_set(paths: Sequence[Path], warn: Warn, weights: Sequence[float] = ()) -> MixingSet:
+def open_mixing_set(
+    paths: Sequence[AnyPath], warn: Warn, weights: Sequence[float] = ()
+) -> MixingSet:
     """The pictures of one or several sets together.
 
     paths    folders, tars or pictures; - is a tar on stdin
@@ -397,7 +462,7 @@ def _shares(weights: Sequence[float], starts: Sequence[int]) -> tuple[tuple[int,
     return tuple(shares)
 
 
-def weighted_paths(texts: Sequence[str]) -> tuple[tuple[Path, ...], tuple[float, ...]]:
+def weighted_paths(texts: Sequence[str]) -> tuple[tuple[AnyPath, ...], tuple[float, ...]]:
     """Paths and weights out of `fractals:1`, `featvis:2`; no weights out of plain paths.
 
     A path that exists as it is written is a path, whatever follows its last colon.
@@ -408,16 +473,16 @@ def weighted_paths(texts: Sequence[str]) -> tuple[tuple[Path, ...], tuple[float,
     for text in texts:
         before, colon, after = text.rpartition(":")
         if not colon or not before or os.path.exists(text):
-            paths.append(Path(text))
+            paths.append(any_path(text))
             continue
         try:
             weight = float(after)
         except ValueError:
-            paths.append(Path(text))  # a path that does not exist, as will be said
+            paths.append(any_path(text))  # a path that does not exist, as will be said
             continue
         if not MIN_WEIGHT <= weight <= 1 / MIN_WEIGHT:
             raise InputError(f"--mixing-set {text}: a weight must be {MIN_WEIGHT} to 1000000")
-        paths.append(Path(before))
+        paths.append(any_path(before))
         weights.append(weight)
     if weights and len(weights) < len(paths):
         raise InputError("some of the mixing sets have a weight and others none", "one for each")
@@ -427,8 +492,15 @@ def weighted_paths(texts: Sequence[str]) -> tuple[tuple[Path, ...], tuple[float,
 MIN_WEIGHT = 1e-6  # a set picked from less often than that is a slip
 
 
-def length_of(entry: os.DirEntry[str]) -> int:
+def length_at(path: AnyPath) -> int:
+    """A file's bytes. Raises StorageError, OSError."""
+    return path.length if isinstance(path, Url) else path.stat().st_size
+
+
+def length_of(entry: os.DirEntry[str] | remote.Entry) -> int:
     """A file's bytes; 0 for a link that leads nowhere, which is reported when it is read."""
+    if isinstance(entry, remote.Entry):
+        return entry.length
     try:
         return entry.stat().st_size
     except OSError:

@@ -5,25 +5,28 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from pixmix_cli.errors import InputError
-from pixmix_cli.storage import cifar, lists, webdataset
+from pixmix_cli.errors import InputError, StorageError
+from pixmix_cli.storage import cifar, lists, spool, webdataset
 from pixmix_cli.storage.imagefolder import open_imagefolder
 from pixmix_cli.storage.images import is_picture_name
 from pixmix_cli.storage.numpy_arrays import open_numpy
 from pixmix_cli.storage.parquet import open_parquet
 from pixmix_cli.storage.pictures import STDIN, Warn
+from pixmix_cli.storage.remote import AnyPath, Url
 from pixmix_cli.storage.source import Source
 
 KINDS = ("imagefolder", "webdataset", "cifar", "numpy", "parquet", "list")
+SPOOLED = ("cifar", "numpy", "parquet")  # copied whole where they are remote
 LISTED = 100_000  # entries of a folder that are looked at to tell its kind
 
 
 def open_source(
-    path: Path,
+    path: AnyPath,
     warn: Warn,
     *,
     kind: str = "auto",
@@ -32,7 +35,8 @@ def open_source(
 ) -> Source:
     """List a dataset of any kind.
 
-    path         what the user named: a folder, a file, a pattern, or - for a list on stdin
+    path         what the user named: a folder, a file, a pattern, a URL of these, or - for a list
+                 on stdin
     warn         called with one line for each thing passed over
     kind         one of KINDS, or "auto"
     split        the part to take, of kinds that have parts
@@ -41,6 +45,11 @@ def open_source(
     """
     if kind == "auto":
         kind = recognise(path)
+    if isinstance(path, Url) and kind in SPOOLED:
+        local = _spooled(path)
+        with spool.errors_about(local, path):
+            source = open_source(local, warn, kind=kind, split=split, label_field=label_field)
+        return replace(source, path=str(path))
     given = {"--split": split, "--label-field": label_field}
     openers: dict[str, tuple[tuple[str, ...], Callable[[], Source]]] = {
         "imagefolder": ((), lambda: open_imagefolder(path, warn)),
@@ -48,9 +57,9 @@ def open_source(
             ("--label-field",),
             lambda: webdataset.open_webdataset(path, warn, label_field),
         ),
-        "cifar": (tuple(given), lambda: cifar.open_cifar(path, split, label_field)),
-        "numpy": (tuple(given), lambda: open_numpy(path, warn, split, label_field)),
-        "parquet": (tuple(given), lambda: open_parquet(path, warn, split, label_field)),
+        "cifar": (tuple(given), lambda: cifar.open_cifar(Path(str(path)), split, label_field)),
+        "numpy": (tuple(given), lambda: open_numpy(Path(str(path)), warn, split, label_field)),
+        "parquet": (tuple(given), lambda: open_parquet(Path(str(path)), warn, split, label_field)),
         "list": (("--label-field",), lambda: lists.open_list(path, warn, label_field)),
     }
     if kind not in openers:
@@ -65,7 +74,14 @@ def open_source(
     return opener()
 
 
-def recognise(path: Path) -> str:
+def _spooled(path: Url) -> Path:
+    """A local copy of a dataset whose files are read here and there, for this run."""
+    if not path.exists():
+        raise InputError(f"SOURCE {path} does not exist")
+    return spool.fetch(path)
+
+
+def recognise(path: AnyPath) -> str:
     """The kind of dataset at a path, going by names alone.
 
     raises  InputError saying what was found, where nothing fits
@@ -79,7 +95,7 @@ def recognise(path: Path) -> str:
     return _kind_of_folder(path) if path.is_dir() else _kind_of_file(path)
 
 
-def _kind_of_file(path: Path) -> str:
+def _kind_of_file(path: AnyPath) -> str:
     name = path.name.lower()
     if cifar.find_layout(path) is not None or name.endswith((".tar.gz", ".tgz")):
         return "cifar"
@@ -94,6 +110,12 @@ def _kind_of_file(path: Path) -> str:
             return kind
     if not path.is_file():
         raise InputError(f"SOURCE {path} is neither a folder nor a regular file")
+    if isinstance(path, Url) and path.protocol in ("http", "https"):
+        raise InputError(
+            f"SOURCE {path} has no ending that tells its kind, and folders of a web server cannot "
+            "be listed",
+            f"the address of a file, or of tars as {path}/{{000..099}}.tar",
+        )
     known = " ".join(ending for endings in kinds for ending in endings)
     raise InputError(
         f"SOURCE {path} is a file of none of the kinds that are known ({known})",
@@ -101,12 +123,20 @@ def _kind_of_file(path: Path) -> str:
     )
 
 
-def _kind_of_folder(path: Path) -> str:
+def _names_in(path: AnyPath) -> Iterator[tuple[str, bool]]:
+    """(name, whether it is a folder) of what lies in a folder."""
+    if isinstance(path, Url):
+        yield from ((child.name, child.is_dir()) for child in path.iterdir())
+        return
+    with os.scandir(path) as entries:
+        yield from ((entry.name, entry.is_dir()) for entry in entries)
+
+
+def _kind_of_folder(path: AnyPath) -> str:
     try:
-        with os.scandir(path) as entries:
-            listing = [e for e in islice(entries, LISTED) if not e.name.startswith(".")]
-            names = {entry.name for entry in listing}
-            folders = sorted(entry.name for entry in listing if entry.is_dir())
+        listing = [pair for pair in islice(_names_in(path), LISTED) if pair[0][0] != "."]
+        names = {name for name, _ in listing}
+        folders = sorted(name for name, is_folder in listing if is_folder)
     except OSError as error:
         raise InputError(
             f"SOURCE {path} cannot be listed ({error.strerror})", "its permissions"
@@ -133,17 +163,17 @@ def _kind_of_folder(path: Path) -> str:
     )
 
 
-def _holds(folder: Path, ending: str) -> bool:
+def _holds(folder: AnyPath, ending: str) -> bool:
     return folder.is_dir() and any(p.name.endswith(ending) for p in folder.iterdir())
 
 
-def _check_not_baked(path: Path, names: set[str]) -> None:
+def _check_not_baked(path: AnyPath, names: set[str]) -> None:
     """Refuse the folder of a baked set, whose copies are datasets and not classes."""
     if not {"manifest.json", "classes.json", "copy-000"} <= names:
         return
     try:
         command = json.loads((path / "manifest.json").read_bytes())["command"]
-    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+    except (OSError, StorageError, ValueError, RecursionError, KeyError, TypeError):
         return
     if command == "bake":
         raise InputError(f"SOURCE {path} is a baked set", f"{path}/copy-000")

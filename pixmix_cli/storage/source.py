@@ -7,10 +7,10 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from pixmix_cli.errors import InputError
+from pixmix_cli.errors import InputError, StorageError
 from pixmix_cli.storage.pictures import Pictures, Warn, encoded
+from pixmix_cli.storage.remote import AnyPath
 
 MAX_CLASSES = 1_000_000  # beyond it a label is surely something else, an identifier or a hash
 
@@ -127,7 +127,7 @@ def label_text(value: object) -> str | None:
     return None
 
 
-def names_beside(folder: Path, warn: Warn) -> list[str] | None:
+def names_beside(folder: AnyPath, warn: Warn) -> list[str] | None:
     """The class names in classes.json of a folder or of the one above it; None without one.
 
     warn  called when there is one that is no list of names
@@ -137,7 +137,7 @@ def names_beside(folder: Path, warn: Warn) -> list[str] | None:
         if file.is_file():
             try:
                 names = json.loads(file.read_bytes())
-            except (OSError, ValueError, RecursionError):
+            except (OSError, StorageError, ValueError, RecursionError):
                 names = None
             if isinstance(names, list) and all(isinstance(name, str) for name in names):
                 return names

@@ -1,4 +1,4 @@
-"""Temporary files of this run: streams and compressed archives, made into files to seek in."""
+"""Temporary files of this run: streams, archives and remote files, made into files to seek in."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import contextlib
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from gzip import BadGzipFile, GzipFile
 from pathlib import Path
 from typing import BinaryIO
 
-from pixmix_cli.errors import InputError, StorageError
+from pixmix_cli.errors import InputError, PixMixError, StorageError
+from pixmix_cli.storage import remote
+from pixmix_cli.storage.remote import Url
 
 BLOCK = 1 << 20
 # Archives of pictures shrink by a few percent, arrays of them by a third. What grows more than this
@@ -42,6 +44,47 @@ def remove_all() -> None:
     """Remove every temporary file of this run."""
     while _folders:
         shutil.rmtree(_folders.pop(), ignore_errors=True)
+
+
+def discard(path: Path) -> None:
+    """Remove a file from `new_file` before the run ends, and its folder."""
+    shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def fetch(url: Url) -> Path:
+    """Copy a remote file, or all of a remote folder, into a temporary one.
+
+    raises  StorageError
+    """
+    target = new_file(url.name)
+    if not url.is_dir():
+        remote.fetch(str(url), target)
+        return target
+    _make_folder(target)
+    wanted = []
+    for relative, entries in remote.walk(url):
+        _make_folder(target / relative)
+        wanted += [(entry.path, target / relative / entry.name) for entry in entries]
+    for _ in remote.ahead(lambda pair: remote.fetch(*pair), wanted):
+        pass
+    return target
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise StorageError.from_os_error(error, str(path)) from error
+
+
+@contextlib.contextmanager
+def errors_about(copy: Path, original: Url) -> Iterator[None]:
+    """Errors that name a temporary copy name what it is a copy of instead."""
+    try:
+        yield
+    except PixMixError as error:
+        error.message = error.message.replace(str(copy), str(original))
+        raise
 
 
 def gunzip(path: Path) -> Path:

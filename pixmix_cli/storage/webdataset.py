@@ -6,13 +6,16 @@ import glob
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from pixmix_cli.errors import InputError, StorageError
-from pixmix_cli.storage import tar
+from pixmix_cli.storage import remote, tar
 from pixmix_cli.storage.images import is_picture_name
 from pixmix_cli.storage.pictures import Container, Pictures, Warn
+from pixmix_cli.storage.remote import AnyPath, Url
 from pixmix_cli.storage.source import Labels, Source, digest_of_source, label_text, names_beside
 
 MAX_LABEL_BYTES = 1 << 20  # of a .cls or .json member
@@ -20,7 +23,7 @@ MAX_SHARDS = 1_000_000  # of a pattern; beyond it is surely a slip
 LABEL_FIELDS = ("label", "cls", "class", "class_name")  # of a .json, the first there is
 
 
-def open_webdataset(path: Path, warn: Warn, label_field: str | None = None) -> Source:
+def open_webdataset(path: AnyPath, warn: Warn, label_field: str | None = None) -> Source:
     """List the samples of tar shards, reading headers and labels only.
 
     A sample is a run of members with the same name up to the first dot: a picture and its `.cls`,
@@ -35,20 +38,19 @@ def open_webdataset(path: Path, warn: Warn, label_field: str | None = None) -> S
     pictures, labels = Pictures(), Labels()
     no_picture: list[str] = []
     no_label: list[str] = []
-    for shard, name in shards:
+    indexes: Iterator[Iterable[_Sample]] = (_index(shard, label_field) for shard, _ in shards)
+    if any(isinstance(shard, Url) for shard, _ in shards):  # several at a time
+        indexes = remote.ahead(lambda pair: list(_index(pair[0], label_field)), shards)
+    for (shard, name), index in zip(shards, indexes):
         pictures.begin(Container(f"{name}/", str(shard)))
-        with _Labelled(shard, label_field) as read_label:
-            for key, members in _samples(shard):
-                picture = _picture_of(members)
-                if picture is None:
-                    no_picture.append(f"{name}/{key}")
-                    continue
-                label = read_label(members)
-                if label is None:
-                    no_label.append(f"{name}/{key}")
-                    continue
-                pictures.add(picture.name, picture.length, picture.offset)
-                labels.add(label)
+        for sample in index:
+            if sample.picture is None:
+                no_picture.append(f"{name}/{sample.key}")
+            elif sample.label is None:
+                no_label.append(f"{name}/{sample.key}")
+            else:
+                pictures.add(sample.picture.name, sample.picture.length, sample.picture.offset)
+                labels.add(sample.label)
     wanted = ".cls member, and no .json with a label" if label_field is None else "such label"
     if not pictures:
         if no_label:
@@ -62,13 +64,30 @@ def open_webdataset(path: Path, warn: Warn, label_field: str | None = None) -> S
     return Source(str(path), "webdataset", classes, pictures, numbers, digest)
 
 
-def shards_of(path: Path) -> list[tuple[Path, str]]:
+class _Sample(NamedTuple):
+    """What a tar's index tells of a sample; None for what it has not."""
+
+    key: str
+    picture: tar.Member | None
+    label: str | None
+
+
+def _index(shard: AnyPath, label_field: str | None) -> Iterator[_Sample]:
+    """The samples of one tar."""
+    with _Labelled(shard, label_field) as labelled:
+        for key, members in _samples(shard, labelled.reader):
+            picture = _picture_of(members)
+            yield _Sample(key, picture, None if picture is None else labelled.read(members))
+
+
+def shards_of(path: AnyPath) -> list[tuple[AnyPath, str]]:
     """The tar files that a path or pattern names, in order, each with a short name of its own.
 
     raises  InputError when there is none, or one of a list is missing
     """
     if path.is_dir():
-        found = sorted(p for p in path.glob("*.tar") if not p.name.startswith("."))
+        inside = [p for p in path.iterdir() if p.name.endswith(".tar") and p.name[0] != "."]
+        found: list[AnyPath] = sorted(inside, key=lambda p: p.name)
         if not found:
             raise InputError(f"SOURCE {path} holds no .tar files")
     elif path.exists() or not is_pattern(path):
@@ -76,21 +95,30 @@ def shards_of(path: Path) -> list[tuple[Path, str]]:
     else:
         found = []
         for name in expand_braces(str(path)):
+            if isinstance(path, Url):
+                magic = glob.has_magic(name) and path.protocol not in ("http", "https")
+                found += [Url(match) for match in (remote.matching(name) if magic else [name])]
+                continue
             matches = [name] if not glob.has_magic(name) or Path(name).exists() else glob.glob(name)
             found += [Path(match) for match in sorted(matches)]
         if not found:
             raise InputError(f"SOURCE {path}: no file matches this pattern")
-    for shard in found:
-        if not shard.is_file():
+    there = partial(map, _is_file) if not isinstance(path, Url) else partial(remote.ahead, _is_file)
+    for shard, is_there in zip(found, there(found)):
+        if not is_there:
             raise InputError(f"SOURCE {path}: {shard} does not exist")
     names = [shard.name for shard in found]
     if len(set(names)) < len(names):
-        top = os.path.commonpath([shard.parent for shard in found])
-        names = [os.path.relpath(shard, top) for shard in found]
+        top = os.path.commonpath([str(shard.parent) for shard in found])
+        names = [os.path.relpath(str(shard), top) for shard in found]
     return list(zip(found, names))
 
 
-def is_pattern(path: Path) -> bool:
+def _is_file(path: AnyPath) -> bool:
+    return path.is_file()
+
+
+def is_pattern(path: AnyPath) -> bool:
     """Whether a path that does not exist can be meant as a pattern."""
     return glob.has_magic(str(path)) or _BRACES.search(str(path)) is not None
 
@@ -120,11 +148,13 @@ def expand_braces(text: str) -> list[str]:
     return [f"{before}{part}{rest}" for part in parts for rest in after]
 
 
-def _samples(shard: Path) -> Iterator[tuple[str, dict[str, tar.Member]]]:
+def _samples(
+    shard: AnyPath, reader: remote.Reader | None
+) -> Iterator[tuple[str, dict[str, tar.Member]]]:
     """(key, extension -> member) of every sample of one tar."""
     key = ""
     found: dict[str, tar.Member] = {}
-    for member in tar.members(shard):
+    for member in tar.members(shard, reader):
         folder, _, base = member.name.rpartition("/")
         stem, dot, extension = base.partition(".")
         if not stem or not dot:  # hidden files; no extension
@@ -166,13 +196,16 @@ def _picture_of(members: dict[str, tar.Member]) -> tar.Member | None:
 class _Labelled:
     """Reads the labels of one tar's samples. A context manager that holds the file open."""
 
-    def __init__(self, shard: Path, field: str | None) -> None:
+    def __init__(self, shard: AnyPath, field: str | None) -> None:
         self._shard = shard
         self._fields = LABEL_FIELDS if field is None else (field,)
         self._cls = field is None
         self._descriptor = -1
+        self.reader = remote.Reader(shard) if isinstance(shard, Url) else None
 
     def __enter__(self) -> _Labelled:
+        if isinstance(self._shard, Url):
+            return self
         try:
             self._descriptor = os.open(self._shard, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
@@ -180,9 +213,10 @@ class _Labelled:
         return self
 
     def __exit__(self, *ending: object) -> None:
-        os.close(self._descriptor)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
 
-    def __call__(self, members: dict[str, tar.Member]) -> str | None:
+    def read(self, members: dict[str, tar.Member]) -> str | None:
         """The label of a sample, or None. Raises InputError for a damaged one."""
         if self._cls and "cls" in members:
             return self._read(members["cls"]).decode("utf-8", "surrogateescape").strip() or None
@@ -207,6 +241,8 @@ class _Labelled:
             raise InputError(
                 f"{self._shard}: {member.name} has {member.length} bytes, too many for a label"
             )
+        if self.reader is not None:
+            return self.reader.pread(member.length, member.offset)
         try:
             return os.pread(self._descriptor, member.length, member.offset)
         except OSError as error:
