@@ -260,6 +260,9 @@ class MixingPictures:
         raises  PictureError when it is broken and on_error is "fail", or when all are broken
         """
         count, index = len(self._mixing.pictures), self._mixing.pick(drawn)
+        picture = self._kept.get(index)
+        if picture is not None and self._bytes <= KEPT_BYTES // 2:
+            return index, picture  # with so much room left it does not matter which was used last
         for candidate in ((index + step) % count for step in range(count)):
             if candidate in self._broken:
                 continue

@@ -7,6 +7,7 @@ import hashlib
 import os
 import stat
 import sys
+import threading
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -83,18 +84,41 @@ class PixelsRef(PictureRef):
 
 
 def read_bytes_at(path: str, offset: int = 0, length: int = -1) -> bytes:
-    """Some bytes of a regular file; all of them by default. Raises StorageError."""
+    """Some bytes of a regular file; all of them by default. Raises StorageError.
+
+    A file that is read in pieces stays open until another is: opening it for each picture took a
+    quarter of the time of a small one.
+    """
     try:
         if is_url(path):
             return remote.read(path, offset, length)
+        if offset and length >= 0:
+            return os.pread(_open_container(path), length, offset)
         if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe or device may never end
             raise StorageError(f"{path} is no regular file")
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123  (hot, no Path object)
-            if offset:
-                file.seek(offset)
             return file.read(length)
     except OSError as error:
         raise StorageError.from_os_error(error, path, "reading") from error
+
+
+_container = threading.local()  # the file read in pieces last, a thread's own
+
+
+def _open_container(path: str) -> int:
+    """A descriptor of a regular file: the one of the last call where it is the same file."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise StorageError(f"{path} is no regular file")
+    identity = status.st_dev, status.st_ino
+    kept: tuple[tuple[int, int], int] | None = getattr(_container, "kept", None)
+    if kept is not None and kept[0] == identity:
+        return kept[1]
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    if kept is not None:
+        os.close(kept[1])
+    _container.kept = (identity, descriptor)
+    return descriptor
 
 
 @dataclass(frozen=True, slots=True)

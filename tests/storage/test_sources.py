@@ -17,6 +17,7 @@ from pixmix_cli.storage import parquet as parquet_reader
 from pixmix_cli.storage import spool
 from pixmix_cli.storage.cifar import load_plain
 from pixmix_cli.storage.images import decode_rgb
+from pixmix_cli.storage.pictures import read_bytes_at
 from pixmix_cli.storage.recognise import open_source, recognise
 from pixmix_cli.storage.source import MAX_CLASSES, Labels, Source
 from pixmix_cli.storage.tar import TarWriter
@@ -431,3 +432,12 @@ def test_archives_cut_short_are_one_line(kind: str, cut: float, tmp_path: Path) 
     path.write_bytes(data[: int(cut * len(data)) if isinstance(cut, float) else cut])
     with pytest.raises(PixMixError):
         open_(path)
+
+
+def test_a_file_replaced_by_another_is_read_anew(tmp_path: Path) -> None:
+    file, other = tmp_path / "pieces", tmp_path / "other"
+    file.write_bytes(b"-first")
+    assert read_bytes_at(str(file), 1, 5) == b"first"
+    other.write_bytes(b"-other")
+    other.replace(file)
+    assert read_bytes_at(str(file), 1, 5) == b"other"
