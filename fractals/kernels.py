@@ -1,9 +1,10 @@
 """Every compiled loop of the package, and nothing else.
 
 Same bytes on every processor is the contract, so here is no fastmath, no parallel sum and no
-function of the C library: sine, arctangent, 2**x and log2 are polynomials in float32, evaluated
-in the order written. Divisions by zero give inf or NaN as in IEEE 754 (error_model "numpy"), and
-points that leave are seeded again. Every conversion to an integer is of a number known to fit.
+function of the C library: sine, arctangent, 2**x and log2 are polynomials in float32, evaluated in
+the order written, multiply and add fused where `fma` says so and nowhere else. Divisions by zero
+give inf or NaN as in IEEE 754 (error_model "numpy"), and points that leave are seeded again. Every
+conversion to an integer is of a number known to fit.
 
 Literals are float32 constants on purpose: numba would widen a bare one to float64, and halve the
 speed of every vectorised loop.
