@@ -98,6 +98,14 @@ _SOURCE, _RECIPE, _OUT, _RUN = "Source", "Recipe", "Output", "Running"
     "corruptions of ImageNet-C and CIFAR-C.",
 )
 @option(
+    "--operations",
+    metavar="NAME,NAME...",
+    section=_RECIPE,
+    show_default="add,multiply",
+    help="How pictures are mixed, each as likely in a round: add, multiply, and beyond the paper "
+    "screen, overlay, darken-lighten, swap-channel.",
+)
+@option(
     "-o",
     "--output",
     type=options.LocalPath(allow_dash=True),
@@ -206,6 +214,7 @@ def command(
     k: int | None,
     beta: float | None,
     severity: float | None,
+    operations: str | None,
     workers: int | None,
     engine: str,
     ray_address: str | None,
@@ -242,6 +251,8 @@ def command(
         raise click.UsageError("--pad and --drop-last exclude each other")
     terminal = options.make_terminal(quiet, verbose, progress, as_json)
     given: dict[str, Any] = {"size": size, "k": k, "beta": beta, "severity": severity}
+    if operations is not None:
+        given["operations"] = tuple(name.strip() for name in operations.split(","))
     chosen = {name: value for name, value in given.items() if value is not None}
     with check_config():
         config = replace(PRESETS[preset], all_ops=all_ops, **chosen)

@@ -22,6 +22,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from PIL import __version__ as pillow_version
 
 from pixmix_cli.mixing import augment_kernels, kernels
+from pixmix_cli.mixing.config import OPERATIONS
 from pixmix_cli.mixing.draws import ALL_OPS, Augmentation, Draws
 
 F64 = NDArray[np.float64]
@@ -80,10 +81,12 @@ def numbers(draws: Draws, size: int) -> tuple[F64, dict[int, Augmentation]]:
         else:
             _fill(record[row], augmentation, size)
     for row, step in enumerate(draws.rounds, 1):
-        operation = kernels.ADD if step.operation == "add" else kernels.MULTIPLY
-        record[row, kernels.OPERATION] = operation
+        record[row, kernels.OPERATION] = OPERATIONS.index(step.operation)
         record[row, kernels.A] = step.a
         record[row, kernels.B] = step.b
+        record[row, kernels.CHOICE] = step.choice
+        record[row, kernels.SCREEN_A] = step.screen_a
+        record[row, kernels.SCREEN_B] = step.screen_b
     return record, by_pillow
 
 
@@ -104,11 +107,11 @@ def _fill(row: F64, augmentation: Augmentation, size: int) -> None:
         return
     row[kernels.VALUE] = value
     if name == "rotate":
-        row[kernels.MATRIX :] = rotation(value, size)
+        row[kernels.MATRIX : kernels.MATRIX + 6] = rotation(value, size)
     elif name == "shear_x":
-        row[kernels.MATRIX :] = 1, value, 0, 0, 1, 0
+        row[kernels.MATRIX : kernels.MATRIX + 6] = 1, value, 0, 0, 1, 0
     elif name == "shear_y":
-        row[kernels.MATRIX :] = 1, 0, 0, value, 1, 0
+        row[kernels.MATRIX : kernels.MATRIX + 6] = 1, 0, 0, value, 1, 0
 
 
 def rotation(degrees: float, size: int) -> tuple[float, float, float, float, float, float]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pixmix_cli.mixing import augment_kernels, batch_kernels, kernels
 from pixmix_cli.mixing.augmentations import disagreeing, rotation
-from pixmix_cli.mixing.config import PixMixConfig
+from pixmix_cli.mixing.config import PAPER_OPERATIONS, PixMixConfig
 from pixmix_cli.mixing.draws import ALL_OPS, BASE_OPS
 
 U8 = NDArray[np.uint8]
@@ -22,7 +22,8 @@ MAX_K = 16  # rounds: a batch holds room for all
 def possible(config: PixMixConfig) -> bool:
     """Whether this recipe can be done in batches, with this Pillow."""
     small = config.size <= MAX_SIZE and config.k <= MAX_K
-    return config.geometry == "cifar" and small and not disagreeing()
+    plain = config.geometry == "cifar" and config.operations == PAPER_OPERATIONS
+    return plain and small and not disagreeing()
 
 
 class BatchMixer:

@@ -2,7 +2,7 @@
 
 At 32 pixels the arithmetic of a picture takes microseconds, as long as a handful of Python calls.
 The draws here are those of `draws.draw`, number by number: the same Philox stream, the same
-decisions (tested); only the record is a row of floats and no object.
+decisions (tested), of the paper's two operations; a record is a row of floats and no object.
 
 source  Salmon et al. (2011), Parallel random numbers: as easy as 1, 2, 3 (Philox4x64-10)
 """

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+# The paper's two, then those that the published code keeps as experimental.
+OPERATIONS = ("add", "multiply", "screen", "overlay", "darken-lighten", "swap-channel")
+PAPER_OPERATIONS = OPERATIONS[:2]
 MAX_SIZE = 8192  # px; larger crops are surely a slip, and a batch of them would not fit memory
 
 
@@ -25,6 +28,7 @@ class PixMixConfig:
     severity: float = 1.0  # >= 0.1; upper end of the augmentations' level
     all_ops: bool = True  # also colour, contrast, brightness, sharpness
     geometry: str = "imagenet"
+    operations: tuple[str, ...] = PAPER_OPERATIONS  # of OPERATIONS; each as likely in a round
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -46,6 +50,14 @@ class PixMixConfig:
             raise ValueError(f"severity must be 0.1 to 10, not {self.severity}")
         if self.geometry not in ("imagenet", "cifar"):
             raise ValueError(f"geometry must be imagenet or cifar, not {self.geometry}")
+        for name in self.operations:
+            if name not in OPERATIONS:
+                raise ValueError(f"operations are {', '.join(OPERATIONS)}, and not {name}")
+        if not self.operations:
+            raise ValueError("operations must name at least one")
+        # in one order, so that no draw depends on how the user wrote them
+        ordered = tuple(name for name in OPERATIONS if name in self.operations)
+        object.__setattr__(self, "operations", ordered)
 
     @property
     def mixing_size(self) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pixmix_cli.mixing.config import PixMixConfig
+from pixmix_cli.mixing.config import OPERATIONS, PixMixConfig
 
 BASE_OPS = (
     "autocontrast",
@@ -33,6 +33,9 @@ BASE_OPS = (
 EXTRA_OPS = ("color", "contrast", "brightness", "sharpness")
 ALL_OPS = BASE_OPS + EXTRA_OPS
 UNLEVELLED_OPS = ("autocontrast", "equalize")
+
+WEIGHTED = ("add", "multiply", "screen", "overlay")  # operations that use a and b
+CHOICES = {"overlay": 2, "darken-lighten": 2, "swap-channel": 3}  # how many a choice is made of
 
 # RandomResizedCrop: share of the area, aspect ratio and number of tries (torchvision's defaults).
 CROP_SCALE = (0.08, 1.0)
@@ -55,12 +58,57 @@ class Augmentation:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One mixing round: what is mixed in (None = the mixing picture), how, with which weights."""
+    """One mixing round: what is mixed in (None = the mixing picture), how, with which weights.
+
+    a, b           weights of the picture so far and of what is mixed in; float32 values; 0 for
+                   operations that have none (see WEIGHTED)
+    choice         overlay: 0 multiplies where the picture so far is below 1/2 and screens
+                   elsewhere, 1 multiplies where it is above; darken-lighten: 0 the darker value,
+                   1 the lighter; swap-channel: the channel; else 0
+    screen_a, screen_b  overlay: the weights of its screen; else 0
+    """
 
     augmentation: Augmentation | None
-    operation: str  # "add" | "multiply"
-    a: float  # weight of the picture so far; a float32 value
-    b: float  # weight of what is mixed in; a float32 value
+    operation: str  # one of OPERATIONS
+    a: float
+    b: float
+    choice: int = 0
+    screen_a: float = 0.0
+    screen_b: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """What the operation uses, as a JSON-able dictionary."""
+        record: dict[str, Any] = {
+            "with": _augmentation_to_json(self.augmentation) or "mixing",
+            "operation": self.operation,
+        }
+        if self.operation in WEIGHTED:
+            record |= {"a": self.a, "b": self.b}
+        if self.operation in CHOICES:
+            record["choice"] = self.choice
+        if self.operation == "overlay":
+            record |= {"screen_a": self.screen_a, "screen_b": self.screen_b}
+        return record
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Round:
+        """The round that `to_json` wrote. Raises KeyError, TypeError or ValueError."""
+        operation = record["operation"]
+        if operation not in OPERATIONS:
+            raise ValueError(f"unknown operation {operation}")
+        weighted, overlay = operation in WEIGHTED, operation == "overlay"
+        choice = int(record["choice"]) if operation in CHOICES else 0
+        if not 0 <= choice < CHOICES.get(operation, 1):
+            raise ValueError(f"{operation} with choice {choice}")
+        return cls(
+            None if record["with"] == "mixing" else _augmentation_from_json(record["with"]),
+            operation,
+            float(record["a"]) if weighted else 0.0,
+            float(record["b"]) if weighted else 0.0,
+            choice,
+            float(record["screen_a"]) if overlay else 0.0,
+            float(record["screen_b"]) if overlay else 0.0,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +144,7 @@ class Draws:
             "mixing": self.mixing,
             "mixing_offset": list(self.mixing_offset),
             "start": _augmentation_to_json(self.start),
-            "rounds": [
-                {
-                    "with": _augmentation_to_json(r.augmentation) or "mixing",
-                    "operation": r.operation,
-                    "a": r.a,
-                    "b": r.b,
-                }
-                for r in self.rounds
-            ],
+            "rounds": [r.to_json() for r in self.rounds],
         }
 
     @classmethod
@@ -121,15 +161,7 @@ class Draws:
             mixing=int(record["mixing"]),
             mixing_offset=(vertical, horizontal),
             start=_augmentation_from_json(record["start"]),
-            rounds=tuple(
-                Round(
-                    None if r["with"] == "mixing" else _augmentation_from_json(r["with"]),
-                    _operation_from_json(r["operation"]),
-                    float(r["a"]),
-                    float(r["b"]),
-                )
-                for r in record["rounds"]
-            ),
+            rounds=tuple(Round.from_json(r) for r in record["rounds"]),
         )
 
 
@@ -169,9 +201,12 @@ def draw(
 
 def _draw_round(config: PixMixConfig, rng: np.random.Generator) -> Round:
     augmentation = draw_augmentation(config, rng) if rng.random() < 0.5 else None
-    operation = "add" if rng.random() < 0.5 else "multiply"
-    a, b = draw_weights(config.beta, rng)
-    return Round(augmentation, operation, a, b)
+    operation = config.operations[_below(len(config.operations), rng)]
+    a, b = draw_weights(config.beta, rng) if operation in WEIGHTED else (0.0, 0.0)
+    if operation not in CHOICES:
+        return Round(augmentation, operation, a, b)
+    screen = draw_weights(config.beta, rng) if operation == "overlay" else (0.0, 0.0)
+    return Round(augmentation, operation, a, b, _below(CHOICES[operation], rng), *screen)
 
 
 def draw_weights(beta: float, rng: np.random.Generator) -> tuple[float, float]:
@@ -245,12 +280,6 @@ def draw_resized_crop(
 def _below(n: int, rng: np.random.Generator) -> int:
     """Uniform on 0..n-1; the bias of one 53-bit draw is below n * 2**-53."""
     return min(int(rng.random() * n), n - 1)
-
-
-def _operation_from_json(operation: str) -> str:
-    if operation not in ("add", "multiply"):
-        raise ValueError(f"unknown operation {operation}")
-    return operation
 
 
 def _augmentation_to_json(augmentation: Augmentation | None) -> dict[str, Any] | None:

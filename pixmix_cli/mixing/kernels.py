@@ -32,9 +32,11 @@ U8 = NDArray[np.uint8]
 BLOCK = 2016  # values a block, whole pixels: 16 KiB of float64, so that the passes stay in L1
 
 # A record of one sample as numbers: a row for the start and one a round.
-CODE, OPERATION, A, B, VALUE, MATRIX = range(6)  # columns; the last is the first of six
+# Columns; the last is the first of six.
+CODE, OPERATION, A, B, VALUE, CHOICE, SCREEN_A, SCREEN_B, MATRIX = range(9)
 COLUMNS = MATRIX + 6
-ADD, MULTIPLY = range(2)
+# Codes of the operations: their places in config.OPERATIONS.
+ADD, MULTIPLY, SCREEN, OVERLAY, DARKEN_LIGHTEN, SWAP_CHANNEL = range(6)
 
 # Powers of float32 numbers x in (0, 1] by table: 2**-31 <= x < 2 in 64 bins an octave.
 _BIN_BITS = 6
@@ -196,13 +198,15 @@ def add_table(b: float, out: F32) -> None:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def multiply_table(b: float, base: F64, m: F64, e: F64, out: F32) -> None:
+def multiply_table(b: float, inverted: bool, base: F64, m: F64, e: F64, out: F32) -> None:
     """out[v] = clip(2 v / 255, 1e-37) ** b: what `multiply` takes from a byte mixed in.
 
+    inverted    take 1 - v / 255 for v / 255, as `screen` does
     base, m, e  (256,) float64, scratch
     """
     for v in range(256):
-        x = np.float32(v) / np.float32(255) * np.float32(2)
+        x = np.float32(v) / np.float32(255)
+        x = (np.float32(1) - x if inverted else x) * np.float32(2)
         base[v] = np.float64(max(x, np.float32(1e-37)))
     power(base, b, m, e)
     for v in range(256):
@@ -251,7 +255,9 @@ class Workspace(NamedTuple):
     powers: F64  # (POWERS,)
     bins: F64  # (4, _BINS)
     floats: F64  # (3, BLOCK)
-    gathered: F32  # (2, BLOCK)
+    gathered: F32  # (4, BLOCK)
+    screen_powers: F64  # (POWERS,)
+    screened: F32  # (3, 256)
     places: I32  # (BLOCK,)
     wholes: I32  # (w,)
     scaled: I32  # (w * 3,)
@@ -274,7 +280,9 @@ def workspace(height: int, width: int) -> Workspace:
         powers=np.empty(POWERS, np.float64),
         bins=np.empty((4, _BINS), np.float64),
         floats=np.empty((3, BLOCK), np.float64),
-        gathered=np.empty((2, BLOCK), np.float32),
+        gathered=np.empty((4, BLOCK), np.float32),
+        screen_powers=np.empty(POWERS, np.float64),
+        screened=np.empty((3, 256), np.float32),
         places=np.empty(BLOCK, np.int32),
         wholes=np.empty(width, np.int32),
         scaled=np.empty(width * 3, np.int32),
@@ -341,6 +349,87 @@ def _fill_byte_tables(row: F64, original: U8, work: Workspace) -> bool:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
+def _products(
+    a: float, b: float, inverted: bool, powers: F64, tables: F32, work: Workspace
+) -> None:
+    """Write the tables of a product: of (2 x)**a, and of the bytes mixed in, to the power b.
+
+    inverted  whether it is the product of a screen
+    powers    (POWERS,) float64, written
+    tables    (3, 256) float32, written, from work.byte_tables
+    """
+    base, m, e = work.floats[0][:256], work.floats[1][:256], work.floats[2][:256]
+    multiply_table(b, inverted, base, m, e, work.table)
+    bins = work.bins
+    power_table(a, bins[0][:_OCTAVES], bins[1], bins[2], bins[3], powers)
+    for c in range(3):
+        for v in range(256):
+            tables[c, v] = work.table[work.byte_tables[c, v]]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _product(
+    x: F32, a: float, powers: F64, tables: F32, other: U8, work: Workspace, out: F32
+) -> None:
+    """out = (2 x)**a times what the table gives for the bytes of `other`, halved. All (n,)."""
+    n = x.shape[0]
+    near, inverse, m = work.floats[0][:n], work.floats[1][:n], work.floats[2]
+    power_of_double(x, a, powers, work.places[:n], near, inverse, m, out)
+    second = work.gathered[3][:n]
+    gather(other, tables, second)
+    for i in range(n):
+        out[i] = out[i] * second[i] * np.float32(0.5)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _experimental(row: F64, other: U8, work: Workspace) -> None:
+    """One round of an operation that is in the published code and not in the paper, on work.x.
+
+    row    whose OPERATION is SCREEN, OVERLAY, DARKEN_LIGHTEN or SWAP_CHANNEL
+    other  (n,) uint8, what is mixed in, before work.byte_tables
+    """
+    operation, choice = int(row[OPERATION]), int(row[CHOICE])
+    zero, half, one = np.float32(0), np.float32(0.5), np.float32(1)
+    screen_a = row[A] if operation == SCREEN else row[SCREEN_A]
+    if operation == SCREEN:
+        _products(row[A], row[B], True, work.screen_powers, work.screened, work)
+    elif operation == OVERLAY:
+        _products(row[A], row[B], False, work.powers, work.mixed_in, work)
+        _products(screen_a, row[SCREEN_B], True, work.screen_powers, work.screened, work)
+    else:
+        for c in range(3):
+            load(work.byte_tables[c], work.mixed_in[c])
+    for begin in range(0, other.shape[0], BLOCK):
+        x, part = work.x[begin : begin + BLOCK], other[begin : begin + BLOCK]
+        n = x.shape[0]
+        first, second, inverted = work.gathered[0][:n], work.gathered[1][:n], work.gathered[2][:n]
+        if operation in (DARKEN_LIGHTEN, SWAP_CHANNEL):
+            gather(part, work.mixed_in, second)
+            if operation == SWAP_CHANNEL:
+                for i in range(choice, n, 3):
+                    x[i] = second[i]
+            else:
+                for i in range(n):
+                    smaller = x[i] < second[i]
+                    x[i] = x[i] if smaller == (choice == 0) else second[i]
+            continue
+        for i in range(n):
+            inverted[i] = one - x[i]
+        _product(inverted, screen_a, work.screen_powers, work.screened, part, work, second)
+        for i in range(n):
+            second[i] = one - second[i]
+        if operation == OVERLAY:
+            _product(x, row[A], work.powers, work.mixed_in, part, work, first)
+            for i in range(n):
+                multiplied = x[i] < half if choice == 0 else x[i] > half
+                second[i] = first[i] if multiplied else second[i]
+        for i in range(n):
+            value = second[i]
+            value = value if value > zero else zero
+            x[i] = value if value < one else one
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def render(
     record: F64,
     original: U8,
@@ -391,12 +480,19 @@ def render(
                 work.other,
             )
         other_alike = _fill_byte_tables(row, original, work)
+        if operation > MULTIPLY:
+            if tabled:
+                gather(source, work.state, work.x)
+                tabled = False
+            _experimental(row, other, work)
+            continue
         octaves, bins, m, e = work.bins[0], work.bins[1], work.bins[2], work.bins[3]
         if operation == ADD:
             add_table(row[B], work.table)
         else:
             floats = work.floats
-            multiply_table(row[B], floats[0][:256], floats[1][:256], floats[2][:256], work.table)
+            base, m256, e256 = floats[0][:256], floats[1][:256], floats[2][:256]
+            multiply_table(row[B], False, base, m256, e256, work.table)
             power_table(row[A], octaves[:_OCTAVES], bins, m, e, work.powers)
         for c in range(3):
             for v in range(256):

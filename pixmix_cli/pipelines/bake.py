@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from pixmix_cli.errors import InputError, PictureError, PixMixError
-from pixmix_cli.mixing.config import PixMixConfig
+from pixmix_cli.mixing.config import PAPER_OPERATIONS, PixMixConfig
 from pixmix_cli.pipelines import bake_formats, finish
 from pixmix_cli.pipelines.bake_job import BakeJob, Sample, Task
 from pixmix_cli.pipelines.bake_worker import AT, Baker, Context
@@ -238,6 +238,8 @@ def _run_plan(job: BakeJob, source: Source, mixing: MixingSet) -> RunPlan:
         "shard-size": size,
         "seed": job.seed,
     }
+    if config.operations != PAPER_OPERATIONS:
+        options["operations"] = list(config.operations)
     for name, value in (("equal-shards", job.equal), ("dali-index", job.dali_index)):
         if value:
             options[name] = value
@@ -286,6 +288,7 @@ def job_of(manifest: dict[str, Any], job: BakeJob) -> BakeJob:
         severity=told["severity"],
         all_ops=told["all-ops"],
         geometry=told["preset"],
+        operations=tuple(told.get("operations", PAPER_OPERATIONS)),
     )
     size, _, unit = str(told["shard-size"]).partition(" ")
     source = manifest["inputs"]["SOURCE"]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from pixmix_cli.errors import InputError, StorageError
+from pixmix_cli.mixing.config import PAPER_OPERATIONS
 from pixmix_cli.pipelines.bake_job import PLAIN, BakeJob, Sample, Task
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import (
@@ -588,6 +589,8 @@ def dataset_card(plan: Plan) -> str:
         f"preset {config.geometry}, size {config.size}, k {config.k}, beta {config.beta:g}, "
         f"severity {config.severity:g}, {'all 13' if config.all_ops else '9'} augmentations"
     )
+    if config.operations != PAPER_OPERATIONS:
+        recipe += f", operations {', '.join(config.operations)}"
     notes = _equal_shards(plan) + _plain_copies(job)
     extension = {"webdataset": "tar", "parquet": "parquet"}.get(job.format)
     head = _card_head(job, extension) if extension else ""

@@ -65,6 +65,8 @@ def fits_of(draws: Iterable[dict[str, Any]], options: dict[str, Any]) -> list[Fi
             mixed_in["mixing picture" if plain else "augmented"] += 1
             augmentations.append(None if plain else step["with"])
             kinds[step["operation"]] += 1
+            if "b" not in step:  # an operation without weights
+                continue
             signs["b > 0" if step["b"] > 0 else "b < 0"] += 1
             for name, value in _uniform(step["a"], step["b"], beta).items():
                 places[name][min(BINS - 1, max(0, int(value * BINS)))] += 1

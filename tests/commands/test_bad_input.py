@@ -165,6 +165,7 @@ def test_a_changed_source_is_refused_and_named(
         (["--size", 0], "size must be 1 to"),
         (["--k", -1], "k must be 0"),
         (["--severity", 99], "severity must be"),
+        (["--operations", "add,divide"], "not divide"),
         (["--beta", "nan"], "beta must be above 0"),
     ],
 )

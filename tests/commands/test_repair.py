@@ -260,7 +260,10 @@ def test_every_setting_is_read_back_from_the_manifest(
     out = bake(
         cli, inputs, tmp_path / "o", "--preset", "cifar", "--k", 3, "--beta", 2.5, "--severity", 2,
         "--no-all-ops", "--image-format", "png", "--no-shuffle", "--no-draws-json",
+        "--operations", "swap-channel,add,screen",
     )  # fmt: skip
+    options = json.loads((out / "manifest.json").read_text())["options"]
+    assert options["operations"] == ["add", "screen", "swap-channel"]
     before = tree(out)
     (out / "copy-001" / "000003.tar").unlink()
     code, told, err = cli("verify", out, "--repair", "--rebake-sample", 9, "-j", 1)

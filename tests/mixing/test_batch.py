@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pixmix_cli.mixing import batch_kernels, kernels
 from pixmix_cli.mixing.augmentations import disagreeing, numbers
 from pixmix_cli.mixing.batch import BatchMixer, possible
-from pixmix_cli.mixing.config import PRESETS, PixMixConfig
+from pixmix_cli.mixing.config import OPERATIONS, PRESETS, PixMixConfig
 from pixmix_cli.mixing.draws import ALL_OPS, draw
 from pixmix_cli.mixing.pixmix import crop_mixing, crop_original, pixmix
 from pixmix_cli.seeding import Stream, key_for, rng_for
@@ -112,4 +112,14 @@ def test_codes_of_augmentations_are_their_places_in_the_list() -> None:
     for place, name in enumerate(ALL_OPS):
         assert getattr(augment_kernels, name.upper()) == place
     assert disagreeing() == frozenset()
-    assert kernels.COLUMNS == 11
+    assert kernels.COLUMNS == 14
+
+
+def test_codes_of_operations_are_their_places_in_the_list() -> None:
+    for place, name in enumerate(OPERATIONS):
+        assert getattr(kernels, name.upper().replace("-", "_")) == place
+
+
+def test_operations_beyond_the_papers_are_not_done_in_batches() -> None:
+    assert possible(PRESETS["cifar"])
+    assert not possible(replace(PRESETS["cifar"], operations=("add", "screen")))

@@ -16,8 +16,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torchvision.transforms import RandomResizedCrop
 
-from pixmix_cli.mixing.config import PRESETS, PixMixConfig
+from pixmix_cli.mixing.config import OPERATIONS, PRESETS, PixMixConfig
 from pixmix_cli.mixing.draws import (
+    CHOICES,
     Augmentation,
     Draws,
     draw,
@@ -424,3 +425,26 @@ def test_samples_take_resized_crops_in_the_imagenet_geometry() -> None:
     direct = np.array([draw_resized_crop((300, 400), rng) for _ in range(5000)], float)
     for side in range(4):
         assert _p_of_two(boxes[:, side], direct[:, side]) > LEAST_P
+
+
+def test_asked_for_operations_and_their_choices_are_equally_likely() -> None:
+    config = replace(CIFAR, operations=OPERATIONS, k=8)
+    rng = np.random.Generator(np.random.Philox(key=5))
+    rounds = [r for _ in range(2000) for r in draw(config, rng, (32, 32), 9).rounds]
+    _assert_even((r.operation for r in rounds), OPERATIONS)
+    for name, count in CHOICES.items():
+        _assert_even((r.choice for r in rounds if r.operation == name), range(count))
+    overlays = [r for r in rounds if r.operation == "overlay"]
+    _assert_even((r.b < 0 for r in overlays), [False, True])
+    _assert_even((r.screen_b < 0 for r in overlays), [False, True])
+
+
+def test_the_order_in_which_operations_are_named_changes_no_draw() -> None:
+    one, other = (replace(CIFAR, operations=ops) for ops in (OPERATIONS, OPERATIONS[::-1]))
+    assert one == other
+
+
+@pytest.mark.parametrize(("names", "says"), [((), "at least one"), (("add", "divide"), "divide")])
+def test_no_operation_or_an_unknown_one_is_refused(names: tuple[str, ...], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        PixMixConfig(operations=names)

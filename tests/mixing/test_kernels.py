@@ -141,7 +141,7 @@ def _operation(operation: int, x: F32, other: U8, a: float, b: float, compiled: 
     if operation == ADD:
         run(kernels.add_table)(b, work.table)
     else:
-        run(kernels.multiply_table)(b, *work.floats[:, :256], work.table)
+        run(kernels.multiply_table)(b, False, *work.floats[:, :256], work.table)
         octaves, bins, m, e = work.bins
         run(kernels.power_table)(a, octaves[:32], bins, m, e, work.powers)
     work.mixed_in[:] = work.table
@@ -149,7 +149,7 @@ def _operation(operation: int, x: F32, other: U8, a: float, b: float, compiled: 
     for begin in range(0, len(x), BLOCK):
         part = out[begin : begin + BLOCK]
         n = len(part)
-        first, second = work.gathered[:, :n]
+        first, second = work.gathered[:2, :n]
         if operation == ADD or compiled:
             run(kernels.weigh)(operation, part, a, work, first)
         else:

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pixmix_cli.mixing.config import PRESETS, PixMixConfig
+from pixmix_cli.mixing.config import OPERATIONS, PRESETS, PixMixConfig
 from pixmix_cli.mixing.draws import Augmentation, Draws, Round, draw
 from pixmix_cli.mixing.pixmix import (
     Mixer,
@@ -136,6 +136,13 @@ CASES = {
     "imagenet size 1": (replace(IMAGENET, size=1), (50, 60), (40, 30), 24),
     "imagenet size 17": (replace(IMAGENET, size=17, k=7), (50, 60), (40, 30), 24),
     "imagenet severity 10": (replace(IMAGENET, size=64, severity=10.0), (90, 80), (99, 98), 36),
+    "imagenet every operation": (
+        replace(IMAGENET, size=48, operations=OPERATIONS),
+        (90, 80),
+        (99, 98),
+        60,
+    ),
+    "cifar every operation": (replace(CIFAR, operations=OPERATIONS), (32, 32), (36, 36), 60),
     "cifar 32x32": (CIFAR, (32, 32), (36, 36), 120),
     "cifar with large mixing pictures": (CIFAR, (32, 32), (200, 333), 48),
     "cifar with a large original": (CIFAR, (90, 131), (131, 90), 36),

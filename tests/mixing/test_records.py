@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pixmix_cli.mixing.config import PRESETS, PixMixConfig
+from pixmix_cli.mixing.config import OPERATIONS, PRESETS, PixMixConfig
 from pixmix_cli.mixing.draws import Augmentation, Draws, Round, draw
 from pixmix_cli.seeding import Stream, rng_for
 
@@ -34,6 +34,25 @@ def test_a_record_survives_json_without_loss(preset: str) -> None:
         again = Draws.from_json(json.loads(json.dumps(draws.to_json())))
         assert again == draws
         assert repr(again) == repr(draws)  # 3 is not 3.0 in there
+
+
+def test_a_record_of_every_operation_survives_json_with_what_it_uses_and_no_more() -> None:
+    config = PixMixConfig(operations=OPERATIONS)
+    seen: dict[str, set[str]] = {}
+    for i in range(100):
+        draws = draw(config, rng_for(1, Stream.BAKE, i), (300, 400), 99)
+        record = json.loads(json.dumps(draws.to_json()))
+        assert Draws.from_json(record) == draws
+        for step in record["rounds"]:
+            seen.setdefault(step["operation"], set()).update(set(step) - {"with", "operation"})
+    assert seen == {
+        "add": {"a", "b"},
+        "multiply": {"a", "b"},
+        "screen": {"a", "b"},
+        "overlay": {"a", "b", "choice", "screen_a", "screen_b"},
+        "darken-lighten": {"choice"},
+        "swap-channel": {"choice"},
+    }
 
 
 def test_a_record_is_written_like_this() -> None:
@@ -69,6 +88,8 @@ def test_a_record_without_one_of_its_fields_is_refused(missing: str) -> None:
         {"start": {"name": "solarise", "value": 200}},
         {"start": {"value": 200}},
         {"rounds": [{"with": "mixing", "operation": "add", "a": 1.0}]},
+        {"rounds": [{"with": "mixing", "operation": "overlay", "a": 1.0, "b": 0.0, "choice": 1}]},
+        {"rounds": [{"with": "mixing", "operation": "swap-channel", "choice": 3}]},
         {"rounds": 3},
     ],
     ids=str,
@@ -80,7 +101,7 @@ def test_a_record_that_is_not_ours_is_refused(change: dict[str, Any]) -> None:
 
 def test_a_record_with_an_unknown_operation_is_refused() -> None:
     record = RECORD.to_json()
-    record["rounds"][0]["operation"] = "screen"
+    record["rounds"][0]["operation"] = "divide"
     with pytest.raises((KeyError, TypeError, ValueError)):
         Draws.from_json(record)
 

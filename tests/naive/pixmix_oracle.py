@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
 from pixmix_cli.mixing.config import PixMixConfig
-from pixmix_cli.mixing.draws import Augmentation, Draws
+from pixmix_cli.mixing.draws import Augmentation, Draws, Round
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
@@ -69,6 +69,8 @@ def pixmix_picture(
             mixed = add(mixed, to_floats(other), a, b)
         elif step.operation == "multiply":
             mixed = multiply(mixed, to_floats(other), a, b, power)
+        elif step.operation in ("screen", "overlay", "darken-lighten", "swap-channel"):
+            mixed = experimental(step, mixed, to_floats(other), power)
         else:
             raise AssertionError(step.operation)
         mixed = np.clip(mixed, np.float32(0), np.float32(1))
@@ -93,6 +95,28 @@ def multiply(x: F32, y: F32, a: np.float32, b: np.float32, power: Power = numpy_
     x = x * np.float32(2)
     y = np.maximum(y * np.float32(2), np.float32(1e-37))
     return power(x, a) * power(y, b) / np.float32(2)
+
+
+def experimental(step: Round, x: F32, y: F32, power: Power) -> F32:
+    """The operations that the published code keeps beside the paper's two, not yet clipped."""
+    a, b = np.float32(step.a), np.float32(step.b)
+    if step.operation == "screen":
+        return screen(x, y, a, b, power)
+    if step.operation == "overlay":
+        multiplied = x < np.float32(0.5) if step.choice == 0 else x > np.float32(0.5)
+        screened = screen(x, y, np.float32(step.screen_a), np.float32(step.screen_b), power)
+        return np.where(multiplied, multiply(x, y, a, b, power), screened)
+    if step.operation == "darken-lighten":
+        return np.minimum(x, y) if step.choice == 0 else np.maximum(x, y)
+    swapped = x.copy()
+    swapped[..., step.choice] = y[..., step.choice]
+    return swapped
+
+
+def screen(x: F32, y: F32, a: np.float32, b: np.float32, power: Power) -> F32:
+    """A product of the inverses, inverted."""
+    one = np.float32(1)
+    return one - multiply(one - x, one - y, a, b, power)
 
 
 def plain_crop(config: PixMixConfig, draws: Draws, picture: Image.Image) -> Image.Image:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pixmix_cli.mixing.config import PRESETS
+from pixmix_cli.mixing.config import OPERATIONS, PRESETS
 from pixmix_cli.mixing.draws import draw
 from pixmix_cli.pipelines.report_fit import DOUBTFUL, Fit, chi_square_tail, fits_of
 
@@ -68,3 +68,12 @@ def test_draws_of_another_recipe_differ() -> None:
 
 def test_a_handful_of_draws_is_too_few_to_test() -> None:
     assert fits(records(3.0, 4, True, n=3), 3.0, 4, True)["rounds"].verdict == "too few to test"
+
+
+def test_draws_with_every_operation_are_as_prescribed() -> None:
+    config = replace(PRESETS["cifar"], operations=OPERATIONS)
+    rng = np.random.Generator(np.random.Philox(key=4))
+    draws = [draw(config, rng, (32, 32), 50).to_json() for _ in range(4000)]
+    options = {"k": 4, "beta": 3.0, "all-ops": True, "operations": list(OPERATIONS)}
+    for fit in fits_of(draws, options):
+        assert fit.verdict == "as prescribed", fit.title
