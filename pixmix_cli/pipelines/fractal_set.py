@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -83,17 +84,25 @@ def _tasks(pending: NDArray[np.int64], size: int) -> Iterator[Task]:
         yield Task(tuple(pending[begin : begin + each].tolist()))
 
 
+DESCRIBED = 8  # pictures really made for an estimate
+
+
 def describe(plan: Plan) -> dict[str, Any]:
-    """What a run would do; makes up to three pictures in memory to estimate the bytes."""
+    """What a run would do; makes a few pictures in memory to estimate bytes and time.
+
+    returns  as `mixing_set.describe`; the time supposes that each worker has a core to itself
+    """
     maker = plan.make_maker(*plan.maker_context)
-    samples = [made for task in plan.tasks(plan.pending[:3]) for made in maker(task)]
-    sizes = [
-        len(
-            images.encode(
-                made.pixels, plan.job.image_format, plan.job.quality, canonical_json(made.recipe)
-            )
-        )
-        for made in samples
-        if made.pixels is not None
-    ]
-    return mixing_set.describe(plan, sum(sizes) / len(sizes) if sizes else 0.0)
+    job = plan.job
+    for task in plan.tasks(plan.pending[:1]):  # also waits for compiled kernels
+        maker(task)
+    sizes: list[int] = []
+    begin = time.perf_counter()
+    for task in plan.tasks(plan.pending[:DESCRIBED]):
+        for made in maker(task):
+            if made.pixels is not None:
+                recipe = canonical_json(made.recipe)
+                sizes.append(len(images.encode(made.pixels, job.image_format, job.quality, recipe)))
+    number = max(1, len(sizes))
+    seconds = (time.perf_counter() - begin) / number
+    return mixing_set.describe(plan, sum(sizes) / number, seconds)

@@ -396,10 +396,13 @@ def _in_order(plan: Plan, finished: Iterator[list[Finished]]) -> Iterator[Finish
             expected = next(order, None)
 
 
-def describe(plan: Plan, bytes_each: float | None) -> dict[str, Any]:
+def describe(
+    plan: Plan, bytes_each: float | None, seconds_each: float | None = None
+) -> dict[str, Any]:
     """What a run of this plan would do, for --dry-run.
 
-    bytes_each  expected bytes a picture, or None where nothing was measured
+    bytes_each    expected bytes a picture, or None where nothing was measured
+    seconds_each  expected seconds of one worker a picture, or None
     """
     job = plan.job
     record: dict[str, Any] = {
@@ -412,6 +415,8 @@ def describe(plan: Plan, bytes_each: float | None) -> dict[str, Any]:
         record["shard_size"] = job.shard_size
     if bytes_each is not None:
         record["estimated_bytes"] = round(bytes_each * plan.remaining)
+    if seconds_each is not None:
+        record["estimated_seconds"] = round(seconds_each * plan.remaining / job.workers, 1)
     return record
 
 

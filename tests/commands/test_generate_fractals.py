@@ -113,6 +113,7 @@ def test_dry_run_estimates_bytes_and_writes_nothing(cli: Cli, tmp_path: Path) ->
     plan = json.loads(stdout)
     assert plan["pictures"] == 1000
     assert 1000 * 500 < plan["estimated_bytes"] < 1000 * 50_000
+    assert plan["estimated_seconds"] > 0
     assert not (tmp_path / "o").exists()
 
 

@@ -1,0 +1,204 @@
+"""What large jobs cost, from rates measured on this machine: the tables of docs/scale.md.
+
+    pixmix bake photos/train --mixing-set mixing -o x --copies 8 -j 1 --dry-run --json > bake.json
+    pixmix generate-fractals -n 1000 -o x -j 1 --dry-run --json > fractals.json
+    python -m benchmarks.scale --bake bake.json --fractals fractals.json
+
+Times and bytes a picture come from the two files, the seconds a row of the journal costs at the end
+of a run are measured here, and how unequal and failing workers stretch a run is simulated. Prices
+and failure rates are assumptions, and options.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import json
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pixmix_cli.pipelines.bake import default_shard_size
+from pixmix_cli.pipelines.fractal_set import TASK_PICTURES
+from pixmix_cli.storage.files import canonical_json
+from pixmix_cli.storage.output import JOURNALS, Output, RunPlan
+
+CORES = (1, 64, 1024)
+MACHINE = 64  # cores of one machine, which is one part (--shard i/n)
+LIST_SECONDS = 15e-6  # a picture of an ImageFolder, by every part for itself (DESIGN.md, section 3)
+LIST_BYTES = 80  # of memory a picture listed (the same)
+ROW_BYTES = 56  # of memory a row while a manifest is sorted (the same)
+ROWS_MEASURED = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One job: so many units of so many seconds of one core, and what it leaves behind."""
+
+    name: str
+    pictures: int
+    units: int  # shards, or tars
+    seconds: float  # of one core, of all of it
+    size: float  # bytes of the output
+    listed: int  # pictures that every part has to list first
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What is assumed of the machines."""
+
+    spread: float = 0.1  # standard deviation of the logarithm of a machine's speed
+    hours_between_failures: float = 1000.0  # of one machine
+    restart_seconds: float = 120.0  # until a failed machine works again
+    core_hour: float = 0.04  # currency units
+    gigabyte_month: float = 0.023
+
+
+def simulate(
+    units: int, seconds: float, cores: int, world: World, rng: np.random.Generator, shared: bool
+) -> float:
+    """Seconds until the last unit is done.
+
+    units    equal pieces of work
+    seconds  of an average core, a unit
+    shared   True: every core takes the next unit from one queue (Ray); False: unit u belongs to
+             machine u mod n, whose cores take the machine's next (--shard i/n)
+    A machine that fails loses the units under way on it, waits, and goes on.
+    """
+    machines = max(1, cores // MACHINE)
+    each = cores // machines
+    speeds = np.exp(rng.normal(0, world.spread, machines))
+    down = rng.exponential(world.hours_between_failures * 3600, machines)  # next failure of each
+    queues = [units] if shared else [len(range(m, units, machines)) for m in range(machines)]
+    free = [(0.0, m) for m in range(machines) for _ in range(each)]
+    heapq.heapify(free)
+    end = 0.0
+    while free:
+        now, machine = heapq.heappop(free)
+        queue = 0 if shared else machine
+        if not queues[queue]:
+            continue
+        if now >= down[machine]:
+            now = max(now, down[machine] + world.restart_seconds)
+            down[machine] = now + rng.exponential(world.hours_between_failures * 3600)
+        done = now + seconds * speeds[machine]
+        if done > down[machine]:  # lost: the core begins it again after the restart
+            heapq.heappush(free, (down[machine], machine))
+            continue
+        queues[queue] -= 1
+        end = max(end, done)
+        heapq.heappush(free, (done, machine))
+    return end
+
+
+def rows_per_second() -> float:
+    """Rows that the end of a run reads, sorts and writes, a second of this machine."""
+    with tempfile.TemporaryDirectory() as folder:
+        plan = RunPlan("generate-fractals", {}, {}, {})
+        with Output(Path(folder) / "out", plan, resume=False, overwrite=False) as output:
+            journal = output.path / JOURNALS.replace("*", "")
+            with journal.open("w") as file:
+                for index in range(ROWS_MEASURED):
+                    row: dict[str, Any] = {"bytes": 300_000, "index": index, "sha256": "0" * 64}
+                    row["path"] = f"{index // 1000:03d}/{index:06d}.jpg"
+                    row |= {"layers": ["flame", "affine"], "rejected": 1}
+                    file.write(canonical_json(row) + "\n")
+            begin = time.perf_counter()
+            output.finish()
+            return ROWS_MEASURED / (time.perf_counter() - begin)
+
+
+def works(bake: dict[str, Any], fractals: dict[str, Any]) -> list[Work]:
+    """The jobs of the tables, from two plans that `--dry-run --json` printed with -j 1."""
+    bake_seconds = bake["estimated_seconds"] / (bake["pictures"] - bake["done_already"])
+    bake_bytes = bake["estimated_bytes"] / (bake["pictures"] - bake["done_already"])
+    making = fractals["estimated_seconds"] / (fractals["pictures"] - fractals["done_already"])
+    made = fractals["estimated_bytes"] / (fractals["pictures"] - fractals["done_already"])
+    found = []
+    for name, samples, copies in (
+        ("ImageNet-1k, 90 copies", 1_281_167, 90),
+        ("ImageNet-21k, 8 copies", 14_197_122, 8),
+    ):
+        count = samples * copies
+        # one unit is one shard of all its copies
+        units = -(-samples // default_shard_size(samples))
+        found.append(Work(name, count, units, bake_seconds * count, bake_bytes * count, samples))
+    for count in (14_230, 1_000_000, 100_000_000):
+        found.append(
+            Work(
+                f"{count:,} fractals",
+                count,
+                -(-count // TASK_PICTURES),
+                making * count,
+                made * count,
+                0,
+            )
+        )
+    return found
+
+
+def main() -> None:
+    """Print the tables as Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--bake", type=Path, required=True)
+    parser.add_argument("--fractals", type=Path, required=True)
+    usual = World()
+    parser.add_argument("--core-hour", type=float, default=usual.core_hour)
+    parser.add_argument("--gigabyte-month", type=float, default=usual.gigabyte_month)
+    asked = parser.parse_args()
+    world = World(core_hour=asked.core_hour, gigabyte_month=asked.gigabyte_month)
+    plans = [json.loads(path.read_bytes()) for path in (asked.bake, asked.fractals)]
+    jobs = works(plans[0], plans[1])
+    rate = rows_per_second()
+    print("| job | core-hours | " + " | ".join(f"{c:,} core{'s' * (c > 1)}" for c in CORES), end="")
+    print(" | output | cost of the cores | a month of storage |")
+    print("|---|---|" + "---|" * len(CORES) + "---|---|---|")
+    for job in jobs:
+        hours = [_hours(job.seconds / cores / 3600) for cores in CORES]
+        cost = job.seconds / 3600 * world.core_hour
+        store = job.size / 1e9 * world.gigabyte_month
+        print(
+            f"| {job.name} | {job.seconds / 3600:,.0f} | {' | '.join(hours)} | {_size(job.size)} "
+            f"| {cost:,.2f} | {store:,.2f} |"
+        )
+    print()
+    print("| job, 1,024 cores | units | seconds a unit | --shard i/16 | one queue (Ray) |", end="")
+    print(" listing | memory of it | rows at the end | sorting them |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for job in jobs:
+        each = job.seconds / job.units
+        ideal = job.seconds / 1024
+        stretched = []
+        for shared in (False, True):
+            rng = np.random.default_rng(0)
+            runs = [simulate(job.units, each, 1024, world, rng, shared) for _ in range(5)]
+            stretched.append(f"{np.median(runs) / ideal:.2f}")
+        rows = job.pictures if not job.listed else job.units * round(job.pictures / job.listed)
+        print(
+            f"| {job.name} | {job.units:,} | {each:,.1f} | {stretched[0]} | {stretched[1]} "
+            f"| {job.listed * LIST_SECONDS:,.0f} s | {_size(job.listed * LIST_BYTES)} "
+            f"| {rows:,} | {rows / rate:,.0f} s, {_size(rows * ROW_BYTES)} |"
+        )
+    print(f"\nrows a second: {rate:,.0f}")
+
+
+def _hours(hours: float) -> str:
+    if hours < 1:
+        return f"{hours * 60:,.1f} min"
+    return f"{hours:,.1f} h" if hours < 48 else f"{hours / 24:,.1f} d"
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 1000:
+            return f"{count:,.3g} {unit}"
+        count /= 1000
+    return f"{count:,.3g} PB"
+
+
+if __name__ == "__main__":
+    main()
