@@ -106,6 +106,14 @@ _SOURCE, _RECIPE, _OUT, _RUN = "Source", "Recipe", "Output", "Running"
     "screen, overlay, darken-lighten, swap-channel.",
 )
 @option(
+    "--draws",
+    type=click.Choice(["keyed", "reference"]),
+    default="keyed",
+    section=_RECIPE,
+    help="keyed by seed, copy and sample; or in the order of the published code's calls of NumPy's "
+    "and torch's generators, for parity studies.",
+)
+@option(
     "-o",
     "--output",
     type=options.LocalPath(allow_dash=True),

@@ -103,14 +103,17 @@ def resize_shorter_side(picture: U8, size: int) -> U8:
     picture  (h, w, 3) uint8
     returns  (h', w', 3) uint8 with min(h', w') = size; the longer side truncated to whole pixels
     """
-    height, width = picture.shape[:2]
-    if height <= width:
-        target = (max(size, int(size * width / height)), size)
-    else:
-        target = (size, max(size, int(size * height / width)))
-    if target == (width, height):
+    height, width = shorter_side_at(picture.shape[0], picture.shape[1], size)
+    if (height, width) == picture.shape[:2]:
         return picture
-    return np.asarray(Image.fromarray(picture).resize(target, BILINEAR))
+    return np.asarray(Image.fromarray(picture).resize((width, height), BILINEAR))
+
+
+def shorter_side_at(height: int, width: int, size: int) -> tuple[int, int]:
+    """(height, width) of a picture of these sides after its shorter side is brought to `size`."""
+    if height <= width:
+        return size, max(size, int(size * width / height))
+    return max(size, int(size * height / width)), size
 
 
 def crop_mixing(config: PixMixConfig, draws: Draws, resized: U8) -> U8:

@@ -16,14 +16,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pixmix_cli.errors import InputError, PictureError, PixMixError
 from pixmix_cli.mixing.config import PAPER_OPERATIONS, PixMixConfig
 from pixmix_cli.pipelines import bake_formats, finish
-from pixmix_cli.pipelines.bake_job import BakeJob, Sample, Task
+from pixmix_cli.pipelines.bake_job import PLAIN, BakeJob, Sample, Task
 from pixmix_cli.pipelines.bake_worker import AT, Baker, Context
 from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.seeding import Stream, rng_for
@@ -35,6 +35,9 @@ from pixmix_cli.storage.recognise import open_source
 from pixmix_cli.storage.remote import is_inside
 from pixmix_cli.storage.source import Source
 from pixmix_cli.storage.tar import Sink, TarWriter
+
+if TYPE_CHECKING:
+    from pixmix_cli.pipelines.reference_draws import ReferenceDraws
 
 ALGORITHM = "2"  # raise it when the same settings would give other bytes
 RESIZE = "1"  # raise it when mixing pictures would be resized to other bytes
@@ -54,6 +57,7 @@ class Plan:
     shard_size: int
     run: RunPlan
     pending: tuple[tuple[int, tuple[int, ...]], ...]  # (shard, copies still to make)
+    reference: ReferenceDraws | None = None  # draws in the published code's order, if asked for
 
     @property
     def shards(self) -> int:
@@ -162,7 +166,9 @@ def lay_out(job: BakeJob, warn: Callable[[str], None]) -> Plan:
     if job.format in SHARDED and job.shuffle:
         order = _shuffled(count, source.runs, job.seed)
     shard_size = job.shard_size or default_shard_size(count)
-    laid_out = Plan(job, source, mixing, order, shard_size, _run_plan(job, source, mixing), ())
+    run = _run_plan(job, source, mixing)
+    reference = _reference_draws(job, source, mixing)
+    laid_out = Plan(job, source, mixing, order, shard_size, run, (), reference)
     if job.shard_bytes:
         bytes_each = bake_a_few(laid_out).bytes_each or job.shard_bytes
         shard_size = min(count, max(1, int(job.shard_bytes / bytes_each)))
@@ -171,6 +177,16 @@ def lay_out(job: BakeJob, warn: Callable[[str], None]) -> Plan:
             laid_out, shard_size=shard_size, run=replace(laid_out.run, options=options)
         )
     return replace(laid_out, order=_equalised(order, shard_size, job.equal))
+
+
+def _reference_draws(job: BakeJob, source: Source, mixing: MixingSet) -> ReferenceDraws | None:
+    """The maker of draws in the published order; nothing is drawn yet. Raises InputError."""
+    if job.draws != "reference":
+        return None
+    from pixmix_cli.pipelines import reference_draws  # imports torch
+
+    reference_draws.check(job.config, mixing, job.seed)
+    return reference_draws.ReferenceDraws(job.config, source, mixing, job.seed)
 
 
 def _equalised(order: np.ndarray, shard_size: int, how: str | None) -> np.ndarray:
@@ -238,6 +254,8 @@ def _run_plan(job: BakeJob, source: Source, mixing: MixingSet) -> RunPlan:
         "shard-size": size,
         "seed": job.seed,
     }
+    if job.draws != "keyed":
+        options["draws"] = job.draws
     if config.operations != PAPER_OPERATIONS:
         options["operations"] = list(config.operations)
     for name, value in (("equal-shards", job.equal), ("dali-index", job.dali_index)):
@@ -255,6 +273,10 @@ def _run_plan(job: BakeJob, source: Source, mixing: MixingSet) -> RunPlan:
         options |= {"shuffle": job.shuffle, "draws-json": job.with_json}
     if job.format == "parquet":
         versions |= bake_formats.parquet_writer()
+    if job.draws == "reference":
+        from pixmix_cli.pipelines import reference_draws
+
+        versions |= reference_draws.versions()
     inputs: dict[str, dict[str, Any]] = {
         "SOURCE": {
             "path": source.path,
@@ -309,6 +331,7 @@ def job_of(manifest: dict[str, Any], job: BakeJob) -> BakeJob:
         shuffle=told.get("shuffle", job.shuffle),
         with_json=told.get("draws-json", job.with_json),
         seed=int(told["seed"]),
+        draws=told.get("draws", "keyed"),
     )
 
 
@@ -488,7 +511,12 @@ def _name_the_sample(note: Path, task: Task) -> str:
 def tasks(plan: Plan) -> Iterator[Task]:
     """What is pending, shard by shard."""
     targets = bake_formats.target_names(plan.source) if plan.job.format == "imagefolder" else None
+    made: dict[int, list[str]] = {}
+    if plan.reference is not None and plan.pending:
+        wanted = {copy % PLAIN for _, copies in plan.pending for copy in copies}
+        made = {copy: plan.reference.of(copy) for copy in sorted(wanted)}
     for shard, copies in plan.pending:
+        mine = sorted({copy % PLAIN for copy in copies} & set(made))
         samples = tuple(
             Sample(
                 index=index,
@@ -496,6 +524,7 @@ def tasks(plan: Plan) -> Iterator[Task]:
                 label=plan.source.labels[index],
                 target=targets[index] if targets is not None else "",
                 pad=place // len(plan.source.pictures),
+                records=tuple((copy, made[copy][index]) for copy in mine),
             )
             for place, index in enumerate(plan.indices(shard).tolist(), shard * plan.shard_size)
         )

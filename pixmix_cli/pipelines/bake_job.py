@@ -34,6 +34,7 @@ class BakeJob:
     shuffle: bool = True  # webdataset only: loaders read shards in order
     with_json: bool = True  # webdataset only: each sample's draws beside it
     seed: int = 0
+    draws: str = "keyed"  # "keyed" by seed, copy and sample | "reference": see reference_draws
     workers: int = 1
     mixing_cache: Path | None = None  # folder of decoded mixing pictures kept between runs
     source_format: str = "auto"  # "auto" or one of storage.recognise.KINDS
@@ -63,6 +64,7 @@ class Sample:
     label: int
     target: str  # output name without extension (imagefolder)
     pad: int = 0  # 0, or the how manieth repetition this is, to fill a shard
+    records: tuple[tuple[int, str], ...] = ()  # (copy, JSON) of draws made beforehand
 
 
 @dataclass(frozen=True, slots=True)

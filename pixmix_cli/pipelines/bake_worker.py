@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -100,7 +101,7 @@ class Baker:
         )
         rows: list[dict[str, Any]] = []
         try:
-            if isinstance(writer, bake_formats.NpyShard) and batch.possible(self._context.config):
+            if isinstance(writer, bake_formats.NpyShard) and self._in_batches:
                 self._bake_batches(task, writer, rows)
             else:
                 for sample, picture in self._pictures(task, rows):
@@ -113,6 +114,10 @@ class Baker:
             raise
         rows.extend(self._cache.errors())
         return rows, len(task.samples) * len(task.copies)
+
+    @property
+    def _in_batches(self) -> bool:
+        return self._context.job.draws == "keyed" and batch.possible(self._context.config)
 
     def _pictures(self, task: Task, rows: list[dict[str, Any]]) -> Iterator[tuple[Sample, U8]]:
         """Every sample that can be read, with its pixels; a row for every other one."""
@@ -200,6 +205,14 @@ class Baker:
             sample = readable[number % len(readable)]
             yield replace(sample, pad=lap + number // len(readable))
 
+    def _drawn(self, sample: Sample, copy: int, picture: U8) -> Draws:
+        """The draws of one copy: made beforehand, or now by its key."""
+        for number, record in sample.records:
+            if number == copy and record:
+                return Draws.from_json(json.loads(record))
+        rng = rng_for(self._context.job.seed, Stream.BAKE, copy, sample.ref.name)
+        return draw(self._context.config, rng, picture.shape[:2], self._context.mixing.draws_from)
+
     def _note(self, index: int) -> None:
         """Leave word of what is under way, for the parent to name should this process die of it."""
         with contextlib.suppress(OSError):
@@ -213,8 +226,7 @@ class Baker:
         picture  (h, w, 3) uint8
         """
         config = self._context.config
-        rng = rng_for(self._context.job.seed, Stream.BAKE, copy % PLAIN, sample.ref.name)
-        draws = draw(config, rng, picture.shape[:2], self._context.mixing.draws_from)
+        draws = self._drawn(sample, copy % PLAIN, picture)
         if copy >= PLAIN:  # the crop and flip of the copy of the same number, and nothing else
             draws = replace(draws, start=None, rounds=())
         original = crop_original(config, draws, picture, self._resizer)
