@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -378,7 +379,7 @@ def chosen_engine(
     return RayEngine(), workers or cluster.cpus
 
 
-def is_stdout(output: Path, resume: bool, overwrite: bool) -> bool:
+def is_stdout(output: Path | Url, resume: bool, overwrite: bool) -> bool:
     """Whether -o - asks for a tar on stdout; refused where that makes no sense."""
     if str(output) != "-":
         return False
@@ -395,10 +396,10 @@ mixing_set_options = compose(
     option(
         "-o",
         "--output",
-        type=LocalPath(allow_dash=True),
+        type=AnyPath(allow_dash=True),
         metavar="PATH",
         section="Output",
-        help="Folder to write; - streams a tar to stdout.",
+        help="Folder to write, or its URL as s3://...; - streams a tar to stdout.",
     ),
     option(
         "--format",
@@ -420,8 +421,9 @@ mixing_set_options = compose(
 )
 
 
+@contextlib.contextmanager
 def mixing_set_job(
-    output: Path | None,
+    output: Path | Url | None,
     workers: int | None,
     resume: bool,
     overwrite: bool,
@@ -429,9 +431,10 @@ def mixing_set_job(
     engine: str,
     ray_address: str | None,
     **storage: Any,
-) -> Any:
+) -> Iterator[Any]:
     """A MixingSetJob from the shared options."""
     from pixmix_cli.pipelines.mixing_set import MixingSetJob
+    from pixmix_cli.storage.mirror import at_hand
 
     check_existing(resume, overwrite)
     if output is None:
@@ -439,12 +442,14 @@ def mixing_set_job(
     if is_stdout(output, resume, overwrite):
         output = None
     run, at_once = chosen_engine(engine, ray_address, workers, output)
-    return MixingSetJob(
-        output=output,
-        workers=at_once,
-        engine=run,
-        resume=resume,
-        overwrite=overwrite,
-        part=chosen_part(part, overwrite),
-        **storage,
-    )
+    with at_hand(output) as (folder, elsewhere):
+        yield MixingSetJob(
+            output=folder,
+            elsewhere=elsewhere,
+            workers=at_once,
+            engine=run,
+            resume=resume,
+            overwrite=overwrite,
+            part=chosen_part(part, overwrite),
+            **storage,
+        )

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from pixmix_cli.errors import StorageError
@@ -55,7 +54,7 @@ class Terminal:
         """Whether progress is shown as a bar on stderr."""
         return self._progress == "bar"
 
-    def emit(self, record: dict[str, Any], root: Path | None = None) -> None:
+    def emit(self, record: dict[str, Any], root: object = None) -> None:
         """One artefact on stdout: its path (below root), or the whole record as JSON.
 
         raises  ClosedPipe when nobody reads any more
@@ -64,7 +63,7 @@ class Terminal:
             self.line(json.dumps(record, sort_keys=True))
         else:
             path = record["path"]
-            self.line(path if root is None else os.path.join(root, path))
+            self.line(path if root is None else os.path.join(str(root), path))
 
     def line(self, text: str) -> None:
         """One line on stdout. Raises ClosedPipe when nobody reads any more."""

@@ -116,11 +116,11 @@ _SOURCE, _RECIPE, _OUT, _RUN = "Source", "Recipe", "Output", "Running"
 @option(
     "-o",
     "--output",
-    type=options.LocalPath(allow_dash=True),
+    type=options.AnyPath(allow_dash=True),
     required=True,
     metavar="PATH",
     section=_OUT,
-    help="Folder to write; - streams all copies as one tar to stdout.",
+    help="Folder to write, or its URL as s3://...; - streams all copies as one tar to stdout.",
 )
 @option(
     "--copies",
@@ -251,6 +251,7 @@ def command(
     """
     from pixmix_cli.mixing.config import PRESETS
     from pixmix_cli.pipelines import bake
+    from pixmix_cli.storage.mirror import at_hand
     from pixmix_cli.storage.picture_cache import default_folder
     from pixmix_cli.storage.pictures import weighted_paths
 
@@ -265,33 +266,37 @@ def command(
     with check_config():
         config = replace(PRESETS[preset], all_ops=all_ops, **chosen)
     mixing_sets, mixing_weights = weighted_paths(mixing_set)
-    places = (source, *mixing_sets, settings["output"])
+    output = settings.pop("output")
+    places = (source, *mixing_sets, output)
     run, at_once = options.chosen_engine(engine, ray_address, workers, *places)
-    job = bake.BakeJob(
-        source=source,
-        mixing_sets=mixing_sets,
-        mixing_weights=mixing_weights,
-        config=config,
-        with_json=draws_json,
-        shard_size=None if isinstance(shard_size, options.Bytes) else shard_size,
-        shard_bytes=shard_size.count if isinstance(shard_size, options.Bytes) else None,
-        stream=options.is_stdout(settings["output"], resume, overwrite),
-        equal="pad" if pad else "drop-last" if drop_last else None,
-        workers=at_once,
-        engine=run,
-        mixing_cache=None if str(mixing_cache) == "none" else mixing_cache or default_folder(),
-        resume=resume,
-        overwrite=overwrite,
-        part=options.chosen_part(part, overwrite),
-        **settings,
-    )
-    plan = bake.plan(job, terminal.warn)
-    if dry_run:
-        return show_plan(terminal, lambda: bake.describe(plan))
-    if job.stream:
-        steps = bake.stream(plan, StdoutSink(), terminal.warn)
-        return follow(terminal, None, steps, plan.own, plan.remaining)
-    if plan.advice:
-        terminal.advise(plan.advice)
-    shards = sum(len(copies) for _, copies in plan.pending)
-    return follow(terminal, job.output, bake.run(plan), plan.own, plan.remaining, shards)
+    with at_hand(output) as (folder, elsewhere):
+        job = bake.BakeJob(
+            output=folder,
+            elsewhere=elsewhere,
+            source=source,
+            mixing_sets=mixing_sets,
+            mixing_weights=mixing_weights,
+            config=config,
+            with_json=draws_json,
+            shard_size=None if isinstance(shard_size, options.Bytes) else shard_size,
+            shard_bytes=shard_size.count if isinstance(shard_size, options.Bytes) else None,
+            stream=options.is_stdout(output, resume, overwrite),
+            equal="pad" if pad else "drop-last" if drop_last else None,
+            workers=at_once,
+            engine=run,
+            mixing_cache=None if str(mixing_cache) == "none" else mixing_cache or default_folder(),
+            resume=resume,
+            overwrite=overwrite,
+            part=options.chosen_part(part, overwrite),
+            **settings,
+        )
+        plan = bake.plan(job, terminal.warn)
+        if dry_run:
+            return show_plan(terminal, lambda: bake.describe(plan))
+        if job.stream:
+            steps = bake.stream(plan, StdoutSink(), terminal.warn)
+            return follow(terminal, None, steps, plan.own, plan.remaining)
+        if plan.advice:
+            terminal.advise(plan.advice)
+        shards = sum(len(copies) for _, copies in plan.pending)
+        return follow(terminal, output, bake.run(plan), plan.own, plan.remaining, shards)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pixmix_cli.errors import InputError, OutputExistsError
 from pixmix_cli.pipelines.steps import Step
+from pixmix_cli.storage.remote import AnyPath
 from pixmix_cli.terminal import StdoutSink, Terminal
 
 if TYPE_CHECKING:
@@ -68,12 +69,13 @@ def make_set(
         steps = mixing_set.stream(plan, StdoutSink())
     else:
         steps = mixing_set.run(plan)
-    return follow(terminal, plan.job.output, steps, plan.own, plan.remaining)
+    place = plan.job.elsewhere or plan.job.output
+    return follow(terminal, place, steps, plan.own, plan.remaining)
 
 
 def follow(
     terminal: Terminal,
-    output: Path | None,
+    output: AnyPath | None,
     steps: Iterable[Step],
     total: int,
     remaining: int,

@@ -92,30 +92,30 @@ def command(
     from pixmix_cli.pipelines import fractal_again, fractal_set
 
     terminal = options.make_terminal(quiet, verbose, progress, as_json)
-    job = options.mixing_set_job(**storage)
-    if recipes:
-        _refuse_with_from(context)
-        with check_config():
-            if size is not None:
-                check_size(size)
-            if points_per_pixel is not None:
-                check_points(points_per_pixel, size or 1)
-        again = fractal_again.Again(size, points_per_pixel)
-        plan = fractal_again.plan(recipes, again, job, terminal.warn)
-    else:
-        if count is None:
-            raise click.UsageError("Missing option '-n' / '--count'.")
-        default = FractalConfig()
-        with check_config():
-            config = FractalConfig(
-                kind=kind or default.kind,
-                size=default.size if size is None else size,
-                points_per_pixel=default.points_per_pixel
-                if points_per_pixel is None
-                else points_per_pixel,
-            )
-        plan = fractal_set.plan(config, count, job)
-    return make_set(terminal, plan, dry_run, lambda: fractal_set.describe(plan))
+    with options.mixing_set_job(**storage) as job:
+        if recipes:
+            _refuse_with_from(context)
+            with check_config():
+                if size is not None:
+                    check_size(size)
+                if points_per_pixel is not None:
+                    check_points(points_per_pixel, size or 1)
+            again = fractal_again.Again(size, points_per_pixel)
+            plan = fractal_again.plan(recipes, again, job, terminal.warn)
+        else:
+            if count is None:
+                raise click.UsageError("Missing option '-n' / '--count'.")
+            default = FractalConfig()
+            with check_config():
+                config = FractalConfig(
+                    kind=kind or default.kind,
+                    size=default.size if size is None else size,
+                    points_per_pixel=default.points_per_pixel
+                    if points_per_pixel is None
+                    else points_per_pixel,
+                )
+            plan = fractal_set.plan(config, count, job)
+        return make_set(terminal, plan, dry_run, lambda: fractal_set.describe(plan))
 
 
 def _refuse_with_from(context: click.Context) -> None:

@@ -192,8 +192,7 @@ def command(
         with check_config():
             return _print_layers(terminal, choice)
     wishes = featvis_set.Wishes(layers, channels, count, objective, pairs, mix, diversity, init)
-    job = options.mixing_set_job(engine=engine, **rest)
-    with check_config():
+    with options.mixing_set_job(engine=engine, **rest) as job, check_config():
         from featvis import gpu_count, resolve_device
 
         if engine == "ray":

@@ -9,6 +9,7 @@ import click
 
 from pixmix_cli import options
 from pixmix_cli.options import option
+from pixmix_cli.storage.remote import AnyPath, Url
 from pixmix_cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _AGAIN = "Baking again"
 
 
 @click.command("verify", cls=options.Command, examples=EXAMPLES)
-@click.argument("path", type=options.LocalPath())
+@click.argument("path", type=options.AnyPath())
 @option(
     "--finish",
     is_flag=True,
@@ -57,7 +58,7 @@ _AGAIN = "Baking again"
 )
 @option(
     "--source",
-    type=options.LocalPath(),
+    type=options.AnyPath(),
     section=_AGAIN,
     show_default="where the manifest says",
     help="Where the source of the baked set lies now.",
@@ -65,7 +66,7 @@ _AGAIN = "Baking again"
 @option(
     "--mixing-set",
     "mixing_sets",
-    type=options.LocalPath(),
+    type=options.AnyPath(),
     multiple=True,
     metavar="PATH",
     section=_AGAIN,
@@ -75,54 +76,63 @@ _AGAIN = "Baking again"
 @options.workers_option
 @options.terminal_options
 def command(
-    path: Path,
+    path: AnyPath,
     finish: bool,
     repair: bool,
     rebake_sample: int | None,
     seed: int,
-    source: Path | None,
-    mixing_sets: tuple[Path, ...],
+    source: AnyPath | None,
+    mixing_sets: tuple[AnyPath, ...],
     workers: int | None,
     quiet: int,
     verbose: int,
     progress: str,
     as_json: bool,
 ) -> int:
-    """Check PATH against its manifest: hashes, counts, labels, and that every picture decodes.
+    """Check PATH, a folder or URL, against its manifest: hashes, counts, labels, and whether every
+    picture decodes.
 
     Prints one line for each problem and exits 1 when there is any that it could not repair.
     """
     from pixmix_cli.pipelines import verify
     from pixmix_cli.pipelines.engine import default_workers
     from pixmix_cli.pipelines.finish import finish_left_over
+    from pixmix_cli.storage.mirror import at_hand
 
     terminal = options.make_terminal(quiet, verbose, progress, as_json)
     workers = workers or default_workers()
-    if finish:
-        finish_left_over(path)
-    plan = verify.plan(path)
-    recorded = None
-    if repair or rebake_sample:
-        recorded = _open_recorded(plan, source, mixing_sets, workers, terminal)
-    problems = _check(terminal, plan, workers)
-    if repair and problems:
-        assert recorded is not None
-        problems = _repair(terminal, recorded, problems, workers)
-    if rebake_sample:
-        assert recorded is not None
-        problems += _compare(terminal, recorded, rebake_sample, seed)
-    if problems:
-        terminal.info(f"{len(problems)} problems in {path} ({plan.total} pictures)")
-        return 1
-    terminal.info(f"{path}: {plan.total} pictures, all as written")
-    return 0
+    with at_hand(path) as (folder, elsewhere):
+        if finish:
+            finish_left_over(folder, elsewhere)
+        plan = verify.plan(folder)
+        recorded = None
+        if elsewhere is not None and (repair or rebake_sample):
+            raise click.UsageError("--repair and --rebake-sample need a local folder")
+        if repair or rebake_sample:
+            recorded = _open_recorded(plan, source, mixing_sets, workers, terminal)
+        problems = _check(terminal, plan, workers, elsewhere)
+        if repair and problems:
+            assert recorded is not None
+            problems = _repair(terminal, recorded, problems, workers)
+        if rebake_sample:
+            assert recorded is not None
+            problems += _compare(terminal, recorded, rebake_sample, seed)
+        if problems:
+            terminal.info(f"{len(problems)} problems in {path} ({plan.total} pictures)")
+            return 1
+        terminal.info(f"{path}: {plan.total} pictures, all as written")
+        return 0
 
 
 Problems = list[dict[str, Any]]
 
 
 def _open_recorded(
-    plan: Any, source: Path | None, mixing_sets: tuple[Path, ...], workers: int, terminal: Terminal
+    plan: Any,
+    source: AnyPath | None,
+    mixing_sets: tuple[AnyPath, ...],
+    workers: int,
+    terminal: Terminal,
 ) -> Recorded:
     from pixmix_cli.mixing.config import PRESETS
     from pixmix_cli.pipelines import rebake
@@ -140,13 +150,13 @@ def _open_recorded(
     return rebake.open_recorded(plan.path, plan.manifest, job, terminal.warn)
 
 
-def _check(terminal: Terminal, plan: Any, workers: int) -> Problems:
+def _check(terminal: Terminal, plan: Any, workers: int, elsewhere: Url | None) -> Problems:
     from pixmix_cli.pipelines import verify
 
     problems: Problems = []
     with terminal.meter(plan.total, "pic") as meter:
-        for checked in verify.run(plan, workers):
-            problems.extend(_tell(terminal, plan.path, checked.problems))
+        for checked in verify.run(plan, workers, elsewhere):
+            problems.extend(_tell(terminal, elsewhere or plan.path, checked.problems))
             meter.update(checked.pictures)
     return problems
 
@@ -178,7 +188,7 @@ def _compare(terminal: Terminal, recorded: Recorded, count: int, seed: int) -> P
     return problems
 
 
-def _tell(terminal: Terminal, root: Path, rows: Any) -> Problems:
+def _tell(terminal: Terminal, root: Path | Url, rows: Any) -> Problems:
     """Problems and repairs on stdout, a line each."""
     for row in rows:
         if terminal.as_json:

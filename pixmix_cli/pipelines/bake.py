@@ -28,6 +28,8 @@ from pixmix_cli.pipelines.bake_worker import AT, Baker, Context
 from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.seeding import Stream, rng_for
 from pixmix_cli.storage import images, picture_cache, spool
+from pixmix_cli.storage.files import Tmp
+from pixmix_cli.storage.mirror import open_output
 from pixmix_cli.storage.output import Output, RunPlan, check_allowed
 from pixmix_cli.storage.part import Whole
 from pixmix_cli.storage.pictures import STDIN, MixingSet, open_mixing_set
@@ -234,7 +236,7 @@ def _check_output_apart(job: BakeJob) -> None:
     """Refuse an output inside an input: the next run would take it for more input."""
     inputs = [("SOURCE", job.source), *(("the mixing set", path) for path in job.mixing_sets)]
     for name, path in inputs:
-        if path != STDIN and is_inside(job.output, path):
+        if path != STDIN and is_inside(job.elsewhere or job.output, path):
             raise InputError(
                 f"output {job.output} lies inside {name} {path}", "an --output somewhere else"
             )
@@ -356,9 +358,10 @@ def run(plan: Plan) -> Iterator[Step]:
     }
     extras = {name: data.decode() for name, data in extra_files(plan).items()}
     whole = Whole(layout, extras)
-    with Output(
+    with open_output(
         job.output,
         plan.run,
+        job.elsewhere,
         resume=job.resume,
         overwrite=job.overwrite,
         part=job.part,
@@ -391,7 +394,7 @@ def _bake_pending(plan: Plan, output: Output) -> Iterator[Step]:
         plan.job.max_errors, output.rows() if plan.job.resume or plan.job.part else ()
     )
     results = plan.job.engine(
-        Baker, (context,), tasks(plan), workers, partial(_name_the_sample, output.tmp / AT)
+        Baker, (context,), tasks(plan), workers, partial(_name_the_sample, output.local_tmp / AT)
     )
     for (rows, items), (_, copies) in zip(results, plan.pending):
         output.commit(rows)
@@ -468,7 +471,7 @@ def stream(plan: Plan, sink: Sink, warn: Callable[[str], None]) -> Iterator[Step
     yield Step(0, (), {"pictures": written, "skipped": plan.own - written})
 
 
-def context_of(plan: Plan, tmp: Path) -> Context:
+def context_of(plan: Plan, tmp: Tmp) -> Context:
     """What the workers of this plan need; their partial files go to tmp."""
     return Context(
         config=plan.job.config,
@@ -574,7 +577,7 @@ def describe(plan: Plan) -> dict[str, Any]:
     job = plan.job
     measured = bake_a_few(plan)
     return {
-        "path": str(job.output),
+        "path": str(job.elsewhere or job.output),
         "samples": len(plan.order),
         "classes": len(plan.source.classes),
         "mixing_pictures": len(plan.mixing.pictures),

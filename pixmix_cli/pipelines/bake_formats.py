@@ -20,6 +20,7 @@ from pixmix_cli.pipelines.bake_job import PLAIN, BakeJob, Sample, Task
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import (
     PartialFile,
+    Tmp,
     canonical_json,
     commit_all,
     partial_files,
@@ -48,7 +49,7 @@ class ShardWriter(Protocol):
         """Leave nothing behind."""
 
 
-def shard_writer(job: BakeJob, tmp: Path, task: Task, classes: Sequence[str]) -> ShardWriter:
+def shard_writer(job: BakeJob, tmp: Tmp, task: Task, classes: Sequence[str]) -> ShardWriter:
     """The writer for the job's format."""
     if job.stream:
         return StreamShard(job, task)
@@ -130,7 +131,7 @@ class TarShard:
     file was called; the .json tells the original name.
     """
 
-    def __init__(self, job: BakeJob, tmp: Path, task: Task) -> None:
+    def __init__(self, job: BakeJob, tmp: Tmp, task: Task) -> None:
         """Open one partial tar a copy."""
         self._job = job
         self._task = task
@@ -298,7 +299,7 @@ def _parquet_schema(job: BakeJob, classes: Sequence[str]) -> Any:
 class ParquetShard:
     """One Parquet file a copy: image {bytes, path}, label, key, copy and draws."""
 
-    def __init__(self, job: BakeJob, tmp: Path, task: Task, classes: Sequence[str]) -> None:
+    def __init__(self, job: BakeJob, tmp: Tmp, task: Task, classes: Sequence[str]) -> None:
         """Open one partial file a copy."""
         self._job = job
         self._task = task
@@ -407,7 +408,7 @@ def picture_path(job: BakeJob, sample: Sample, copy: int) -> str:
 class FolderShard:
     """ImageFolder: `copy-000/<class>/<name>.jpg`, each picture a file."""
 
-    def __init__(self, job: BakeJob, tmp: Path, task: Task) -> None:
+    def __init__(self, job: BakeJob, tmp: Tmp, task: Task) -> None:
         """Nothing is open yet."""
         self._job = job
         self._tmp = tmp
@@ -451,7 +452,7 @@ class FolderShard:
 class NpyShard:
     """A slice of `copy-000/images.npy` and `labels.npy`, kept apart until all slices are there."""
 
-    def __init__(self, job: BakeJob, tmp: Path, task: Task) -> None:
+    def __init__(self, job: BakeJob, tmp: Tmp, task: Task) -> None:
         """Open the partial slices."""
         self._task = task
         self._images: dict[int, PartialFile] = {}
@@ -521,6 +522,7 @@ def merge(output: Output, size: int) -> list[Row]:
     size     side of a picture, pixels
     returns  a record for each array written
     """
+    output.refresh()
     rows: dict[int, dict[int, Row]] = {}
     for row in output.rows():
         if "error" not in row:
@@ -533,8 +535,8 @@ def merge(output: Output, size: int) -> list[Row]:
         count = sum(row["count"] for row in slices.values())
         with new_arrays(output, copy, count, size) as (pictures, labels):
             for part in parts:
-                _append(part, pictures)
-                _append(part.with_suffix(".labels"), labels)
+                _append(output.at_hand(part), pictures)
+                _append(output.at_hand(part.with_suffix(".labels")), labels)
         for file in (pictures, labels):
             path = f"{copy_folder(copy)}/{file.final.name}"
             records.append({"bytes": file.bytes, "copy": copy, "path": path, "sha256": file.sha256})

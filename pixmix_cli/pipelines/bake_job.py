@@ -9,7 +9,7 @@ from pixmix_cli.mixing.config import PixMixConfig
 from pixmix_cli.pipelines.engine import Engine, run_tasks
 from pixmix_cli.storage.part import Part
 from pixmix_cli.storage.pictures import PictureRef
-from pixmix_cli.storage.remote import AnyPath
+from pixmix_cli.storage.remote import AnyPath, Url
 
 PLAIN = 1_000_000  # copies from this number on are plain: the crop and flip, and no PixMix
 
@@ -43,6 +43,7 @@ class BakeJob:
     label_field: str | None = None  # which labels, of kinds that have several
     on_error: str = "skip"  # "fail" | "skip"
     max_errors: int | None = None  # the run stops when more pictures are skipped
+    elsewhere: Url | None = None  # the output, of which `output` then is the mirror
     stream: bool = False  # one tar to stdout instead of an output folder
     resume: bool = False
     overwrite: bool = False

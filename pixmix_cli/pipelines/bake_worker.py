@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,7 @@ from pixmix_cli.pipelines import bake_formats
 from pixmix_cli.pipelines.bake_job import PLAIN, BakeJob, Sample, Task
 from pixmix_cli.seeding import Stream, keys_for, rng_for
 from pixmix_cli.storage import images
+from pixmix_cli.storage.files import Tmp
 from pixmix_cli.storage.picture_cache import PictureCache
 from pixmix_cli.storage.pictures import Ahead, MixingSet, PixelsRef
 
@@ -47,7 +47,7 @@ class Context:
     job: BakeJob
     mixing: MixingSet
     classes: tuple[str, ...]
-    tmp: Path
+    tmp: Tmp
     mixing_key: str = ""  # of the mixing set in the cache of decoded pictures
 
 

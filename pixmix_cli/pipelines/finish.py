@@ -13,6 +13,7 @@ from pixmix_cli.errors import InputError
 from pixmix_cli.pipelines import bake_formats
 from pixmix_cli.pipelines.bake_job import PLAIN
 from pixmix_cli.pipelines.steps import Step
+from pixmix_cli.storage.mirror import open_output
 from pixmix_cli.storage.output import (
     MANIFEST,
     PLAN,
@@ -24,6 +25,7 @@ from pixmix_cli.storage.output import (
     look,
 )
 from pixmix_cli.storage.part import Whole
+from pixmix_cli.storage.remote import Url
 
 
 def finish(output: Output, whole: Whole, made: int, skipped: int) -> Step:
@@ -42,11 +44,12 @@ def finish(output: Output, whole: Whole, made: int, skipped: int) -> Step:
     return _write_manifest(output, whole)
 
 
-def finish_left_over(path: Path) -> dict[str, int]:
+def finish_left_over(path: Path, elsewhere: Url | None = None) -> dict[str, int]:
     """Finish an output whose parts are all done, and whose last one did not come to its end.
 
-    returns  the output's totals
-    raises   InputError when it is no such output, when parts are missing or still at work
+    elsewhere  the output, where `path` is its mirror
+    returns    the output's totals
+    raises     InputError when it is no such output, when parts are missing or still at work
     """
     state = look(path)
     if state.status == "finished":
@@ -66,7 +69,7 @@ def finish_left_over(path: Path) -> dict[str, int]:
             f"{path / PLAN} is damaged: {error}", "one of its --shard runs again"
         ) from None
     run = RunPlan(*(state.plan[name] for name in ("command", "options", "versions", "inputs")))
-    with Output(path, run, resume=True, overwrite=False, whole=whole) as output:
+    with open_output(path, run, elsewhere, resume=True, overwrite=False, whole=whole) as output:
         if not _is_complete(output, whole):
             raise InputError(
                 f"{path} is not complete: {_missing(output, whole)}",

@@ -23,7 +23,8 @@ from pixmix_cli.pipelines.engine import Engine, run_tasks
 from pixmix_cli.pipelines.finish import finish, unmade
 from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.storage import images
-from pixmix_cli.storage.files import PartialFile, canonical_json, commit_all, sha256_hex
+from pixmix_cli.storage.files import PartialFile, Tmp, canonical_json, commit_all, sha256_hex
+from pixmix_cli.storage.mirror import open_output
 from pixmix_cli.storage.output import (
     Output,
     Row,
@@ -31,6 +32,7 @@ from pixmix_cli.storage.output import (
     check_allowed,
 )
 from pixmix_cli.storage.part import Part, Whole
+from pixmix_cli.storage.remote import Url
 from pixmix_cli.storage.tar import Sink, TarWriter
 
 STORING_AHEAD = 2  # batches that wait for encoding before the GPU has to wait for them
@@ -42,6 +44,7 @@ class MixingSetJob:
     """What the user asked for, whatever the pictures are of. output None: a tar stream."""
 
     output: Path | None
+    elsewhere: Url | None = None  # the output, of which `output` then is the mirror
     format: str = "folder"  # "folder" | "webdataset"
     image_format: str = "jpeg"
     quality: int = 95
@@ -172,9 +175,10 @@ def run(plan: Plan) -> Iterator[Step]:
         left = unmade(job.output, plan.total, job.format, job.shard_size, settle_errors=True)
         return bool(left.any())
 
-    with Output(
+    with open_output(
         job.output,
         plan.run,
+        job.elsewhere,
         resume=job.resume,
         overwrite=job.overwrite,
         part=job.part,
@@ -213,7 +217,7 @@ class Finished:
     data: bytes | None
 
 
-def _finished(plan: Plan, tmp: Path | None) -> Iterator[list[Finished]]:
+def _finished(plan: Plan, tmp: Tmp | None) -> Iterator[list[Finished]]:
     job = plan.job
     if plan.compile is not None and job.workers > 1:
         plan.compile()
@@ -254,7 +258,7 @@ class PictureWorker:
         maker_context: tuple[Any, ...],
         job: MixingSetJob,
         folder: Path | None,
-        tmp: Path | None,
+        tmp: Tmp | None,
     ) -> None:
         """Make the maker. folder None: hand the bytes back."""
         self._maker = make_maker(*maker_context)
@@ -406,7 +410,7 @@ def describe(
     """
     job = plan.job
     record: dict[str, Any] = {
-        "path": "-" if job.output is None else str(job.output),
+        "path": "-" if job.output is None else str(job.elsewhere or job.output),
         "pictures": plan.own,
         "done_already": plan.own - plan.remaining,
     }

@@ -38,6 +38,7 @@ from pixmix_cli.storage.output import (
     companions,
     describe_difference,
 )
+from pixmix_cli.storage.remote import any_path
 
 _OUR_NAME = re.compile(r"(copy|plain)-\d{3,}/(\d{6,}\.(tar|idx|parquet)|images\.npy|labels\.npy)")
 
@@ -85,8 +86,8 @@ def open_recorded(
         inputs = manifest["inputs"]
         told = replace(
             told,
-            source=Path(inputs["SOURCE"]["path"]) if job.source == Path() else job.source,
-            mixing_sets=job.mixing_sets or tuple(map(Path, inputs["mixing-set"]["path"])),
+            source=any_path(inputs["SOURCE"]["path"]) if job.source == Path() else job.source,
+            mixing_sets=job.mixing_sets or tuple(map(any_path, inputs["mixing-set"]["path"])),
             copies=1 + max((row["copy"] for row in rows if row["copy"] < PLAIN), default=0),
             plain=len({row["copy"] for row in rows if row["copy"] >= PLAIN}),
         )
@@ -227,7 +228,7 @@ def repair(recorded: Recorded, broken: Iterable[str]) -> Iterator[Row]:
         rows = [row for row in recorded.rows if row["path"] in wrong]
         if plan.job.format == "npy":
             rows = _broken_slices(recorded, {row["copy"] for row in rows})
-        staging = output.tmp / "again"
+        staging = output.local_tmp / "again"
         job = replace(plan.job, output=staging)
         known = {_identity(row): row for row in rows}
         failed = set()
@@ -277,7 +278,7 @@ def _clear_meta(output: Output) -> None:
                 shutil.rmtree(entry)
             elif entry.name != "lock":
                 entry.unlink()
-        output.tmp.mkdir()
+        output.local_tmp.mkdir()
     except OSError as error:
         raise StorageError.from_os_error(error, str(meta)) from error
 

@@ -16,6 +16,7 @@ from pixmix_cli.pipelines import bake_formats
 from pixmix_cli.pipelines.engine import run_tasks
 from pixmix_cli.storage import images, tar
 from pixmix_cli.storage.files import read_bytes, sha256_hex
+from pixmix_cli.storage.mirror import files_at_hand
 from pixmix_cli.storage.output import (
     BAKE_EXTRAS,
     MANIFEST,
@@ -27,6 +28,7 @@ from pixmix_cli.storage.output import (
     look,
 )
 from pixmix_cli.storage.pictures import walk
+from pixmix_cli.storage.remote import Url
 
 PICTURES_A_TASK = 64
 HASH_BLOCK = 1 << 22
@@ -163,19 +165,29 @@ def only(plan: Plan, paths: set[str]) -> Plan:
     return replace(plan, tasks=tasks, total=0)
 
 
-def run(plan: Plan, workers: int) -> Iterator[Checked]:
-    """Check everything; the problems found while planning come first."""
+def run(plan: Plan, workers: int, elsewhere: Url | None = None) -> Iterator[Checked]:
+    """Check everything; the problems found while planning come first.
+
+    elsewhere  what the plan's folder is a mirror of
+    """
     yield Checked(0, plan.problems)
-    context = (plan.path, plan.manifest, plan.classes)
+    context = (plan.path, plan.manifest, plan.classes, elsewhere)
     yield from run_tasks(Checker, context, plan.tasks, workers, lambda task: str(task[0]["path"]))
 
 
 class Checker:
     """One worker: checks artefacts against their rows."""
 
-    def __init__(self, path: Path, manifest: dict[str, Any], classes: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        manifest: dict[str, Any],
+        classes: tuple[str, ...],
+        elsewhere: Url | None = None,
+    ) -> None:
         """Settle what the pictures and labels must be like."""
         self._path = path
+        self._elsewhere = elsewhere
         self._size = manifest["options"].get("size")
         self._baked = manifest["command"] == "bake"
         self._json = bool(manifest["options"].get("draws-json"))
@@ -183,6 +195,13 @@ class Checker:
 
     def __call__(self, rows: tuple[Row, ...]) -> Checked:
         """Check some loose pictures, or one tar, or the slices of one array."""
+        if self._elsewhere is None:
+            return self._check(rows)
+        names = {name for row in rows for name in companions(row["path"])}
+        with files_at_hand(self._path, self._elsewhere, names):
+            return self._check(rows)
+
+    def _check(self, rows: tuple[Row, ...]) -> Checked:
         first = rows[0]["path"]
         if first.endswith(".tar"):
             return Checked(rows[0]["count"], self._collect(first, self._tar(rows[0], rows[1:])))

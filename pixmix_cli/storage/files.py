@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pixmix_cli.errors import StorageError
+from pixmix_cli.storage import remote
+
+Tmp = Path | remote.Upload  # where partial files are
 
 
 def canonical_json(value: Any) -> str:
@@ -39,14 +42,16 @@ class PartialFile:
     never writes into a file of the run that comes after it, nor one machine into another's.
     """
 
-    def __init__(self, final: Path, tmp: Path) -> None:
+    def __init__(self, final: Path, tmp: Tmp) -> None:
         """Open the temporary file.
 
         final  the name it will have
-        tmp    folder for the temporary name, on the same file system
+        tmp    folder for the temporary name, on the same file system; an Upload where the file's
+               real place is elsewhere
         raises StorageError
         """
         self.final = final
+        self._upload = tmp if isinstance(tmp, remote.Upload) else None
         self._partial = tmp / f"{os.getpid()}-{os.urandom(6).hex()}"
         self._hash = hashlib.sha256()
         self.bytes = 0
@@ -85,7 +90,8 @@ class PartialFile:
                 self._file = self._partial.open("rb")
             else:
                 self._file.flush()
-            os.fsync(self._file.fileno())
+            if self._upload is None:
+                os.fsync(self._file.fileno())
             self._file.close()
         except OSError as error:
             self.discard()
@@ -94,11 +100,19 @@ class PartialFile:
     def rename(self) -> None:
         """Give the file its final name, which replaces a file of that name at once."""
         try:
+            if self._upload is not None:
+                self._upload.send(self._partial, self.final, self.sha256)
+                return
             self.final.parent.mkdir(parents=True, exist_ok=True)
             self._partial.replace(self.final)
         except OSError as error:
             self.discard()
             raise StorageError.from_os_error(error, str(self.final)) from error
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether its real place is elsewhere."""
+        return self._upload is not None
 
     def commit(self) -> None:
         """Durable bytes, then the final name, then the durable name."""
@@ -113,7 +127,7 @@ class PartialFile:
 
 
 @contextlib.contextmanager
-def partial_files(finals: Iterable[Path], tmp: Path) -> Iterator[list[PartialFile]]:
+def partial_files(finals: Iterable[Path], tmp: Tmp) -> Iterator[list[PartialFile]]:
     """Several files that are committed together at the end of the block, or not at all."""
     files: list[PartialFile] = []
     try:
@@ -131,13 +145,17 @@ def commit_all(files: list[PartialFile]) -> None:
     """Commit several files: all made durable first, so that the disk can gather the work."""
     for file in files:
         file.flush_to_disk()
+    if any(file.is_elsewhere for file in files):
+        for _ in remote.ahead(PartialFile.rename, files):
+            pass
+        return
     for file in files:
         file.rename()
     for folder in {file.final.parent for file in files}:
         sync_directory(folder)
 
 
-def write_whole(path: Path, data: bytes, tmp: Path | None = None) -> None:
+def write_whole(path: Path, data: bytes, tmp: Tmp | None = None) -> None:
     """Write one file whole or not at all.
 
     tmp     folder for the temporary name; the file's own folder when not given

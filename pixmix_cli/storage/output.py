@@ -49,6 +49,7 @@ from pixmix_cli.errors import (
 )
 from pixmix_cli.storage.files import (
     PartialFile,
+    Tmp,
     canonical_json,
     partial_files,
     sha256_hex,
@@ -252,7 +253,8 @@ class Output:
         self.whole = whole
         self._meta = path / META
         suffix = "" if part is None else f"-{part.name}"
-        self.tmp = self._meta / f"tmp{suffix}"
+        self.local_tmp = self._meta / f"tmp{suffix}"
+        self.tmp = self._staging(self.local_tmp)
         self._journal_file = self._meta / f"journal{suffix}.jsonl"
         self._journal: int | None = None
         self._part_lock: int | None = None
@@ -269,6 +271,7 @@ class Output:
         self._lock = _acquire(self._meta / "lock", path, wait, shared=part is not None)
         starting = None
         try:
+            self._claim()
             if part is not None:
                 starting = _acquire(self._meta / "starting", path, wait)
             # again, now that nobody else can change it
@@ -281,13 +284,38 @@ class Output:
                 self.finished_before = state.status == "finished" and not overwrite
                 if not self.finished_before:
                     self._start()
-            _empty_trash(path)
+            self._empty_trash()
         except BaseException:
             self._release(remove_folder=made)
             raise
         finally:
             if starting is not None:
                 os.close(starting)
+
+    def _staging(self, tmp: Path) -> Tmp:
+        """Where partial files are."""
+        return tmp
+
+    def _claim(self) -> None:
+        """Hold what cannot be held by flock; of an output elsewhere."""
+
+    def _unclaim(self) -> None:
+        """Let go of it."""
+
+    def _remove(self, files: Iterable[Path]) -> None:
+        """Remove files of the output that may be there."""
+        for file in files:
+            file.unlink(missing_ok=True)
+
+    def _remove_folder(self, folder: Path) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def refresh(self) -> None:
+        """See what others have written; of an output elsewhere."""
+
+    def at_hand(self, file: Path) -> Path:
+        """A file of the output, to read. Raises StorageError."""
+        return file
 
     def _start(self) -> None:
         """Make the folder say that a run is under way."""
@@ -298,13 +326,13 @@ class Output:
                 told["whole"] = self.whole.to_json()
             text = json.dumps(told, indent=2) + "\n"
             write_whole(self.path / PLAN, text.encode(), self.tmp)
-            (self.path / MANIFEST).unlink(missing_ok=True)  # after the plan: never without both
+            self._remove([self.path / MANIFEST])  # after the plan: never without both
         except OSError as error:
             raise StorageError.from_os_error(error, str(self.path)) from error
 
     def _make_tmp(self) -> None:
-        shutil.rmtree(self.tmp, ignore_errors=True)
-        self.tmp.mkdir(parents=True)
+        shutil.rmtree(self.local_tmp, ignore_errors=True)
+        self.local_tmp.mkdir(parents=True)
 
     def _join(self, part: Part, state: OutputState, missing: Callable[[], bool]) -> None:
         """Take one's place beside the other parts; the first one says what the whole will be."""
@@ -338,12 +366,28 @@ class Output:
             if command == "bake":
                 names.update(BAKE_EXTRAS)
             text = "".join(canonical_json({"bytes": 0, "path": n}) + "\n" for n in sorted(names))
-            write_whole(self._meta / TRASH, text.encode())
-            for file in _row_files(self.path):
-                file.unlink(missing_ok=True)
-            shutil.rmtree(self._meta / "parts", ignore_errors=True)
+            self._make_tmp()
+            write_whole(self._meta / TRASH, text.encode(), self.tmp)
+            self._remove(_row_files(self.path))
+            self._remove_folder(self._meta / "parts")
         except OSError as error:
             raise StorageError.from_os_error(error, str(self.path)) from error
+
+    def _empty_trash(self) -> None:
+        """Remove what an --overwrite has listed, and the folders that this leaves empty."""
+        path, trash = self.path, self._meta / TRASH
+        if not trash.exists():
+            return
+        try:
+            files = [path / row["path"] for row in _lenient_lines(trash)]
+            self._remove(file for file in files if file.is_file() or file.is_symlink())
+            folders = {p for file in files for p in file.parents if path in p.parents}
+            for folder in sorted(folders, key=lambda p: -len(p.parts)):
+                with contextlib.suppress(OSError):  # not empty: someone else's files are in it
+                    folder.rmdir()
+            self._remove([trash])
+        except OSError as error:
+            raise StorageError.from_os_error(error, str(path), "removing files of") from error
 
     def open_for_writing(self) -> bool:
         """Say that there is work to do: a finished output becomes an unfinished one.
@@ -367,7 +411,10 @@ class Output:
         rows    dictionaries with "path" (an artefact) or "error" (a skipped item)
         raises  StorageError
         """
-        text = b"".join(canonical_json(row).encode() + b"\n" for row in rows)
+        self._record(b"".join(canonical_json(row).encode() + b"\n" for row in rows))
+
+    def _record(self, text: bytes) -> None:
+        """Append lines to the journal."""
         try:
             if self._journal is None:
                 self._journal = _open_journal(self._journal_file)
@@ -422,7 +469,7 @@ class Output:
         except OSError as error:
             raise StorageError.from_os_error(error, str(self.path)) from error
         self._close_journal()
-        shutil.rmtree(self._meta, ignore_errors=True)
+        self._remove_folder(self._meta)
         return summary
 
     def _write_rows(self) -> dict[str, int]:
@@ -444,8 +491,10 @@ class Output:
                 row = json.loads(line)
                 outputs["error" in row].write(line)
                 _add_to_totals(totals, row)
+            if totals["skipped"] == 0:
+                outputs.pop().discard()
         if totals["skipped"] == 0:
-            (self.path / ERRORS).unlink()
+            self._remove([self.path / ERRORS])
         return totals
 
     def partial(self, name: str) -> PartialFile:
@@ -464,7 +513,7 @@ class Output:
     ) -> None:
         """Leave only whole files behind, and let the next run in."""
         self._close_journal()
-        shutil.rmtree(self.tmp, ignore_errors=True)
+        shutil.rmtree(self.local_tmp, ignore_errors=True)
         self._release(remove_folder=False)
 
     def _close_journal(self) -> None:
@@ -476,11 +525,12 @@ class Output:
 
     def _release(self, *, remove_folder: bool) -> None:
         # A folder that says nothing (neither plan nor trash) is only this run's lock: away with it.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, StorageError):
             if not any((self._meta / name).exists() for name in ("plan.json", TRASH)):
                 if self.part is not None:
                     fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # or others are there
-                shutil.rmtree(self._meta, ignore_errors=True)
+                self._remove_folder(self._meta)
+        self._unclaim()
         if self._part_lock is not None:
             os.close(self._part_lock)
         os.close(self._lock)
@@ -621,26 +671,6 @@ def _lenient_lines(file: Path) -> Iterator[Row]:
             row = json.loads(line)
             _check_row(row)
             yield row
-
-
-def _empty_trash(path: Path) -> None:
-    """Remove what an --overwrite has listed, and the folders that this leaves empty."""
-    trash = path / META / TRASH
-    if not trash.exists():
-        return
-    try:
-        folders: set[Path] = set()
-        for row in _lenient_lines(trash):
-            file = path / row["path"]
-            if file.is_file() or file.is_symlink():
-                file.unlink()
-            folders.update(p for p in file.parents if path in p.parents)
-        for folder in sorted(folders, key=lambda p: -len(p.parts)):
-            with contextlib.suppress(OSError):  # not empty: someone else's files are in it
-                folder.rmdir()
-        trash.unlink()
-    except OSError as error:
-        raise StorageError.from_os_error(error, str(path), "removing files of") from error
 
 
 def _open_journal(path: Path) -> int:

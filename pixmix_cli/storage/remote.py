@@ -10,7 +10,10 @@ pauses differ from library to library, are switched off where we can.
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import functools
+import hashlib
 import itertools
 import re
 import threading
@@ -398,6 +401,120 @@ def fetch(text: str, target: Path) -> None:
             raise OSError(f"{came} of {expected} bytes came")
 
     attempt("reading", text, once)
+
+
+def upload(local: Path, text: str, sha256: str) -> None:
+    """Store a file as one object, and look whether it arrived as it is.
+
+    Object stores show an object when it is complete, and not before. The store's own MD5 is
+    compared where it tells one; else the object is read back and compared by its SHA-256.
+
+    raises  StorageError
+    """
+    system, name = opened(text)
+    length = local.stat().st_size
+
+    def once() -> None:
+        system.put_file(str(local), name)
+        try:
+            told = system.info(name)
+        except FileNotFoundError:
+            raise OSError("the store took it and does not have it") from None
+        if told["size"] != length:
+            raise OSError(f"{told['size']} of {length} bytes arrived")
+        if _md5_told(told) == _digest(local.open("rb"), "md5"):
+            return
+        if _digest(system.open(name, "rb"), "sha256") != sha256:
+            raise OSError("other bytes arrived than were sent")
+
+    try:
+        attempt("writing", text, once)
+    except FileNotFoundError as error:  # no such bucket
+        raise StorageError(f"writing {text} failed: {_reason(error)}") from None
+
+
+def _md5_told(told: dict[str, Any]) -> str | None:
+    """The MD5, in hexadecimal digits, that a store tells of an object; None without one."""
+    if "md5Hash" in told:  # Google's
+        return base64.b64decode(told["md5Hash"]).hex()
+    tag = str(told.get("ETag") or "").strip('"')  # of S3: an MD5, unless in parts or encrypted
+    return tag if re.fullmatch("[0-9a-f]{32}", tag) else None
+
+
+def _digest(file: Any, algorithm: str) -> str:
+    with file:
+        digest = hashlib.new(algorithm, usedforsecurity=False)
+        while block := file.read(LARGE_BLOCK):
+            digest.update(block)
+        return digest.hexdigest()
+
+
+def write(text: str, data: bytes) -> None:
+    """Store a few bytes as one object. Raises StorageError."""
+    system, name = opened(text)
+    try:
+        attempt("writing", text, lambda: system.pipe_file(name, data))
+    except FileNotFoundError as error:
+        raise StorageError(f"writing {text} failed: {_reason(error)}") from None
+
+
+def remove(texts: Iterable[str]) -> None:
+    """Remove files; those that are not there are no error. Raises StorageError."""
+    for _ in ahead(_remove, texts):
+        pass
+
+
+def _remove(text: str) -> None:
+    system, name = opened(text)
+    with contextlib.suppress(FileNotFoundError):
+        attempt("removing", text, lambda: system.rm_file(name))
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A folder for partial files which, once whole, are stored elsewhere.
+
+    folder  local, for the partial files
+    root    local mirror of the output (see mirror.py), in which the final names lie
+    url     of the output
+    """
+
+    folder: Path
+    root: Path
+    url: str
+
+    def __truediv__(self, name: str) -> Path:
+        """A temporary name."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self.folder / name
+
+    def url_of(self, final: Path) -> str:
+        """Where a file of the mirror really is."""
+        return f"{self.url}/{final.relative_to(self.root).as_posix()}"
+
+    def send(self, partial: Path, final: Path, sha256: str) -> None:
+        """Store a partial file under its final name. Raises StorageError, OSError."""
+        upload(partial, self.url_of(final), sha256)
+        if not self.root.exists():  # on another machine than the run's
+            partial.unlink()
+            return
+        final.parent.mkdir(parents=True, exist_ok=True)
+        if is_metadata(final, self.root):
+            partial.replace(final)
+        else:
+            stand_in(final, partial.stat().st_size)
+            partial.unlink()
+
+
+def is_metadata(path: Path, root: Path) -> bool:
+    """Whether a file of a mirror is one that says something of the output."""
+    return path.parent in (root, root / ".pixmix") and path.suffix in (".json", ".jsonl", ".md")
+
+
+def stand_in(path: Path, length: int) -> None:
+    """Make an empty file of a length, which takes no room on the disk."""
+    with path.open("wb") as file:
+        file.truncate(length)
 
 
 SMALL_BLOCK, LARGE_BLOCK = 32 << 10, 1 << 20  # bytes

@@ -98,8 +98,6 @@ def test_overwrite_removes_what_the_rows_name_and_leaves_everything_else(tmp_pat
 def test_an_overwrite_killed_at_any_moment_can_be_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: str, moment: str
 ) -> None:
-    from pixmix_cli.storage import output as module
-
     path = tmp_path / "o"
     with_files(path, 3)
     if begun == "unfinished":
@@ -109,7 +107,7 @@ def test_an_overwrite_killed_at_any_moment_can_be_repeated(
     def killed(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Output if moment == "_start" else module, moment, killed)
+    monkeypatch.setattr(Output, moment, killed)
     with pytest.raises(KeyboardInterrupt):
         Output(path, PLAN, resume=False, overwrite=True)
     monkeypatch.undo()

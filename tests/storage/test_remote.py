@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import tarfile
@@ -280,3 +281,32 @@ def test_a_web_server_without_ranges_serves_tars_and_lists(shards: Path, tmp_pat
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_an_upload_that_arrives_otherwise_is_sent_again(
+    memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fsspec
+
+    system = fsspec.filesystem("memory")
+    plain, spoiled = system.put_file, iter([b"other bytes", b"short"])
+
+    def put_file(local: str, name: str) -> None:
+        data = next(spoiled, None)
+        if data is None:
+            plain(local, name)
+        else:
+            system.pipe_file(name, data)
+
+    monkeypatch.setattr(system, "put_file", put_file)
+    monkeypatch.setattr(remote, "FIRST_PAUSE", 0)
+    (tmp_path / "x").write_bytes(b"right bytes")
+    remote.upload(tmp_path / "x", f"{memory}/x", hashlib.sha256(b"right bytes").hexdigest())
+    assert system.cat_file(f"{memory}/x") == b"right bytes"
+
+
+def test_an_upload_that_never_arrives_is_an_error(s3: ObjectStore, tmp_path: Path) -> None:
+    s3.proxy.fault = lambda number, method, path: "lost"
+    (tmp_path / "x").write_bytes(b"bytes")
+    with pytest.raises(StorageError, match=r"writing s3://.* failed 6 times: the store took it"):
+        remote.upload(tmp_path / "x", f"{s3.url}/x", hashlib.sha256(b"bytes").hexdigest())
