@@ -22,6 +22,7 @@ from pixmix_cli.storage import images, tar
 from pixmix_cli.storage.output import Row, committed_rows, look
 from pixmix_cli.storage.pictures import STDIN, PictureRef, Pictures, find_pictures
 from pixmix_cli.storage.recognise import open_source
+from pixmix_cli.storage.remote import any_path
 
 U8 = NDArray[np.uint8]
 
@@ -128,7 +129,7 @@ def _listed(
         return Pictures(), "the list on stdin is not there any more"
     try:
         source = open_source(
-            Path(path),
+            any_path(path),
             lambda text: None,
             kind=format or "auto",
             split=split or None,

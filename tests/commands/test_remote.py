@@ -17,6 +17,9 @@ from tests.object_store import FAULTS, ObjectStore
 SMALL = ["--size", 32, "--preset", "cifar", "--copies", 2, "-j", 1, "--mixing-cache", "none"]
 
 
+SLOWER = [pytest.param(layout, marks=pytest.mark.slow) for layout in ("imagefolder", "parquet")]
+
+
 def told_apart(files: dict[str, str]) -> dict[str, str]:
     """Without manifest.json, which tells where the inputs lay."""
     return {name: digest for name, digest in files.items() if name != "manifest.json"}
@@ -103,7 +106,7 @@ def bake(
     ]
 
 
-@pytest.mark.parametrize("layout", ["webdataset", "imagefolder", "npy", "parquet"])
+@pytest.mark.parametrize("layout", ["webdataset", "npy", *SLOWER])
 def test_a_bake_to_s3_with_faults_equals_the_local_one(
     cli: Cli, s3: ObjectStore, photos: Path, mixing: Path, tmp_path: Path, layout: str
 ) -> None:
@@ -265,7 +268,7 @@ def test_a_lock_that_nobody_writes_again_does_not_count(
     assert cli(*FRACTALS, "-o", f"{s3.url}/out")[0] == 0
 
 
-@pytest.mark.parametrize("layout", ["webdataset", "npy"])
+@pytest.mark.parametrize("layout", ["webdataset", pytest.param("npy", marks=pytest.mark.slow)])
 def test_parts_on_s3_make_the_bytes_of_one_run(
     cli: Cli, s3: ObjectStore, photos: Path, mixing: Path, tmp_path: Path, layout: str
 ) -> None:
@@ -320,6 +323,18 @@ def test_an_output_inside_a_source_is_refused_on_s3_too(
 
 
 @pytest.mark.slow
+def test_a_bake_to_s3_by_ray_equals_the_local_one(
+    pixmix: Run, s3: ObjectStore, photos: Path, mixing: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray")
+    arguments = bake(photos, mixing)
+    assert pixmix(*arguments, "-o", tmp_path / "a").returncode == 0
+    done = pixmix(*arguments, "-o", f"{s3.url}/out", "--engine", "ray")
+    assert done.returncode == 0, done.stderr
+    assert s3.tree("out") == tree(tmp_path / "a")
+
+
+@pytest.mark.slow
 def test_a_bake_on_s3_killed_by_kill_9_goes_on_with_resume(
     pixmix: Run, s3: ObjectStore, photos: Path, mixing: Path, tmp_path: Path
 ) -> None:
@@ -348,7 +363,7 @@ def test_a_bake_on_s3_killed_by_kill_9_goes_on_with_resume(
     assert told_apart(s3.tree("out")) == told_apart(tree(tmp_path / "a"))
 
 
-@pytest.mark.parametrize("layout", ["webdataset", "imagefolder", "npy"])
+@pytest.mark.parametrize("layout", ["webdataset", "npy", *SLOWER])
 def test_verify_finds_a_set_on_s3_whole(
     cli: Cli, s3: ObjectStore, photos: Path, mixing: Path, layout: str
 ) -> None:
@@ -402,3 +417,5 @@ def test_a_set_baked_from_s3_can_be_compared_and_repaired(
     (tmp_path / "a" / "copy-000" / "000001.tar").write_bytes(b"x")
     assert cli("verify", tmp_path / "a", "--repair", "-j", 1)[0] == 0
     assert cli("verify", tmp_path / "a", "--rebake-sample", 5, "-j", 1)[0] == 0
+    code, _, err = cli("preview", tmp_path / "a", "-o", tmp_path / "sheet.png")
+    assert (code, err) == (0, "")  # no warning that the originals cannot be shown
