@@ -9,7 +9,7 @@ speed     a finished 128 px picture each of a channel of resnet18's layer3, rand
           512 steps, against ours, 64. CPU seconds of one thread.
 transfer  ImageNet classes optimised on squeezenet1_1 (--weights-a), recognised by squeezenet1_0
           (--weights-b), which never saw them: lucent's defaults at 256 steps against ours at 64.
-          The judge sees every picture at its own 128 px and enlarged to 224.
+          The judge sees every picture at its own 128 px and enlarged to 160 and 224.
 grey      random channels of random layers of several networks: how many pictures show nothing.
 pace      CPU seconds of a small picture at the start and at the end of a long run in one process.
 
@@ -49,6 +49,7 @@ PARTS = ("speed", "transfer", "grey", "pace")
 SIDE = 128  # pixels, lucent's default
 THEIR_STEPS, OUR_STEPS = 512, 64  # the defaults
 TRANSFER_STEPS = 256  # lucent's in the transfer: more made it no better in our study
+JUDGED = (SIDE, 160, 224)  # sides in pixels at which the judge sees the pictures
 BATCH = 8
 STRIDE = 389  # through the classes: any number of them is spread, and a beginning of more
 BLOCK, FLAT = 8, 6.0  # a block of 8 x 8 pixels is active from this standard deviation on, levels
@@ -117,9 +118,9 @@ def transfer(arguments: argparse.Namespace) -> dict[str, Any]:
     hits: dict[str, dict[int, NDArray[np.bool_]]] = {}
     for maker, make in (("ours", _our_classes), ("lucent", _lucent_classes)):
         pictures = np.stack(list(make(arguments, classes)))
-        hits[maker] = {side: _recognised(judge, pictures, classes, side) for side in (SIDE, 224)}
+        hits[maker] = {side: _recognised(judge, pictures, classes, side) for side in JUDGED}
     record: dict[str, Any] = {"n": len(classes)}
-    for side in (SIDE, 224):
+    for side in JUDGED:
         ours, theirs = hits["ours"][side], hits["lucent"][side]
         gap = ours.astype(float) - theirs
         record[f"judged at {side}"] = {
