@@ -7,8 +7,9 @@ then JPEG quality 95 through webdataset's ShardWriter. Both sides read the same 
 (scikit-image's and scikit-learn's unless a folder is named) and write the same number of 224 px
 pictures on one thread. At 32 px both sides start from an array of pictures in memory or in a file,
 the peer's mixing pictures are shrunk beforehand, and both end with one uint8 array, on disk for
-bake. CPU seconds are compared, the best of the alternating turns. Then the peak memory of bake
-alone, for few pictures and for many. One JSON record is printed.
+bake. CPU seconds are compared, the best of the alternating turns. Then, of bake alone in processes
+of its own: CPU seconds a picture of one worker and of two, workers counted, start-up apart; and the
+largest process's peak memory, for few pictures and for many. One JSON record is printed.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import DEVNULL
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -37,12 +39,14 @@ import webdataset
 from PIL import Image, ImageEnhance, ImageOps
 from torchvision import datasets, transforms
 
+from benchmarks.fractals import family
 from pixmix_cli.mixing.config import PRESETS
 from pixmix_cli.pipelines import bake
 
 SIZE, BETA, K, SEVERITY = 224, 4.0, 4, 1.0
 SMALL, SMALL_BETA, SMALL_SEVERITY = 32, 3.0, 3.0
-SMALL_SAMPLES = 4000
+SMALL_SAMPLES = 20_000  # CIFAR has 50,000; far fewer make shards of 100, each with its own files
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def augmentations(size: int, severity: float) -> list[Callable[[Image.Image], Image.Image]]:
@@ -173,6 +177,47 @@ def ours(source: Path, mixing: Path, out: Path, copies: int, preset: str = "imag
     return plan.total
 
 
+def command(out: Path, *arguments: object) -> list[str]:
+    """A bake as a command."""
+    return [
+        *(sys.executable, "-m", "pixmix_cli.main", "bake"),
+        *map(str, arguments),
+        *("-o", str(out), "-qq"),
+    ]
+
+
+def workers_seconds(tmp: Path, turns: int, *arguments: object) -> dict[int, float]:
+    """CPU seconds a picture with one worker and with two, in turn: the least of the turns.
+
+    Start-up is apart: the difference between 9 copies and 1.
+    """
+    least = {1: float("inf"), 2: float("inf")}
+    for turn in range(turns):
+        for workers in least:
+            spent = []
+            for copies in (1, 9):
+                out = tmp / f"{turn}-{workers}-{copies}"
+                more = ("--copies", copies, "-j", workers)
+                spent.append(family(command(out, *arguments, *more), cwd=ROOT, stdout=DEVNULL)[0])
+            least[workers] = min(least[workers], spent[1] - spent[0])
+    return least
+
+
+def peaks_of_arrays(tmp: Path, small: np.ndarray, mixing: Path) -> dict[str, int]:
+    """Peak MiB of the largest process of a bake with two workers, for 1,000 and 100,000 samples."""
+    found = {}
+    for count in (1_000, 100_000):
+        arrays = tmp / f"{count}.npz"
+        images = np.resize(small, (count, *small.shape[1:]))
+        np.savez(arrays, images=images, labels=np.arange(count) % 10)
+        del images
+        more = (arrays, "--mixing-set", mixing, "--preset", "cifar", "-j", 2)
+        out = tmp / f"arrays-{count}"
+        _, peak = family(command(out, *more), cwd=ROOT, stdout=DEVNULL)
+        found[f"{count} samples of 32 px as tars, two workers"] = round(peak / 1024)
+    return found
+
+
 _ALONE = """
 import sys
 from pixmix_cli.main import main
@@ -210,19 +255,18 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=40, help="for the peak memory of many")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    root = Path(__file__).resolve().parent.parent
     with tempfile.TemporaryDirectory() as name:
         tmp = Path(name)
         source, mixing = arguments.photographs, arguments.mixing
         if source is None:
             source = tmp / "photographs"
-            script = str(root / "examples" / "photographs.py")
+            script = str(ROOT / "examples" / "photographs.py")
             subprocess.run([sys.executable, script, str(source)], check=True)
         if mixing is None:
             mixing = tmp / "mixing"
-            command = [sys.executable, "-m", "pixmix_cli.main", "generate-fractals", "-n", "200"]
-            command += ["--size", "512", "-o", str(mixing), "-qq"]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=root)
+            make = [sys.executable, "-m", "pixmix_cli.main", "generate-fractals", "-n", "200"]
+            make += ["--size", "512", "-o", str(mixing), "-qq"]
+            subprocess.run(make, check=True, stdout=DEVNULL, cwd=ROOT)
         pictures = len(datasets.ImageFolder(str(source)))
         rounds = -(-arguments.pictures // (8 * pictures)) * 8
         small = small_pictures(source, SMALL_SAMPLES)
@@ -259,6 +303,7 @@ def main() -> None:
             )
         print(json.dumps(seconds), file=sys.stderr, flush=True)
         common = (source, "--mixing-set", mixing, "--copies")
+        workers = workers_seconds(tmp, arguments.turns, source, "--mixing-set", mixing)
         few = peak_memory(tmp / "few", *common, 1)
         many = peak_memory(tmp / "many", *common, arguments.copies)
         rate = {case: 1 / min(turns) for case, turns in seconds.items()}
@@ -266,7 +311,9 @@ def main() -> None:
         record = {
             "pictures_per_second_per_core": {case: round(value, 1) for case, value in rate.items()},
             "ratio": {case: round(rate[case] / rate[peers[case]], 2) for case in cases},
+            "two_workers_to_one": round(workers[2] / workers[1], 3),
             "peak_mib": {
+                **peaks_of_arrays(tmp, small, mixing),
                 f"{pictures} pictures": round(few),
                 f"{pictures * arguments.copies} pictures": round(many),
             },
