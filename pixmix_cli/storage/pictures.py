@@ -86,8 +86,8 @@ class PixelsRef(PictureRef):
 def read_bytes_at(path: str, offset: int = 0, length: int = -1) -> bytes:
     """Some bytes of a regular file; all of them by default. Raises StorageError.
 
-    A file that is read in pieces stays open until another is: opening it for each picture took a
-    quarter of the time of a small one.
+    A file that is read in pieces stays open until another is: opening it for each small picture
+    costs more than reading it.
     """
     try:
         if is_url(path):
