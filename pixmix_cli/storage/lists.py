@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import os
-import sys
 from collections.abc import Iterator
 
 from pixmix_cli.errors import InputError, StorageError
@@ -20,19 +19,22 @@ LABEL_FIELDS = ("label", "class", "cls", "target", "class_name")
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt", ".lst")
 
 
-def open_list(path: AnyPath, warn: Warn, label_field: str | None = None) -> Source:
+def open_list(
+    path: AnyPath, warn: Warn, label_field: str | None = None, listed: bytes | None = None
+) -> Source:
     """The pictures that a list names.
 
     path         .csv or .tsv with a header (path and label), .jsonl with objects, anything else
                  plain lines; - is stdin. Relative paths begin at the list's folder, those of
                  stdin at the current one. A path may be a URL.
     label_field  column of the label
+    listed       what stdin said, when path is -
     raises       InputError, StorageError
     """
     if path == STDIN:
         folder, names = "", None
         # find(1) tells files in no fixed order: sorted, the same files are the same dataset
-        rows = sorted(_plain_rows(_stdin(), "SOURCE -"))
+        rows = sorted(_plain_rows(listed or b"", "SOURCE -"))
     else:
         folder, names = str(path.parent), names_beside(path.parent, warn)
         rows = list(_rows(path, label_field))
@@ -89,12 +91,6 @@ def _joined(folder: str, below: str) -> str:
     """The folder in which files whose paths begin with `below` lie, without a slash at its end."""
     whole = _path(folder, below)
     return whole.rstrip("/") if whole else "."
-
-
-def _stdin() -> bytes:
-    if sys.stdin is None or sys.stdin.isatty():
-        raise InputError("SOURCE - reads a list of paths, but stdin is a terminal", "find ... | ")
-    return sys.stdin.buffer.read()
 
 
 def _rows(path: AnyPath, label_field: str | None) -> Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from pixmix_cli.errors import InputError, StorageError
-from pixmix_cli.storage import cifar, lists, spool, webdataset
+from pixmix_cli.storage import cifar, lists, spool, tar, webdataset
 from pixmix_cli.storage.imagefolder import open_imagefolder
 from pixmix_cli.storage.images import is_picture_name
 from pixmix_cli.storage.numpy_arrays import open_numpy
@@ -32,17 +33,21 @@ def open_source(
     kind: str = "auto",
     split: str | None = None,
     label_field: str | None = None,
+    listed: bytes | None = None,
 ) -> Source:
     """List a dataset of any kind.
 
     path         what the user named: a folder, a file, a pattern, a URL of these, or - for a list
-                 on stdin
+                 or a tar on stdin
     warn         called with one line for each thing passed over
     kind         one of KINDS, or "auto"
     split        the part to take, of kinds that have parts
     label_field  which of several labels to take, of kinds that have several
+    listed       what stdin said, when path is - and it was a list
     raises       InputError, StorageError
     """
+    if path == STDIN and listed is None and kind in ("auto", "webdataset", "list"):
+        return _open_stdin(kind, warn, split, label_field)
     if kind == "auto":
         kind = recognise(path)
     if isinstance(path, Url) and kind in SPOOLED:
@@ -60,7 +65,7 @@ def open_source(
         "cifar": (tuple(given), lambda: cifar.open_cifar(Path(str(path)), split, label_field)),
         "numpy": (tuple(given), lambda: open_numpy(Path(str(path)), warn, split, label_field)),
         "parquet": (tuple(given), lambda: open_parquet(Path(str(path)), warn, split, label_field)),
-        "list": (("--label-field",), lambda: lists.open_list(path, warn, label_field)),
+        "list": (("--label-field",), lambda: lists.open_list(path, warn, label_field, listed)),
     }
     if kind not in openers:
         raise InputError(f"{kind!r} is no kind of dataset", ", ".join(KINDS))
@@ -72,6 +77,29 @@ def open_source(
     if path != STDIN and not path.exists() and kind != "webdataset":
         raise InputError(f"SOURCE {path} does not exist")
     return opener()
+
+
+def _open_stdin(kind: str, warn: Warn, split: str | None, label_field: str | None) -> Source:
+    """The tar or the list that comes on stdin."""
+    if sys.stdin is None or sys.stdin.isatty():
+        raise InputError(
+            "SOURCE - reads a list of paths or a tar, but stdin is a terminal", "find ... | "
+        )
+    stream = sys.stdin.buffer
+    head = stream.read(tar.BLOCK)
+    if kind == "auto":
+        kind = "webdataset" if tar.is_tar(head) else "list"
+    if kind == "list":
+        if head.startswith(b"\x1f\x8b"):
+            raise InputError("SOURCE -: what comes on stdin is compressed", "gunzip -c ... | ")
+        return open_source(
+            STDIN, warn, kind=kind, split=split, label_field=label_field,
+            listed=head + stream.read(),
+        )  # fmt: skip
+    local = spool.keep(stream, "stdin.tar", head)
+    with spool.errors_about(local, "the tar on stdin"):
+        source = open_source(local, warn, kind=kind, split=split, label_field=label_field)
+    return replace(source, path=str(STDIN))
 
 
 def _spooled(path: Url) -> Path:

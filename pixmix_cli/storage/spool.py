@@ -78,7 +78,7 @@ def _make_folder(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def errors_about(copy: Path, original: Url) -> Iterator[None]:
+def errors_about(copy: Path, original: Url | str) -> Iterator[None]:
     """Errors that name a temporary copy name what it is a copy of instead."""
     try:
         yield
@@ -102,9 +102,10 @@ def gunzip(path: Path) -> Path:
         raise StorageError.from_os_error(error, str(path), "reading") from error
 
 
-def keep(stream: BinaryIO, name: str) -> Path:
-    """Copy a stream to its end into a temporary file. Raises StorageError."""
-    return unpack(stream.read, name, None, "stdin")
+def keep(stream: BinaryIO, name: str, head: bytes = b"") -> Path:
+    """Copy a stream to its end into a temporary file, after `head`. Raises StorageError."""
+    heads = [head] if head else []
+    return unpack(lambda size: heads.pop() if heads else stream.read(size), name, None, "stdin")
 
 
 def unpack(read: Callable[[int], bytes], name: str, limit: int | None, where: str) -> Path:

@@ -68,6 +68,11 @@ class Member(NamedTuple):
     length: int
 
 
+def is_tar(head: bytes) -> bool:
+    """Whether what begins with these bytes, at least 262, is a tar (POSIX or GNU)."""
+    return head[257:262] == b"ustar"
+
+
 def members(path: AnyPath, reader: remote.Reader | None = None) -> Iterator[Member]:
     """The regular files of an uncompressed tar, by reading its headers only.
 

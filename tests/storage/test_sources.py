@@ -288,6 +288,34 @@ def test_a_list_on_stdin_is_read(
     assert open_(Path("-")).digest == source.digest
 
 
+def test_a_tar_on_stdin_is_read_as_the_tar_itself_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards = made.webdataset(tmp_path / "shards")
+    data = next(iter(sorted(shards.glob("*.tar")))).read_bytes()
+    (tmp_path / "one.tar").write_bytes(data)
+    monkeypatch.setattr(sys, "stdin", Stdin(data))
+    piped, there = open_(Path("-")), open_(tmp_path / "one.tar")
+    assert (piped.path, piped.kind, piped.classes) == ("-", "webdataset", there.classes)
+    assert [ref.read() for ref in piped.pictures] == [ref.read() for ref in there.pictures]
+
+
+def test_a_tar_on_stdin_that_is_cut_off_is_refused_by_the_member(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards = made.webdataset(tmp_path / "shards")
+    data = next(iter(sorted(shards.glob("*.tar")))).read_bytes()
+    monkeypatch.setattr(sys, "stdin", Stdin(data[:-2000]))
+    with pytest.raises(PixMixError, match=r"the tar on stdin .*\.(png|cls|json)"):
+        open_(Path("-"))
+
+
+def test_compressed_data_on_stdin_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", Stdin(b"\x1f\x8b" + bytes(600)))
+    with pytest.raises(InputError, match="compressed"):
+        open_(Path("-"))
+
+
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_any_file_name_may_stand_in_a_list(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
