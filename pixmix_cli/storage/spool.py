@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
+import functools
+import os
 import shutil
+import socket
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -22,33 +26,73 @@ BLOCK = 1 << 20
 MAX_GROWTH = 20
 MAX_GROWTH_FREE = 64 << 20  # bytes that may always be unpacked
 
-_folders: list[str] = []
+PREFIX = "pixmix-"  # of folders' names
+LOCK = "lock"  # file in a folder, locked as long as its run lives: it says on which machine
+
+_folders: dict[str, int] = {}  # each with the descriptor of its lock
 
 
 def new_file(name: str) -> Path:
     """A path in a folder of this run's own, which is removed when the process ends.
 
+    A run that was killed leaves its folder; the first call of a later run removes it.
+
     raises  StorageError when no temporary folder can be made
     """
+    _begin(tempfile.gettempdir())
     try:
-        folder = tempfile.mkdtemp(prefix="pixmix-")
+        folder = tempfile.mkdtemp(prefix=PREFIX)
+        _folders[folder] = _locked(Path(folder))
     except OSError as error:
         raise StorageError.from_os_error(error, tempfile.gettempdir()) from error
-    if not _folders:
-        atexit.register(remove_all)
-    _folders.append(folder)
     return Path(folder) / name
+
+
+@functools.cache
+def _begin(place: str) -> None:
+    """Once a run: see to the end, and remove what others left."""
+    atexit.register(remove_all)
+    _remove_orphans(Path(place))
+
+
+def _locked(folder: Path) -> int:
+    """Lock a folder for as long as this process lives; the lock has its name once it is held."""
+    unnamed = folder / f"{LOCK}-new"
+    descriptor = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.write(descriptor, socket.gethostname().encode())
+    with contextlib.suppress(OSError):  # a file system without locks: the folder is never swept
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        unnamed.rename(folder / LOCK)
+    return descriptor
+
+
+def _remove_orphans(place: Path) -> None:
+    """Remove the folders of runs on this machine that ended without doing so. Never fails."""
+    for folder in place.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                if os.read(descriptor, 256) == socket.gethostname().encode():
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while it lives
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(descriptor)
 
 
 def remove_all() -> None:
     """Remove every temporary file of this run."""
     while _folders:
-        shutil.rmtree(_folders.pop(), ignore_errors=True)
+        folder, descriptor = _folders.popitem()
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
 
 
 def discard(path: Path) -> None:
     """Remove a file from `new_file` before the run ends, and its folder."""
     shutil.rmtree(path.parent, ignore_errors=True)
+    descriptor = _folders.pop(str(path.parent), None)
+    if descriptor is not None:
+        os.close(descriptor)
 
 
 def fetch(url: Url) -> Path:

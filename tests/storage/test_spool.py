@@ -1,0 +1,68 @@
+"""Temporary files of runs that were killed do not pile up."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pixmix_cli.storage import spool
+
+DIES = """
+import os, tempfile
+from pixmix_cli.storage import spool
+spool.new_file("a").write_bytes(b"left behind")
+os._exit(9)
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    spool.remove_all()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    yield tmp_path
+    spool.remove_all()
+
+
+def _killed_run(place: Path) -> Path:
+    before = set(place.iterdir())
+    environment = {"TMPDIR": str(place), "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, "-c", DIES], env=environment, check=False)
+    (folder,) = set(place.iterdir()) - before
+    assert (folder / "a").read_bytes() == b"left behind"
+    return folder
+
+
+def test_the_next_run_removes_what_a_killed_one_left(place: Path) -> None:
+    left = _killed_run(place)
+    mine = spool.new_file("b")
+    assert not left.exists()
+    assert mine.parent.is_dir()
+
+
+def test_files_of_a_run_that_lives_stay(place: Path) -> None:
+    mine = spool.new_file("b")
+    mine.write_bytes(b"in use")
+    _killed_run(place)  # it looks for orphans too
+    assert mine.read_bytes() == b"in use"
+
+
+@pytest.mark.parametrize("host", ["another machine", None])
+def test_folders_of_other_machines_and_without_a_lock_stay(place: Path, host: str | None) -> None:
+    folder = place / f"{spool.PREFIX}x"
+    folder.mkdir()
+    if host is not None:
+        (folder / spool.LOCK).write_text(host)
+    spool.new_file("b")
+    assert folder.is_dir()
+
+
+def test_all_folders_of_a_run_go_at_its_end(place: Path) -> None:
+    for name in ("a", "b"):
+        spool.new_file(name).write_bytes(b"x")
+    spool.remove_all()
+    assert list(place.iterdir()) == []
