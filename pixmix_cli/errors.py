@@ -10,7 +10,8 @@ PixMixError                 1   could not finish
 ├── DeviceLostError         1   a GPU has too little memory, or stopped working
 └── WorkerDiedError         1   a worker process died, again and again, on the same piece of work
 
-Each message says what and where; `hint` says how to mend it. Both end up on one line of stderr.
+Each message says what and where; `hint` says how to mend it; `page` is a section of docs/errors.md.
+All end up on one line of stderr.
 """
 
 from __future__ import annotations
@@ -22,15 +23,16 @@ class PixMixError(Exception):
     """Base of the tree: a message for the user, a hint how to mend it, an exit code."""
 
     exit_code = 1
+    page: str | None = None  # section of docs/errors.md that tells more
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
 
-    def __reduce__(self) -> tuple[type, tuple[str, str | None]]:
+    def __reduce__(self) -> tuple[type, tuple[str, str | None], dict[str, str | None]]:
         """Pickle by message and hint, so that errors cross from a worker process unharmed."""
-        return type(self), (self.message, self.hint)
+        return type(self), (self.message, self.hint), {"page": self.page}
 
     def __str__(self) -> str:
         """Message and hint on one line."""
@@ -49,13 +51,19 @@ class InputError(PixMixError):
 class OutputExistsError(InputError):
     """The output is there already and neither --resume nor --overwrite was given."""
 
+    page = "the-output-is-there-already"
+
 
 class OutputBusyError(InputError):
     """Another run holds the lock of this output."""
 
+    page = "another-run-is-writing-there"
+
 
 class ResumeMismatchError(InputError):
     """--resume on an output that was made with other settings or other inputs."""
+
+    page = "other-settings-or-other-inputs"
 
 
 class PictureError(PixMixError):
@@ -74,10 +82,12 @@ class StorageError(PixMixError):
         doing  "writing" or "reading"
         """
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return cls(
+            full = cls(
                 f"no space left while {doing} {path}",
                 "free some space, then the same command with --resume",
             )
+            full.page = "no-space-left"
+            return full
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return cls(f"no permission for {doing} {path}", "another place, or its permissions")
         reason = error.strerror or str(error)
@@ -87,6 +97,10 @@ class StorageError(PixMixError):
 class DeviceLostError(PixMixError):
     """A GPU has too little memory for the smallest batch, or stopped working."""
 
+    page = "the-gpu"
+
 
 class WorkerDiedError(PixMixError):
     """A worker process died repeatedly (killed, out of memory, or a crash in a decoder)."""
+
+    page = "a-worker-died"

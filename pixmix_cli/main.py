@@ -130,7 +130,8 @@ def run(arguments: list[str]) -> int:
     except PixMixError as error:
         if debug:
             raise
-        say(f"{prefix}: {error}")
+        more = "" if error.page is None else f" (docs/errors.md#{error.page})"
+        say(f"{prefix}: {error}{more}")
         return error.exit_code
     except ClosedPipe:
         return EXIT_PIPE

@@ -105,6 +105,18 @@ def test_every_example_of_the_library_runs_and_prints_what_it_says(
     assert told == done.stdout.splitlines()
 
 
+def test_every_error_that_names_a_section_of_the_docs_names_one_that_is_there() -> None:
+    from pixmix_cli import errors
+
+    text = (ROOT / "docs" / "errors.md").read_text("utf-8")
+    there = {line[3:].lower().replace(" ", "-") for line in text.splitlines() if line[:3] == "## "}
+    kinds = [value for value in vars(errors).values() if isinstance(value, type)]
+    named = {kind.page for kind in kinds if issubclass(kind, errors.PixMixError)} - {None}
+    full = errors.StorageError.from_os_error(OSError(28, "full"), "x")
+    assert named
+    assert named | {full.page} <= there
+
+
 def test_man_pages_are_made_from_the_commands(tmp_path: Path) -> None:
     pytest.importorskip("click_man")
     script = ROOT / "docs" / "make_man.py"
