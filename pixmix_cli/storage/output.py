@@ -529,7 +529,9 @@ class Output:
             if not any((self._meta / name).exists() for name in ("plan.json", TRASH)):
                 if self.part is not None:
                     fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # or others are there
-                self._remove_folder(self._meta)
+                # or another part has finished it all, and this is the folder of the run after it
+                if os.fstat(self._lock).st_ino == (self._meta / "lock").stat().st_ino:
+                    self._remove_folder(self._meta)
         self._unclaim()
         if self._part_lock is not None:
             os.close(self._part_lock)
