@@ -10,8 +10,8 @@ sprites  affine systems on black, one a picture, drawn by benchmarks/plain_ifs.p
          256 px): what plain IFS generators such as catalys1/fractal-pretraining make. The maps are
          those of our own pictures' first layers, so they are no worse than theirs.
 
-200 pictures each, shrunk to 72 px, none left out by looks. The pixels of flam3 are the same in every
-run; the systems of the sprites are too, the points that sample them are not.
+200 pictures each, shrunk to 72 px, none left out by looks. The pixels of flam3 are the same in
+every run; the systems of the sprites are too, the points that sample them are not.
 """
 
 from __future__ import annotations
