@@ -176,7 +176,7 @@ def draw(runs: Sequence[dict[str, Any]], path: Path) -> None:
     axes.tick_params(axis="x", pad=40)
     axes.set_yticks([CENTRE, 1], [])
     axes.set_ylim(0, 1.03)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.16, 1.08), frameon=False)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.34, 1.12), frameon=False)
     counts = sorted({len(seeds) for seeds in arms.values()})
     seeds = "1 seed" if counts == [1] else f"{'-'.join(map(str, counts))} seeds"
     figure.text(
