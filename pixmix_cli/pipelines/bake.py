@@ -29,7 +29,6 @@ from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.seeding import Stream, rng_for
 from pixmix_cli.storage import images, picture_cache, spool
 from pixmix_cli.storage.files import Tmp
-from pixmix_cli.storage.mirror import open_output
 from pixmix_cli.storage.output import Output, RunPlan, check_allowed
 from pixmix_cli.storage.part import Whole
 from pixmix_cli.storage.pictures import STDIN, MixingSet, open_mixing_set
@@ -129,9 +128,8 @@ def plan(job: BakeJob, warn: Callable[[str], None]) -> Plan:
         laid_out = replace(laid_out, shard_size=STREAM_TASK)
         own = [s for s in range(laid_out.shards) if job.part is None or job.part.has(s)]
         return replace(laid_out, pending=tuple((s, (c,)) for c in job.all_copies for s in own))
-    resume = job.resume or job.part is not None
-    check_allowed(job.output, laid_out.run, resume=resume, overwrite=job.overwrite)
-    missing = unbaked(laid_out, resume)
+    check_allowed(job.output, laid_out.run, resume=job.goes_on, overwrite=job.overwrite)
+    missing = unbaked(laid_out)
     pending = tuple(row for row in missing if job.part is None or job.part.has(row[0]))
     return replace(laid_out, pending=pending)
 
@@ -337,11 +335,11 @@ def job_of(manifest: dict[str, Any], job: BakeJob) -> BakeJob:
     )
 
 
-def unbaked(plan: Plan, resume: bool) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """Which copies of which shards are not in the output. resume False: all of them."""
+def unbaked(plan: Plan) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Which copies of which shards are to be made: all, or where a run goes on the missing ones."""
     job = plan.job
     lengths = finish.shard_lengths(len(plan.order), plan.shard_size)
-    return finish.unbaked(job.output if resume else None, job.format, lengths, job.all_copies)
+    return finish.unbaked(job.output if job.goes_on else None, job.format, lengths, job.all_copies)
 
 
 def run(plan: Plan) -> Iterator[Step]:
@@ -358,16 +356,7 @@ def run(plan: Plan) -> Iterator[Step]:
     }
     extras = {name: data.decode() for name, data in extra_files(plan).items()}
     whole = Whole(layout, extras)
-    with open_output(
-        job.output,
-        plan.run,
-        job.elsewhere,
-        resume=job.resume,
-        overwrite=job.overwrite,
-        part=job.part,
-        whole=None if job.part is None else whole,
-        missing=lambda: any(unbaked(plan, resume=True)),
-    ) as output:
+    with finish.begin(job, plan.run, whole) as output:
         skipped = 0
         if plan.pending and output.open_for_writing():
             if job.workers > 1:
@@ -390,9 +379,7 @@ def extra_files(plan: Plan) -> dict[str, bytes]:
 def _bake_pending(plan: Plan, output: Output) -> Iterator[Step]:
     workers = min(plan.job.workers, len(plan.pending))
     context = context_of(plan, output.tmp)
-    skipped = Skipped(
-        plan.job.max_errors, output.rows() if plan.job.resume or plan.job.part else ()
-    )
+    skipped = Skipped(plan.job.max_errors, output.rows() if plan.job.goes_on else ())
     results = plan.job.engine(
         Baker, (context,), tasks(plan), workers, partial(_name_the_sample, output.local_tmp / AT)
     )

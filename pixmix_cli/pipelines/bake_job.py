@@ -51,6 +51,11 @@ class BakeJob:
     engine: Engine = run_tasks
 
     @property
+    def goes_on(self) -> bool:
+        """Whether it goes on with what is there, as every part does."""
+        return self.resume or self.part is not None
+
+    @property
     def all_copies(self) -> tuple[int, ...]:
         """The numbers of all copies, plain ones last."""
         return (*range(self.copies), *range(PLAIN, PLAIN + self.plain))

@@ -1,4 +1,4 @@
-"""The end of a run: the manifest, which of several runs that fill an output the last one writes."""
+"""Both ends of a run: its output, and the manifest, which the last one of several parts writes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pixmix_cli.errors import InputError
 from pixmix_cli.pipelines import bake_formats
-from pixmix_cli.pipelines.bake_job import PLAIN
+from pixmix_cli.pipelines.bake_job import PLAIN, BakeJob
 from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.storage.mirror import open_output
 from pixmix_cli.storage.output import (
@@ -27,6 +28,28 @@ from pixmix_cli.storage.output import (
 from pixmix_cli.storage.part import Whole
 from pixmix_cli.storage.remote import Url
 
+if TYPE_CHECKING:
+    from pixmix_cli.pipelines.mixing_set import MixingSetJob
+
+
+def begin(job: BakeJob | MixingSetJob, run: RunPlan, whole: Whole) -> Output:
+    """Open a job's output, or its part of it, for this run.
+
+    raises  as Output
+    """
+    path = job.output
+    assert path is not None
+    return open_output(
+        path,
+        run,
+        job.elsewhere,
+        resume=job.resume,
+        overwrite=job.overwrite,
+        part=job.part,
+        whole=None if job.part is None else whole,
+        missing=lambda: not _is_complete(path, run, whole),
+    )
+
 
 def finish(output: Output, whole: Whole, made: int, skipped: int) -> Step:
     """Write the manifest, if this run fills the output alone or is the last of its parts.
@@ -39,7 +62,7 @@ def finish(output: Output, whole: Whole, made: int, skipped: int) -> Step:
         own = {"pictures": made, "skipped": skipped}
         if not output.take_over():
             return Step(0, (), own, waits="other parts are still at work; the last one ends it")
-        if not output.finished_before and not _is_complete(output, whole):
+        if not output.finished_before and not _is_complete(output.path, output.plan, whole):
             return Step(0, (), own, waits="parts are missing; the last one to run ends it")
     return _write_manifest(output, whole)
 
@@ -70,9 +93,9 @@ def finish_left_over(path: Path, elsewhere: Url | None = None) -> dict[str, int]
         ) from None
     run = RunPlan(*(state.plan[name] for name in ("command", "options", "versions", "inputs")))
     with open_output(path, run, elsewhere, resume=True, overwrite=False, whole=whole) as output:
-        if not _is_complete(output, whole):
+        if not _is_complete(output.path, output.plan, whole):
             raise InputError(
-                f"{path} is not complete: {_missing(output, whole)}",
+                f"{path} is not complete: {_missing(output.path, output.plan, whole)}",
                 "its --shard runs again; what is there is not made again",
             )
         step = _write_manifest(output, whole)
@@ -88,32 +111,28 @@ def _write_manifest(output: Output, whole: Whole) -> Step:
     return Step(0, tuple(records), output.finish(extras, whole.made_with))
 
 
-def _is_complete(output: Output, whole: Whole) -> bool:
-    return next(_gaps(output, whole), None) is None
+def _is_complete(path: Path, run: RunPlan, whole: Whole) -> bool:
+    return next(_gaps(path, run, whole), None) is None
 
 
-def _missing(output: Output, whole: Whole) -> str:
-    gaps = list(_gaps(output, whole))
+def _missing(path: Path, run: RunPlan, whole: Whole) -> str:
+    gaps = list(_gaps(path, run, whole))
     names = ", ".join(gaps[:3]) + (", ..." if len(gaps) > 3 else "")
     return f"{len(gaps)} missing ({names})"
 
 
-def _gaps(output: Output, whole: Whole) -> Iterator[str]:
+def _gaps(path: Path, run: RunPlan, whole: Whole) -> Iterator[str]:
     """Names of what has still to be made."""
-    options = output.plan.options
-    if output.plan.command == "bake":
-        layout = whole.layout
+    options, layout = run.options, whole.layout
+    if run.command == "bake":
         copies = (*range(layout["copies"]), *range(PLAIN, PLAIN + layout["plain"]))
         lengths = shard_lengths(layout["samples"], layout["shard_size"])
-        for shard, missing in unbaked(output.path, options["format"], lengths, copies):
+        for shard, missing in unbaked(path, options["format"], lengths, copies):
             yield from (f"{bake_formats.copy_folder(c)}, shard {shard}" for c in missing)
         return
     shard_size = options.get("shard-size", 1)
-    for index in np.flatnonzero(
-        unmade(
-            output.path, whole.layout["pictures"], options["format"], shard_size, settle_errors=True
-        )
-    ).tolist():
+    left = unmade(path, layout["pictures"], options["format"], shard_size, settle_errors=True)
+    for index in np.flatnonzero(left).tolist():
         yield f"picture {index}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,7 +85,7 @@ def _tasks(pending: NDArray[np.int64], size: int) -> Iterator[Task]:
         yield Task(tuple(pending[begin : begin + each].tolist()))
 
 
-DESCRIBED = 8  # pictures really made for an estimate
+DESCRIBED = 2  # tasks really done for an estimate: a few pictures, of large ones fewer
 
 
 def describe(plan: Plan) -> dict[str, Any]:
@@ -98,7 +99,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         maker(task)
     sizes: list[int] = []
     begin = time.perf_counter()
-    for task in plan.tasks(plan.pending[:DESCRIBED]):
+    for task in islice(plan.tasks(plan.pending), DESCRIBED):
         for made in maker(task):
             if made.pixels is not None:
                 recipe = canonical_json(made.recipe)

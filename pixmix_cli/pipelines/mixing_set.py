@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 
 from pixmix_cli.errors import InputError
 from pixmix_cli.pipelines.engine import Engine, run_tasks
-from pixmix_cli.pipelines.finish import finish, unmade
+from pixmix_cli.pipelines.finish import begin, finish, unmade
 from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import PartialFile, Tmp, canonical_json, commit_all, sha256_hex
-from pixmix_cli.storage.mirror import open_output
 from pixmix_cli.storage.output import (
     Output,
     Row,
@@ -55,6 +54,11 @@ class MixingSetJob:
     overwrite: bool = False
     part: Part | None = None  # which part of the set to make, where several runs share the work
     engine: Engine = run_tasks
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it goes on with what is there, as every part does."""
+        return self.resume or self.part is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,18 +147,16 @@ def pending_pictures(
     least     pictures that have to be
     raises    OutputExistsError, ResumeMismatchError, InputError
     """
-    indices = np.arange(total)
     own = np.ones(total, bool)
     if job.part is not None:
         unit = job.shard_size
         if job.format != "webdataset":
             unit = job.part.unit(total, together, least)
-        own = indices // unit % job.part.count == job.part.index
+        own = np.arange(total) // unit % job.part.count == job.part.index
     wanted = own
     if job.output is not None:
-        resume = job.resume or job.part is not None
-        check_allowed(job.output, run, resume=resume, overwrite=job.overwrite)
-        if resume:
+        check_allowed(job.output, run, resume=job.goes_on, overwrite=job.overwrite)
+        if job.goes_on:
             wanted = own & unmade(
                 job.output, total, job.format, job.shard_size, settle_errors=False
             )
@@ -169,22 +171,7 @@ def run(plan: Plan) -> Iterator[Step]:
     job = plan.job
     assert job.output is not None
     whole = Whole({"pictures": plan.total}, made_with=plan.made_with)
-
-    def missing() -> bool:
-        assert job.output is not None
-        left = unmade(job.output, plan.total, job.format, job.shard_size, settle_errors=True)
-        return bool(left.any())
-
-    with open_output(
-        job.output,
-        plan.run,
-        job.elsewhere,
-        resume=job.resume,
-        overwrite=job.overwrite,
-        part=job.part,
-        whole=None if job.part is None else whole,
-        missing=missing,
-    ) as output:
+    with begin(job, plan.run, whole) as output:
         skipped = 0
         if plan.remaining and output.open_for_writing():
             finished = _finished(plan, output.tmp)

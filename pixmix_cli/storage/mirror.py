@@ -27,7 +27,7 @@ import platform
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -36,7 +36,6 @@ from pixmix_cli.errors import InputError, OutputBusyError, StorageError
 from pixmix_cli.storage import remote, spool
 from pixmix_cli.storage.files import Tmp
 from pixmix_cli.storage.output import META, PLAN, Output, RunPlan
-from pixmix_cli.storage.part import Part, Whole
 from pixmix_cli.storage.remote import Upload, Url
 
 FLUSH_SECONDS = 5  # of finished work that a kill may cost; a request each
@@ -139,20 +138,8 @@ def _is_private(name: str) -> bool:
     )
 
 
-def open_output(
-    path: Path,
-    plan: RunPlan,
-    elsewhere: Url | None,
-    *,
-    resume: bool,
-    overwrite: bool,
-    part: Part | None = None,
-    whole: Whole | None = None,
-    missing: Callable[[], bool] = lambda: False,
-) -> Output:
-    """The output at `path`, or the one elsewhere of which that is the mirror; as `Output`."""
-    given: dict[str, Any] = {"resume": resume, "overwrite": overwrite}
-    given |= {"part": part, "whole": whole, "missing": missing}
+def open_output(path: Path, plan: RunPlan, elsewhere: Url | None, **given: Any) -> Output:
+    """The output at `path`, or the one elsewhere of which that is the mirror; else as `Output`."""
     if elsewhere is None:
         return Output(path, plan, **given)
     return RemoteOutput(path, plan, elsewhere, **given)
