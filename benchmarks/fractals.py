@@ -190,16 +190,17 @@ def flam3_genome(folder: Path, seed: int) -> tuple[Path, float]:
     return genome, seconds
 
 
+def with_attributes(genome: str, changes: dict[str, str]) -> str:
+    """A flam3 genome with other values of some attributes."""
+    for name, value in changes.items():
+        genome = re.sub(rf'\b{name}="[^"]*"', f'{name}="{value}"', genome)
+    return genome
+
+
 def flam3_render(genome: Path, quality: float) -> float:
     """CPU seconds to render it at SIZE with `quality` points a pixel."""
-    text = genome.read_text(encoding="utf-8")
-    for name, value in (
-        ("size", f"{SIZE} {SIZE}"),
-        ("quality", f"{quality:g}"),
-        ("supersample", "1"),
-        ("estimator_radius", "0"),
-    ):
-        text = re.sub(rf'\b{name}="[^"]*"', f'{name}="{value}"', text)
+    changes = {"size": f"{SIZE} {SIZE}", "quality": f"{quality:g}", "supersample": "1"}
+    text = with_attributes(genome.read_text(encoding="utf-8"), {**changes, "estimator_radius": "0"})
     genome.write_text(text, encoding="utf-8")
     out = genome.with_suffix(".png")
     out.unlink(missing_ok=True)

@@ -10,15 +10,14 @@ sprites  affine systems on black, one a picture, drawn by benchmarks/plain_ifs.p
          256 px): what plain IFS generators such as catalys1/fractal-pretraining make. The maps are
          those of our own pictures' first layers, so they are no worse than theirs.
 
-200 pictures each, shrunk to 72 px, none left out by looks. The pixels of flam3 are the same in
-every run; the systems of the sprites are too, the points that sample them are not.
+200 pictures each, shrunk to 72 px, none left out by looks. The pixels of flam3 are the same
+within a level in every run; of the sprites the systems are the same, the points are not.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks import plain_ifs
+from benchmarks.fractals import with_attributes
 from fractals import generate_fractal
 from fractals.config import FractalConfig
 
@@ -57,9 +57,7 @@ def flam3() -> Iterator[Image.Image]:
                 "verbose": "0", "out": str(out), "format": "png",
             }  # fmt: skip
             genome = subprocess.run(["flam3-genome"], env=environ, capture_output=True, check=False)
-            text = genome.stdout.decode()
-            for name, value in changes.items():
-                text = re.sub(rf'\b{name}="[^"]*"', f'{name}="{value}"', text)
+            text = with_attributes(genome.stdout.decode(), changes)
             subprocess.run(
                 ["flam3-render"], input=text.encode(), env=environ, capture_output=True, check=False
             )

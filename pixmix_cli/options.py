@@ -422,6 +422,34 @@ mixing_set_options = compose(
 
 
 @contextlib.contextmanager
+def job_settings(
+    output: Path | Url | None,
+    *inputs: object,
+    workers: int | None,
+    resume: bool,
+    overwrite: bool,
+    part: str | None,
+    engine: str,
+    ray_address: str | None,
+) -> Iterator[dict[str, Any]]:
+    """What every making command's job says of where it writes and who works."""
+    from pixmix_cli.storage.mirror import at_hand
+
+    check_existing(resume, overwrite)
+    run, at_once = chosen_engine(engine, ray_address, workers, *inputs, output)
+    with at_hand(output) as (folder, elsewhere):
+        yield {
+            "output": folder,
+            "elsewhere": elsewhere,
+            "workers": at_once,
+            "engine": run,
+            "resume": resume,
+            "overwrite": overwrite,
+            "part": chosen_part(part, overwrite),
+        }
+
+
+@contextlib.contextmanager
 def mixing_set_job(
     output: Path | Url | None,
     workers: int | None,
@@ -434,22 +462,13 @@ def mixing_set_job(
 ) -> Iterator[Any]:
     """A MixingSetJob from the shared options."""
     from pixmix_cli.pipelines.mixing_set import MixingSetJob
-    from pixmix_cli.storage.mirror import at_hand
 
-    check_existing(resume, overwrite)
     if output is None:
         raise click.UsageError("Missing option '-o' / '--output'.")
-    if is_stdout(output, resume, overwrite):
-        output = None
-    run, at_once = chosen_engine(engine, ray_address, workers, output)
-    with at_hand(output) as (folder, elsewhere):
-        yield MixingSetJob(
-            output=folder,
-            elsewhere=elsewhere,
-            workers=at_once,
-            engine=run,
-            resume=resume,
-            overwrite=overwrite,
-            part=chosen_part(part, overwrite),
-            **storage,
-        )
+    streamed = is_stdout(output, resume, overwrite)
+    with job_settings(
+        None if streamed else output,
+        workers=workers, resume=resume, overwrite=overwrite, part=part, engine=engine,
+        ray_address=ray_address,
+    ) as shared:  # fmt: skip
+        yield MixingSetJob(**shared, **storage)

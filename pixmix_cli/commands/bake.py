@@ -251,11 +251,9 @@ def command(
     """
     from pixmix_cli.mixing.config import PRESETS
     from pixmix_cli.pipelines import bake
-    from pixmix_cli.storage.mirror import at_hand
     from pixmix_cli.storage.picture_cache import default_folder
     from pixmix_cli.storage.pictures import weighted_paths
 
-    options.check_existing(resume, overwrite)
     if pad and drop_last:
         raise click.UsageError("--pad and --drop-last exclude each other")
     terminal = options.make_terminal(quiet, verbose, progress, as_json)
@@ -267,12 +265,13 @@ def command(
         config = replace(PRESETS[preset], all_ops=all_ops, **chosen)
     mixing_sets, mixing_weights = weighted_paths(mixing_set)
     output = settings.pop("output")
-    places = (source, *mixing_sets, output)
-    run, at_once = options.chosen_engine(engine, ray_address, workers, *places)
-    with at_hand(output) as (folder, elsewhere):
+    with options.job_settings(
+        output, source, *mixing_sets,
+        workers=workers, resume=resume, overwrite=overwrite, part=part, engine=engine,
+        ray_address=ray_address,
+    ) as shared:  # fmt: skip
         job = bake.BakeJob(
-            output=folder,
-            elsewhere=elsewhere,
+            **shared,
             source=source,
             mixing_sets=mixing_sets,
             mixing_weights=mixing_weights,
@@ -282,12 +281,7 @@ def command(
             shard_bytes=shard_size.count if isinstance(shard_size, options.Bytes) else None,
             stream=options.is_stdout(output, resume, overwrite),
             equal="pad" if pad else "drop-last" if drop_last else None,
-            workers=at_once,
-            engine=run,
             mixing_cache=None if str(mixing_cache) == "none" else mixing_cache or default_folder(),
-            resume=resume,
-            overwrite=overwrite,
-            part=options.chosen_part(part, overwrite),
             **settings,
         )
         plan = bake.plan(job, terminal.warn)

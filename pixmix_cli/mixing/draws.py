@@ -11,6 +11,7 @@ NumPy reserves the right to change the other methods' streams between versions (
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -236,18 +237,30 @@ def draw_augmentation(config: PixMixConfig, rng: np.random.Generator) -> Augment
     if name in UNLEVELLED_OPS:
         return Augmentation(name)
     level = 0.1 + (config.severity - 0.1) * float(rng.random())
+    return augmentation_at(name, level, lambda: -1 if rng.random() < 0.5 else 1, config.size)
+
+
+def augmentation_at(
+    name: str, level: float, draw_sign: Callable[[], int], size: int
+) -> Augmentation:
+    """An augmentation that has a level, with its strength.
+
+    level      0.1 to 10
+    draw_sign  -1 or 1, asked for the geometric ones only
+    size       side of the picture, pixels
+    """
     if name == "posterize":
         return Augmentation(name, max(1, 4 - int(level * 4 / 10)))
     if name == "solarize":
         return Augmentation(name, 256 - int(level * 256 / 10))
     if name in EXTRA_OPS:
         return Augmentation(name, level * 1.8 / 10 + 0.1)
-    sign = -1 if rng.random() < 0.5 else 1
+    sign = draw_sign()
     if name == "rotate":
         return Augmentation(name, sign * int(level * 30 / 10))
     if name in ("shear_x", "shear_y"):
         return Augmentation(name, sign * (level * 0.3 / 10))
-    return Augmentation(name, sign * int(level * (config.size / 3) / 10))
+    return Augmentation(name, sign * int(level * (size / 3) / 10))
 
 
 def draw_resized_crop(

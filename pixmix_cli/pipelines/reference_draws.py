@@ -31,11 +31,11 @@ from pixmix_cli.mixing.draws import (
     BASE_OPS,
     CROP_RATIO,
     CROP_SCALE,
-    EXTRA_OPS,
     UNLEVELLED_OPS,
     Augmentation,
     Draws,
     Round,
+    augmentation_at,
 )
 from pixmix_cli.mixing.pixmix import shorter_side_at
 from pixmix_cli.storage.pictures import MixingSet, PictureRef, PixelsRef
@@ -161,18 +161,7 @@ def draw_augmentation(config: PixMixConfig, random: np.random.RandomState) -> Au
     if name in UNLEVELLED_OPS:
         return Augmentation(name)
     level = float(random.uniform(0.1, config.severity))
-    if name == "posterize":
-        return Augmentation(name, 4 - int(level * 4 / 10))
-    if name == "solarize":
-        return Augmentation(name, 256 - int(level * 256 / 10))
-    if name in EXTRA_OPS:
-        return Augmentation(name, level * 1.8 / 10 + 0.1)
-    sign = -1 if random.uniform() > 0.5 else 1
-    if name == "rotate":
-        return Augmentation(name, sign * int(level * 30 / 10))
-    if name in ("shear_x", "shear_y"):
-        return Augmentation(name, sign * (level * 0.3 / 10))
-    return Augmentation(name, sign * int(level * (config.size / 3) / 10))
+    return augmentation_at(name, level, lambda: -1 if random.uniform() > 0.5 else 1, config.size)
 
 
 def _flip() -> bool:
