@@ -380,19 +380,19 @@ def _bake_pending(plan: Plan, output: Output) -> Iterator[Step]:
     workers = min(plan.job.workers, len(plan.pending))
     context = context_of(plan, output.tmp)
     skipped = Skipped(plan.job.max_errors, output.rows() if plan.job.goes_on else ())
-    results = plan.job.engine(
-        Baker, (context,), tasks(plan), workers, partial(_name_the_sample, output.local_tmp / AT)
-    )
-    for (rows, items), (_, copies) in zip(results, plan.pending):
-        output.commit(rows)
-        artefacts = tuple(row for row in rows if "error" not in row)
-        yield Step(
-            items,
-            () if plan.job.format == "npy" else artefacts,
-            bytes=sum(row["bytes"] for row in artefacts),
-            shards=len(copies),
-            errors=skipped.add(rows),
-        )
+    describe = partial(_name_the_sample, output.local_tmp / AT)
+    engine = plan.job.engine(Baker, (context,), tasks(plan), workers, describe)
+    with contextlib.closing(engine) as results:
+        for (rows, items), (_, copies) in zip(results, plan.pending):
+            output.commit(rows)
+            artefacts = tuple(row for row in rows if "error" not in row)
+            yield Step(
+                items,
+                () if plan.job.format == "npy" else artefacts,
+                bytes=sum(row["bytes"] for row in artefacts),
+                shards=len(copies),
+                errors=skipped.add(rows),
+            )
 
 
 class Skipped:

@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
@@ -35,7 +35,12 @@ def default_workers() -> int:
 
 
 class Engine(Protocol):
-    """Runs tasks somewhere; `run_tasks` is one, on this machine."""
+    """Runs tasks somewhere; `run_tasks` is one, on this machine.
+
+    Its generator ends the workers when it is closed. Who keeps it in a variable closes it
+    (contextlib.closing): after an exception a traceback may keep that frame, and with it the
+    workers, alive while the output is being tidied up.
+    """
 
     def __call__(
         self,
@@ -44,7 +49,7 @@ class Engine(Protocol):
         tasks: Iterable[Task],
         workers: int,
         describe: Callable[[Task], str],
-    ) -> Iterator[Result]:
+    ) -> Generator[Result, None, None]:
         """As `run_tasks`."""
 
 
@@ -54,7 +59,7 @@ def run_tasks(
     tasks: Iterable[Task],
     workers: int,
     describe: Callable[[Task], str],
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Run every task and yield the results in the tasks' order.
 
     make_runner  module-level function, called as make_runner(*context) once in each worker; returns
@@ -79,7 +84,7 @@ def _run_pool(
     tasks: Iterator[Task],
     workers: int,
     describe: Callable[[Task], str],
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     waiting: collections.deque[tuple[Task, Future[Result]]] = collections.deque()
     deaths: dict[int, int] = {}
     number = 0  # of the task at the head of `waiting`

@@ -8,8 +8,9 @@ committed whole, put together by this process in the order of the pictures.
 from __future__ import annotations
 
 import collections
+import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -174,11 +175,11 @@ def run(plan: Plan) -> Iterator[Step]:
     with begin(job, plan.run, whole) as output:
         skipped = 0
         if plan.remaining and output.open_for_writing():
-            finished = _finished(plan, output.tmp)
             store = _store_folder if job.format == "folder" else _store_tars
-            for step in store(plan, output, finished):
-                skipped += step.errors
-                yield step
+            with contextlib.closing(_finished(plan, output.tmp)) as finished:
+                for step in store(plan, output, finished):
+                    skipped += step.errors
+                    yield step
         yield finish(output, whole, plan.own - skipped, skipped)
 
 
@@ -204,7 +205,7 @@ class Finished:
     data: bytes | None
 
 
-def _finished(plan: Plan, tmp: Tmp | None) -> Iterator[list[Finished]]:
+def _finished(plan: Plan, tmp: Tmp | None) -> Generator[list[Finished], None, None]:
     job = plan.job
     if plan.compile is not None and job.workers > 1:
         plan.compile()

@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -42,7 +42,7 @@ class RayEngine:
         tasks: Iterable[Task],
         workers: int,
         describe: Callable[[Task], str],
-    ) -> Iterator[Result]:
+    ) -> Generator[Result, None, None]:
         """Run every task and yield the results in the tasks' order; as `engine.run_tasks`.
 
         workers  tasks at a time; a Ray task each, which Ray tries again where a worker is lost

@@ -1,0 +1,55 @@
+"""An exception between two results: the workers end before the output is tidied up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fractals.config import FractalConfig
+from pixmix_cli.mixing.config import PRESETS
+from pixmix_cli.pipelines import bake, fractal_set, mixing_set
+from pixmix_cli.pipelines.bake_job import BakeJob
+from pixmix_cli.pipelines.mixing_set import MixingSetJob
+from pixmix_cli.storage.output import Output
+
+
+def fractals(out, photos, mixing, engine):
+    job = MixingSetJob(out, engine=engine)
+    return mixing_set.run(fractal_set.plan(FractalConfig(size=32), 2, job))
+
+
+def baked(out, photos, mixing, engine):
+    config = replace(PRESETS["cifar"], size=16)
+    job = BakeJob(source=photos, mixing_sets=(mixing,), output=out, config=config, engine=engine)
+    return bake.run(bake.plan(job, pytest.fail))
+
+
+@pytest.mark.parametrize("pipeline", [fractals, baked])
+def test_the_engine_is_closed_before_the_output_is_tidied_up(
+    pipeline, photos, mixing, tmp_path, monkeypatch
+):
+    events = []
+
+    def engine(make_runner, context, tasks, workers, describe):
+        runner = make_runner(*context)
+        try:
+            for task in tasks:
+                yield runner(task)
+        finally:
+            events.append("closed")
+
+    def interrupted(self, rows):
+        raise KeyboardInterrupt
+
+    tidy_up = Output.__exit__
+
+    def told(self, *reason):
+        events.append("tidied")
+        tidy_up(self, *reason)
+
+    monkeypatch.setattr(Output, "commit", interrupted)
+    monkeypatch.setattr(Output, "__exit__", told)
+    with pytest.raises(KeyboardInterrupt):
+        list(pipeline(tmp_path / "out", photos, mixing, engine))
+    assert events == ["closed", "tidied"]
