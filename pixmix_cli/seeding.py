@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import hashlib
 import numbers
 from collections.abc import Iterable
@@ -37,29 +38,34 @@ def rng_for(seed: int, stream: Stream, *path: int | str) -> np.random.Generator:
 
 def key_for(seed: int, stream: Stream, *path: int | str) -> bytes:
     """The Philox key of an item's generator, 16 bytes, little-endian; arguments as `rng_for`'s."""
-    digest = _digest()
-    for part in (seed, stream.value, *path):
-        digest.update(_part(part))
+    digest = _begun(seed, stream, *path[:-1]).copy()
+    if path:
+        digest.update(_part(path[-1]))
     return digest.digest()
 
 
 def keys_for(
-    seed: int, stream: Stream, *path: int | str, names: Iterable[int | str]
+    seed: int, stream: Stream, firsts: Iterable[int | str], names: Iterable[int | str]
 ) -> list[bytes]:
-    """key_for(seed, stream, *path, name) for each name."""
-    common = _digest()
-    for part in (seed, stream.value, *path):
-        common.update(_part(part))
+    """key_for(seed, stream, first, name) for each of `firsts`, and for it each of `names`."""
+    parts = [_part(name) for name in names]
     keys = []
-    for name in names:
-        digest = common.copy()
-        digest.update(_part(name))
-        keys.append(digest.digest())
+    for first in firsts:
+        begun = _begun(seed, stream, first)
+        for part in parts:
+            digest = begun.copy()
+            digest.update(part)
+            keys.append(digest.digest())
     return keys
 
 
-def _digest() -> hashlib.blake2b:
-    return hashlib.blake2b(digest_size=16, person=b"pixmix")
+@functools.lru_cache(maxsize=256, typed=True)
+def _begun(seed: int, stream: Stream, *path: int | str) -> hashlib.blake2b:
+    """The hash of a key's first parts; to be copied, not changed."""
+    digest = hashlib.blake2b(digest_size=16, person=b"pixmix")
+    for part in (seed, stream.value, *path):
+        digest.update(_part(part))
+    return digest
 
 
 def _part(part: int | str) -> bytes:

@@ -30,6 +30,11 @@ U8 = NDArray[np.uint8]
 BILINEAR = Image.Resampling.BILINEAR
 
 
+_CODES = {name: code for code, name in enumerate(ALL_OPS)}
+_OPERATION_CODES = {name: code for code, name in enumerate(OPERATIONS)}
+_NO_MORE = [0.0] * (kernels.COLUMNS - 1)  # what follows a row's code where nothing does
+
+
 def _affine(picture: Image.Image, *coefficients: float) -> Image.Image:
     return picture.transform(picture.size, Image.Transform.AFFINE, coefficients, resample=BILINEAR)
 
@@ -63,31 +68,32 @@ def augment(picture: U8, augmentation: Augmentation) -> U8:
     return np.asarray(operation(Image.fromarray(picture), value))
 
 
-def numbers(draws: Draws, size: int) -> tuple[F64, dict[int, Augmentation]]:
+def numbers(draws: Draws, size: int) -> tuple[list[list[float]], dict[int, Augmentation]]:
     """A record as the rows of numbers that `kernels.render` takes.
 
     size     side of the crop, pixels
-    returns  (1 + rounds, kernels.COLUMNS) float64, and, by row, what Pillow has to prepare
+    returns  (1 + rounds) rows of kernels.COLUMNS, and, by row, what Pillow has to prepare
     """
-    record = np.zeros((1 + len(draws.rounds), kernels.COLUMNS))
     by_pillow: dict[int, Augmentation] = {}
-    steps = [draws.start, *(step.augmentation for step in draws.rounds)]
-    for row, augmentation in enumerate(steps):
+
+    def row(place: int, augmentation: Augmentation | None) -> list[float]:
         if augmentation is None:
-            record[row, kernels.CODE] = augment_kernels.NOTHING
-        elif augmentation.name in disagreeing() or not _is_ordinary(augmentation):
-            record[row, kernels.CODE] = augment_kernels.PREPARED
-            by_pillow[row] = augmentation
-        else:
-            _fill(record[row], augmentation, size)
-    for row, step in enumerate(draws.rounds, 1):
-        record[row, kernels.OPERATION] = OPERATIONS.index(step.operation)
-        record[row, kernels.A] = step.a
-        record[row, kernels.B] = step.b
-        record[row, kernels.CHOICE] = step.choice
-        record[row, kernels.SCREEN_A] = step.screen_a
-        record[row, kernels.SCREEN_B] = step.screen_b
-    return record, by_pillow
+            return [augment_kernels.NOTHING, *_NO_MORE]
+        if augmentation.name in disagreeing() or not _is_ordinary(augmentation):
+            by_pillow[place] = augmentation
+            return [augment_kernels.PREPARED, *_NO_MORE]
+        return _row(augmentation, size)
+
+    rows = [row(0, draws.start)]
+    for place, step in enumerate(draws.rounds, 1):
+        numbers_of_step = row(place, step.augmentation)
+        numbers_of_step[kernels.OPERATION] = _OPERATION_CODES[step.operation]
+        numbers_of_step[kernels.A], numbers_of_step[kernels.B] = step.a, step.b
+        numbers_of_step[kernels.CHOICE] = step.choice
+        numbers_of_step[kernels.SCREEN_A] = step.screen_a
+        numbers_of_step[kernels.SCREEN_B] = step.screen_b
+        rows.append(numbers_of_step)
+    return rows, by_pillow
 
 
 def _is_ordinary(augmentation: Augmentation) -> bool:
@@ -100,18 +106,20 @@ def _is_ordinary(augmentation: Augmentation) -> bool:
     return not name.startswith("translate") or value == int(value)
 
 
-def _fill(row: F64, augmentation: Augmentation, size: int) -> None:
+def _row(augmentation: Augmentation, size: int) -> list[float]:
+    """One augmentation as a row of kernels.COLUMNS numbers, of no operation."""
     name, value = augmentation.name, augmentation.value
-    row[kernels.CODE] = ALL_OPS.index(name)
+    row: list[float] = [_CODES[name], *_NO_MORE]
     if value is None:
-        return
+        return row
     row[kernels.VALUE] = value
     if name == "rotate":
-        row[kernels.MATRIX : kernels.MATRIX + 6] = rotation(value, size)
+        row[kernels.MATRIX :] = rotation(value, size)
     elif name == "shear_x":
-        row[kernels.MATRIX : kernels.MATRIX + 6] = 1, value, 0, 0, 1, 0
+        row[kernels.MATRIX :] = 1, value, 0, 0, 1, 0
     elif name == "shear_y":
-        row[kernels.MATRIX : kernels.MATRIX + 6] = 1, 0, 0, value, 1, 0
+        row[kernels.MATRIX :] = 1, 0, 0, value, 1, 0
+    return row
 
 
 def rotation(degrees: float, size: int) -> tuple[float, float, float, float, float, float]:
@@ -161,8 +169,7 @@ def disagreeing() -> frozenset[str]:
     for name, values in _TEST_VALUES.items():
         for value in values:
             augmentation = Augmentation(name, value)
-            record = np.zeros((1, kernels.COLUMNS))
-            _fill(record[0], augmentation, _TEST_SIZE)
+            record = np.array([_row(augmentation, _TEST_SIZE)], np.float64)
             flat = picture.ravel()
             kernels.render(record, flat, flat, nothing, _TEST_SIZE, _TEST_SIZE, work, out)
             if not np.array_equal(out, augment(picture, augmentation).ravel()):

@@ -11,12 +11,16 @@ from pixmix_cli.mixing import augment_kernels, batch_kernels, kernels
 from pixmix_cli.mixing.augmentations import disagreeing, rotation
 from pixmix_cli.mixing.config import PAPER_OPERATIONS, PixMixConfig
 from pixmix_cli.mixing.draws import ALL_OPS, BASE_OPS
+from pixmix_cli.mixing.uniforms import as_numbers
 
 U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
 
 MAX_SIZE = 96  # px: beyond it a picture's own arithmetic outweighs what a batch saves
 MAX_K = 16  # rounds: a batch holds room for all
+KEPT_BYTES = 32 << 20  # of mixing pictures that a compiled call may cut from: 8,600 of 36 px
+MAX_KEPT = 1 << 20  # numbers that the mixing picture is drawn from; a weighted choice has more
+_UNSEEN, _NO_ROOM = -1, -2  # places of mixing pictures
 
 
 def possible(config: PixMixConfig) -> bool:
@@ -40,18 +44,22 @@ class BatchMixer:
         self._stream = np.empty(batch_kernels.STREAM, np.uint64)
         self._original = np.empty(size * size * 3, np.uint8)
         self._nothing = np.empty((0, 0), np.uint8)
+        self._kept = np.empty(KEPT_BYTES if mixing_count <= MAX_KEPT else 0, np.uint8)
+        self._used = 0
+        count = mixing_count if mixing_count <= MAX_KEPT else 0
+        self._places = np.full(count, _UNSEEN)
+        self._sides = np.zeros((count, 2), np.int64)
         self._mixing = np.zeros((0, size, size, 3), np.uint8)
 
     def draw(self, keys: Sequence[bytes]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The heads and records of samples, from their 128-bit Philox keys, little-endian."""
         config = self._config
-        numbers = np.frombuffer(b"".join(keys), "<u8").reshape(-1, 2).astype(np.uint64)
         heads = np.empty((len(keys), batch_kernels.HEAD))
         records = np.empty((len(keys), 1 + config.k, kernels.COLUMNS))
         operations = len(ALL_OPS if config.all_ops else BASE_OPS)
         recipe = (config.size, config.padding, config.k, operations)
         batch_kernels.draw_many(
-            numbers, recipe, float(config.severity), 1 / config.beta, self._mixing_count,
+            as_numbers(keys), recipe, float(config.severity), 1 / config.beta, self._mixing_count,
             self._rotations, self._stream, heads, records,
         )  # fmt: skip
         return heads, records
@@ -81,7 +89,29 @@ class BatchMixer:
             records[plain, 0, kernels.CODE] = augment_kernels.NOTHING
         if len(self._mixing) < len(keys):
             self._mixing = np.zeros((len(keys), size, size, 3), np.uint8)
+        self._cut_mixing(heads, mixing_picture)
+        out = np.empty((len(keys), size, size, 3), np.uint8)
+        batch_kernels.render_many(
+            heads, records, squares.reshape(len(squares), -1), which,
+            self._mixing.reshape(len(self._mixing), -1), size, self._nothing, self._work,
+            self._original, out.reshape(len(out), -1),
+        )  # fmt: skip
+        return out
+
+    def _cut_mixing(self, heads: NDArray[np.float64], mixing_picture: Callable[[int], U8]) -> None:
+        """Write the mixing picture's crop of each sample that uses one to self._mixing."""
+        size = self._config.size
         users = np.flatnonzero(heads[:, batch_kernels.USES_MIXING])
+        if self._mixing_count <= MAX_KEPT:
+            drawn = heads[users, batch_kernels.MIXING].astype(np.int64)
+            for number in np.unique(drawn[self._places[drawn] == _UNSEEN]).tolist():
+                self._keep(number, mixing_picture(number))
+            is_kept = self._places[drawn] >= 0
+            batch_kernels.crop_kept(
+                self._kept, self._places, self._sides, heads, users[is_kept], size,
+                self._mixing.reshape(len(self._mixing), -1),
+            )  # fmt: skip
+            users = users[~is_kept]
         columns = [batch_kernels.MIXING, batch_kernels.VERTICAL, batch_kernels.HORIZONTAL]
         for i, (index, vertical, horizontal) in zip(
             users.tolist(), heads[users][:, columns].tolist()
@@ -90,10 +120,14 @@ class BatchMixer:
             top = int(vertical * (picture.shape[0] - size + 1))
             left = int(horizontal * (picture.shape[1] - size + 1))
             self._mixing[i] = picture[top : top + size, left : left + size]
-        out = np.empty((len(keys), size, size, 3), np.uint8)
-        batch_kernels.render_many(
-            heads, records, squares.reshape(len(squares), -1), which,
-            self._mixing.reshape(len(self._mixing), -1), size, self._nothing, self._work,
-            self._original, out.reshape(len(out), -1),
-        )  # fmt: skip
-        return out
+
+    def _keep(self, number: int, picture: U8) -> None:
+        """Keep what a drawn number stands for, if there is room."""
+        end = self._used + picture.size
+        if end > len(self._kept):
+            self._places[number] = _NO_ROOM
+            return
+        self._kept[self._used : end] = picture.reshape(-1)
+        self._places[number] = self._used
+        self._sides[number] = picture.shape[:2]
+        self._used = end

@@ -78,6 +78,21 @@ def uniform(stream: U64) -> float:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
+def fill_uniforms(keys: U64, first_block: int, stream: U64, out: F64) -> None:
+    """out[i] = numbers of stream i, from its block of four `first_block` on.
+
+    keys    (m, 2) uint64, low half first
+    stream  (STREAM,) uint64, scratch
+    out     (m, n) float64, written
+    """
+    for i in range(keys.shape[0]):
+        begin(stream, keys[i, 0], keys[i, 1])
+        stream[_BLOCK] = np.uint64(first_block)
+        for j in range(out.shape[1]):
+            out[i, j] = uniform(stream)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _below(n: int, stream: U64) -> int:
     return min(int(uniform(stream) * n), n - 1)
 
@@ -193,6 +208,31 @@ def _crop(square: U8, size: int, top: int, left: int, flip: bool, out: U8) -> No
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
+def crop_kept(
+    kept: U8, places: I64, sides: I64, heads: F64, users: I64, size: int, out: U8
+) -> None:
+    """Crops of mixing pictures that lie one after the other in memory.
+
+    kept    (bytes,) uint8
+    places  (count,) int64: where picture i begins; its height and width are sides[i], (count, 2)
+    heads   (m, HEAD) float64, of `draw_many`
+    users   (u,) int64: the samples to do, whose pictures are all there
+    out     (m, size * size * 3) uint8: the rows in `users` are written
+    """
+    n = size * 3
+    for u in range(users.shape[0]):
+        head = heads[users[u]]
+        index = int(head[MIXING])
+        height, width = sides[index, 0], sides[index, 1]
+        top = int(head[VERTICAL] * (height - size + 1))
+        left = int(head[HORIZONTAL] * (width - size + 1))
+        target = out[users[u]]
+        for y in range(size):
+            begin = places[index] + ((top + y) * width + left) * 3
+            augment_kernels.copy(kept[begin : begin + n], target[y * n : (y + 1) * n])
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def render_many(
     heads: F64,
     records: F64,
@@ -220,3 +260,27 @@ def render_many(
         _crop(squares[which[i]], size, int(head[TOP]), int(head[LEFT]), head[FLIP] > 0.0, original)
         record = records[i, : 1 + int(head[ROUNDS])]
         kernels.render(record, original, mixing[i], nothing, size, size, work, out[i])
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def render_each(
+    records: F64,
+    lengths: I64,
+    originals: U8,
+    mixing: U8,
+    nothing: U8,
+    size: int,
+    work: kernels.Workspace,
+    out: U8,
+) -> None:
+    """`kernels.render` for several samples.
+
+    records            (m, longest, kernels.COLUMNS) float64
+    lengths            (m,) int64: rows of each record that count
+    originals, mixing  (m, size * size * 3) uint8: the crops
+    nothing            (0, 0) uint8
+    out                (m, size * size * 3) uint8, written
+    """
+    for i in range(lengths.shape[0]):
+        record = records[i, : lengths[i]]
+        kernels.render(record, originals[i], mixing[i], nothing, size, size, work, out[i])

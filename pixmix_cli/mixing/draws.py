@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -42,6 +42,13 @@ CHOICES = {"overlay": 2, "darken-lighten": 2, "swap-channel": 3}  # how many a c
 CROP_SCALE = (0.08, 1.0)
 CROP_RATIO = (3 / 4, 4 / 3)
 CROP_TRIES = 10
+
+
+class Uniform(Protocol):
+    """What is drawn from: a numpy.random.Generator, or `uniforms.Uniforms`."""
+
+    def random(self) -> float:
+        """The next number in [0, 1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +175,7 @@ class Draws:
 
 def draw(
     config: PixMixConfig,
-    rng: np.random.Generator,
+    rng: Uniform,
     original_size: tuple[int, int],
     mixing_count: int,
 ) -> Draws:
@@ -200,7 +207,7 @@ def draw(
     )
 
 
-def _draw_round(config: PixMixConfig, rng: np.random.Generator) -> Round:
+def _draw_round(config: PixMixConfig, rng: Uniform) -> Round:
     augmentation = draw_augmentation(config, rng) if rng.random() < 0.5 else None
     operation = config.operations[_below(len(config.operations), rng)]
     a, b = draw_weights(config.beta, rng) if operation in WEIGHTED else (0.0, 0.0)
@@ -210,7 +217,7 @@ def _draw_round(config: PixMixConfig, rng: np.random.Generator) -> Round:
     return Round(augmentation, operation, a, b, _below(CHOICES[operation], rng), *screen)
 
 
-def draw_weights(beta: float, rng: np.random.Generator) -> tuple[float, float]:
+def draw_weights(beta: float, rng: Uniform) -> tuple[float, float]:
     """Weights a and b of one round, each the exact value of a float32.
 
     With probability 1/2 a ~ Beta(beta, 1) and b ~ Beta(1, beta); else a = 1 + Beta(1, beta) and
@@ -226,7 +233,7 @@ def draw_weights(beta: float, rng: np.random.Generator) -> tuple[float, float]:
     return float(np.float32(a)), float(np.float32(b))
 
 
-def draw_augmentation(config: PixMixConfig, rng: np.random.Generator) -> Augmentation:
+def draw_augmentation(config: PixMixConfig, rng: Uniform) -> Augmentation:
     """One augmentation, uniform over the recipe's list, with its strength.
 
     The level is uniform on [0.1, severity). The enhancers' factor is .18 * level + .1 with 1 as
@@ -263,9 +270,7 @@ def augmentation_at(
     return Augmentation(name, sign * int(level * (size / 3) / 10))
 
 
-def draw_resized_crop(
-    original_size: tuple[int, int], rng: np.random.Generator
-) -> tuple[int, int, int, int]:
+def draw_resized_crop(original_size: tuple[int, int], rng: Uniform) -> tuple[int, int, int, int]:
     """The box of a RandomResizedCrop: (top, left, height, width) inside the original.
 
     Ten tries of a uniform share of the area and a log-uniform aspect ratio; if none fits, the
@@ -290,7 +295,7 @@ def draw_resized_crop(
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def _below(n: int, rng: np.random.Generator) -> int:
+def _below(n: int, rng: Uniform) -> int:
     """Uniform on 0..n-1; the bias of one 53-bit draw is below n * 2**-53."""
     return min(int(rng.random() * n), n - 1)
 

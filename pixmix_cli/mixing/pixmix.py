@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pixmix_cli.mixing import augmentations, kernels
+from pixmix_cli.mixing import augmentations, batch_kernels, kernels
 from pixmix_cli.mixing.augmentations import BILINEAR
 from pixmix_cli.mixing.config import PixMixConfig
 from pixmix_cli.mixing.draws import Draws
@@ -24,6 +26,7 @@ class Mixer:
         self._shape = (size, size, 3)
         self._work = kernels.workspace(size, size)
         self._mixing = np.empty(self._shape, np.uint8)
+        self._several = np.empty((0, *self._shape), np.uint8)
         self._no_pictures = np.empty((0, 0), np.uint8)
 
     def __call__(self, draws: Draws, original: U8, mixing: U8 | None) -> U8:
@@ -42,7 +45,8 @@ class Mixer:
                 raise ValueError("this record needs a mixing picture and none was given")
             np.copyto(self._mixing, mixing)
         original = np.ascontiguousarray(original)
-        record, by_pillow = augmentations.numbers(draws, self._shape[0])
+        rows, by_pillow = augmentations.numbers(draws, self._shape[0])
+        record = np.array(rows, np.float64)
         prepared = self._no_pictures
         if by_pillow:
             prepared = np.empty((len(record), original.size), np.uint8)
@@ -53,6 +57,36 @@ class Mixer:
         kernels.render(
             record, original.ravel(), self._mixing.ravel(), prepared, size, size, self._work,
             out.ravel(),
+        )  # fmt: skip
+        return out
+
+    def many(self, draws: Sequence[Draws], originals: U8, mixing: Sequence[U8 | None]) -> U8:
+        """Mix several samples, in one compiled call where Pillow is not needed.
+
+        originals  (m, size, size, 3) uint8, C-contiguous: the plain crops
+        mixing     for each (size, size, 3) uint8, or None where draws.uses_mixing is false
+        returns    (m, size, size, 3) uint8, a new array, as one by one
+        """
+        count, size = len(draws), self._shape[0]
+        numbers = [augmentations.numbers(each, size) for each in draws]
+        if any(by_pillow for _, by_pillow in numbers):
+            return np.stack([self(*sample) for sample in zip(draws, originals, mixing)])
+        if originals.shape != (count, *self._shape):
+            raise ValueError(f"{count} crops must be {self._shape}, not {originals.shape}")
+        if len(self._several) < count:
+            self._several = np.zeros((count, *self._shape), np.uint8)
+        for room, picture in zip(self._several, mixing):
+            if picture is not None:
+                room[...] = picture
+        lengths = [len(rows) for rows, _ in numbers]
+        records = np.zeros((count, max(lengths), kernels.COLUMNS))
+        for record, (rows, _) in zip(records, numbers):
+            record[: len(rows)] = rows
+        out = np.empty((count, *self._shape), np.uint8)
+        batch_kernels.render_each(
+            records, np.array(lengths), originals.reshape(count, -1),
+            self._several.reshape(len(self._several), -1), self._no_pictures, size, self._work,
+            out.reshape(count, -1),
         )  # fmt: skip
         return out
 

@@ -44,6 +44,8 @@ ALGORITHM = "2"  # raise it when the same settings would give other bytes
 RESIZE = "1"  # raise it when mixing pictures would be resized to other bytes
 SHARD_RANGE = (100, 1000)  # samples: no shard too small to stream well, none too large to redo
 SHARDED = ("webdataset", "parquet")  # formats in which the user sees shards
+SLICE_BYTES = 16 << 20  # of one array that a task may make
+GOOD_SLICE_COUNT = 16
 GOOD_SHARD_COUNT = 64  # shards enough to feed many workers and loaders
 
 
@@ -106,13 +108,19 @@ class Plan:
         return sum(len(self.indices(shard)) * len(copies) for shard, copies in self.pending)
 
 
-def default_shard_size(samples: int) -> int:
-    """Samples a shard when the user does not say: a function of the dataset's size alone.
+def default_shard_size(samples: int, picture_bytes: int = 0) -> int:
+    """Samples a shard when the user does not say: a function of dataset and recipe alone.
 
-    Between 100 and 1,000; where it can, 64 shards of equal size.
+    Between 100 and 1,000; where it can, 64 shards of equal size. Shards that nobody sees, the
+    slices of arrays, are to be worth their files when pictures are small: 16 of up to 16 MB.
+
+    picture_bytes  of one picture where the format is one array, else 0
     """
     low, high = SHARD_RANGE
-    wanted = min(max(-(-samples // GOOD_SHARD_COUNT), low), high)
+    good = GOOD_SHARD_COUNT
+    if picture_bytes:
+        high, good = max(high, SLICE_BYTES // picture_bytes), GOOD_SLICE_COUNT
+    wanted = min(max(-(-samples // good), low), high)
     shards = max(1, -(-samples // wanted))
     return max(1, -(-samples // shards))
 
@@ -165,13 +173,15 @@ def lay_out(job: BakeJob, warn: Callable[[str], None]) -> Plan:
     order = np.arange(count)
     if job.format in SHARDED and job.shuffle:
         order = _shuffled(count, source.runs, job.seed)
-    shard_size = job.shard_size or default_shard_size(count)
+    whole_array = job.config.size**2 * 3 if job.format == "npy" else 0
+    shard_size = job.shard_size or default_shard_size(count, whole_array)
     run = _run_plan(job, source, mixing)
     reference = _reference_draws(job, source, mixing)
     laid_out = Plan(job, source, mixing, order, shard_size, run, (), reference)
     if job.shard_bytes:
         bytes_each = bake_a_few(laid_out).bytes_each or job.shard_bytes
         shard_size = min(count, max(1, int(job.shard_bytes / bytes_each)))
+    if job.shard_bytes or whole_array:  # else it follows from the other settings
         options = {**laid_out.run.options, "samples-a-shard": shard_size}
         laid_out = replace(
             laid_out, shard_size=shard_size, run=replace(laid_out.run, options=options)
@@ -547,9 +557,9 @@ def bake_a_few(plan: Plan) -> Measured:
         except PixMixError:
             continue
         if not sizes:  # the first one also waits for compiled kernels
-            baker.bake(sample, 0, picture)
+            baker.bake(sample, [0], picture)
             begin = time.perf_counter()
-        sizes.append(bake_formats.estimated_size(job, baker.bake(sample, 0, picture)))
+        sizes.append(bake_formats.estimated_size(job, baker.bake(sample, [0], picture)[0]))
     seconds = time.perf_counter() - begin
     number = max(1, len(sizes))
     return Measured(sum(sizes) / number, seconds / number)

@@ -148,12 +148,14 @@ class TarShard:
     def add(self, baked: Baked, class_name: str) -> None:
         """Append a sample to its copy's tar."""
         file = self._files[baked.copy]
-        tar = TarWriter(file)
-        line = []
-        for name, data in tar_members(self._job, baked, class_name).items():
-            line.append(f"{name.partition('.')[2]} {file.bytes + BLOCK} {len(data)} {name}")
-            tar.add(name, data)
-        self._lines[baked.copy].append(" ".join(line))
+        found = tar_members(self._job, baked, class_name)
+        if self._job.dali_index:
+            place, line = file.bytes + BLOCK, []
+            for name, data in found.items():
+                line.append(f"{name.partition('.')[2]} {place} {len(data)} {name}")
+                place += len(data) + -len(data) % BLOCK + BLOCK
+            self._lines[baked.copy].append(" ".join(line))
+        TarWriter(file).add_all(found.items())
         self._count += 1
 
     def commit(self) -> list[Row]:
@@ -220,9 +222,9 @@ class StreamShard:
 
     def add(self, baked: Baked, class_name: str) -> None:
         """Append a sample."""
-        tar = TarWriter(self._data)
-        for name, data in tar_members(self._job, baked, class_name).items():
-            tar.add(f"{copy_folder(baked.copy)}/{name}", data)
+        found = tar_members(self._job, baked, class_name)
+        folder = copy_folder(baked.copy)
+        TarWriter(self._data).add_all((f"{folder}/{name}", data) for name, data in found.items())
         self._count += 1
 
     def commit(self) -> list[Row]:
@@ -471,7 +473,7 @@ class NpyShard:
 
     def add_many(self, copy: int, pixels: np.ndarray, labels: np.ndarray) -> None:
         """Append pictures of one copy, (m, h, w, 3) uint8, and their labels, (m,) "<i8"."""
-        self._images[copy].write(pixels.tobytes())
+        self._images[copy].write(pixels.reshape(-1).data)
         self._labels[copy].write(labels.tobytes())
         self._counts[copy] += len(labels)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,9 +25,10 @@ from pixmix_cli.mixing.pixmix import (
     resize_shorter_side,
 )
 from pixmix_cli.mixing.resize import Resizer, agrees
+from pixmix_cli.mixing.uniforms import uniforms_for
 from pixmix_cli.pipelines import bake_formats
 from pixmix_cli.pipelines.bake_job import PLAIN, BakeJob, Sample, Task
-from pixmix_cli.seeding import Stream, keys_for, rng_for
+from pixmix_cli.seeding import Stream, keys_for
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import Tmp
 from pixmix_cli.storage.picture_cache import PictureCache
@@ -35,6 +36,7 @@ from pixmix_cli.storage.pictures import Ahead, MixingSet, PixelsRef
 
 KEPT_BYTES = 64 << 20  # resized mixing pictures kept in a worker's memory: 320 at 256 x 256
 AT = "at"  # file in tmp that says which sample is being baked: eight bytes, its index
+AT_ONCE = 8  # copies of a sample in memory: 2.5 MB at 224 px with what they are mixed from
 BATCH = 512  # small pictures a compiled call: 1.5 MB at 32 px
 MAX_ASPECT = 50  # of a mixing picture: 1 x 5000 px would need 1 GB at a shorter side of 256
 
@@ -86,7 +88,9 @@ class Baker:
 
         square = np.zeros((config.size, config.size, 3), np.uint8)
         rounds = tuple(Round(None, operation, 1.0, 0.0) for operation in ("add", "multiply"))
-        Mixer(config)(Draws((0, 0, 1, 1), False, 0, (0.0, 0.0), None, rounds), square, square)
+        draws = Draws((0, 0, 1, 1), False, 0, (0.0, 0.0), None, rounds)
+        Mixer(config).many([draws], square[None], [square])
+        uniforms_for([bytes(16)])
         disagreeing()  # compares every augmentation with Pillow, and warns, here and not in workers
         agrees()
         if batch.possible(config):
@@ -105,9 +109,10 @@ class Baker:
                 self._bake_batches(task, writer, rows)
             else:
                 for sample, picture in self._pictures(task, rows):
-                    for copy in task.copies:
-                        baked = self.bake(sample, copy, picture)
-                        writer.add(baked, self._context.classes[sample.label])
+                    for begin in range(0, len(task.copies), AT_ONCE):
+                        some = task.copies[begin : begin + AT_ONCE]
+                        for baked in self.bake(sample, some, picture):
+                            writer.add(baked, self._context.classes[sample.label])
             rows.extend(writer.commit())
         except BaseException:
             writer.discard()
@@ -124,7 +129,8 @@ class Baker:
         good: list[Sample] = []
         self._ahead = Ahead(sample.ref for sample in task.samples)
         for sample in self._with_padding(task, good):
-            self._note(sample.index)
+            if not isinstance(sample.ref, PixelsRef):  # bytes that nobody decodes kill no worker
+                self._note(sample.index)
             try:
                 picture = self.read(sample)
             except PixMixError as error:
@@ -173,9 +179,7 @@ class Baker:
     ) -> None:
         job = self._context.job
         names = [sample.ref.name for sample in samples]
-        keys: list[bytes] = []
-        for copy in copies:
-            keys += keys_for(job.seed, Stream.BAKE, copy % PLAIN, names=names)
+        keys = keys_for(job.seed, Stream.BAKE, [copy % PLAIN for copy in copies], names)
         which = np.tile(np.arange(len(samples)), len(copies))
         plain = np.repeat(np.array(copies) >= PLAIN, len(samples))
         pixels = mixer(keys, squares, which, lambda i: self._cache.get(i, job.on_error)[1], plain)
@@ -205,13 +209,19 @@ class Baker:
             sample = readable[number % len(readable)]
             yield replace(sample, pad=lap + number // len(readable))
 
-    def _drawn(self, sample: Sample, copy: int, picture: U8) -> Draws:
-        """The draws of one copy: made beforehand, or now by its key."""
-        for number, record in sample.records:
-            if number == copy and record:
-                return Draws.from_json(json.loads(record))
-        rng = rng_for(self._context.job.seed, Stream.BAKE, copy, sample.ref.name)
-        return draw(self._context.config, rng, picture.shape[:2], self._context.mixing.draws_from)
+    def _drawn(self, sample: Sample, copies: Sequence[int], picture: U8) -> list[Draws]:
+        """The draws of copies: made beforehand, or now by their keys."""
+        job, shape = self._context.job, picture.shape[:2]
+        numbers = [copy % PLAIN for copy in copies]
+        made = {number: record for number, record in sample.records if record}
+        keys = keys_for(job.seed, Stream.BAKE, numbers, [sample.ref.name])
+        count = self._context.mixing.draws_from
+        return [
+            Draws.from_json(json.loads(made[number]))
+            if number in made
+            else draw(self._context.config, rng, shape, count)
+            for number, rng in zip(numbers, uniforms_for(keys))
+        ]
 
     def _note(self, index: int) -> None:
         """Leave word of what is under way, for the parent to name should this process die of it."""
@@ -220,24 +230,32 @@ class Baker:
                 self._at = os.open(self._context.tmp / AT, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC)
             os.pwrite(self._at, index.to_bytes(8, "little"), 0)
 
-    def bake(self, sample: Sample, copy: int, picture: U8) -> Baked:
-        """One copy of one decoded sample.
+    def bake(self, sample: Sample, copies: Sequence[int], picture: U8) -> list[Baked]:
+        """Copies of one decoded sample.
 
         picture  (h, w, 3) uint8
         """
         config = self._context.config
-        draws = self._drawn(sample, copy % PLAIN, picture)
-        if copy >= PLAIN:  # the crop and flip of the copy of the same number, and nothing else
-            draws = replace(draws, start=None, rounds=())
-        original = crop_original(config, draws, picture, self._resizer)
-        mixing = None
-        name = None
-        if draws.uses_mixing:
-            index, resized = self._cache.get(draws.mixing, self._context.job.on_error)
-            draws = replace(draws, mixing=index)
-            mixing = crop_mixing(config, draws, resized)
-            name = self._context.mixing.pictures[index].name
-        return Baked(sample, copy, draws, name, self._mixer(draws, original, mixing))
+        drawn: list[Draws] = []
+        names: list[str | None] = []
+        crops: list[U8 | None] = []
+        for copy, draws in zip(copies, self._drawn(sample, copies, picture)):
+            if copy >= PLAIN:  # the crop and flip of the copy of the same number, nothing else
+                draws = replace(draws, start=None, rounds=())
+            name = crop = None
+            if draws.uses_mixing:
+                index, resized = self._cache.get(draws.mixing, self._context.job.on_error)
+                draws = replace(draws, mixing=index)
+                crop = crop_mixing(config, draws, resized)
+                name = self._context.mixing.pictures[index].name
+            drawn.append(draws)
+            names.append(name)
+            crops.append(crop)
+        originals = np.empty((len(drawn), config.size, config.size, 3), np.uint8)
+        for room, draws in zip(originals, drawn):
+            room[...] = crop_original(config, draws, picture, self._resizer)
+        pixels = self._mixer.many(drawn, originals, crops)
+        return [Baked(sample, *each) for each in zip(copies, drawn, names, pixels)]
 
 
 def _check_not_thin(picture: U8, name: str) -> None:

@@ -18,7 +18,11 @@ Tmp = Path | remote.Upload  # where partial files are
 
 def canonical_json(value: Any) -> str:
     """One line of JSON with sorted keys: equal values give equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _CANONICAL.encode(value)
+
+
+# made once: json.dumps makes an encoder a call, which takes as long as a short record
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def sha256_hex(data: bytes) -> str:
@@ -60,8 +64,8 @@ class PartialFile:
         except OSError as error:
             raise StorageError.from_os_error(error, str(final)) from error
 
-    def write(self, data: bytes) -> None:
-        """Append bytes. Raises StorageError, after removing the temporary file."""
+    def write(self, data: bytes | memoryview) -> None:
+        """Append bytes, or a view of them. Raises StorageError, after removing the partial file."""
         try:
             self._file.write(data)
         except OSError as error:

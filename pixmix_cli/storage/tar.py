@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -34,7 +34,14 @@ class TarWriter:
 
     def add(self, name: str, data: bytes) -> None:
         """Append one regular file (mode 0644, owner 0, modification time 0)."""
-        self._sink.write(b"".join((_header(name, len(data)), data, bytes(-len(data) % BLOCK))))
+        self.add_all([(name, data)])
+
+    def add_all(self, files: Iterable[tuple[str, bytes]]) -> None:
+        """Append several regular files by one write."""
+        blocks: list[bytes] = []
+        for name, data in files:
+            blocks += (_header(name, len(data)), data, bytes(-len(data) % BLOCK))
+        self._sink.write(b"".join(blocks))
 
     def finish(self) -> None:
         """Write the two zero blocks that end an archive."""

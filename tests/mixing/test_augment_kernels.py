@@ -105,8 +105,7 @@ def test_shears_by_simple_fractions_are_done_exactly(name: str, shear: float) ->
 def uncompiled(pixels: U8, augmentation: Augmentation) -> U8:
     """The same by the kernels' Python, one level deep."""
     height, width = pixels.shape[:2]
-    row = np.zeros(kernels.COLUMNS)
-    augmentations._fill(row, augmentation, height)
+    row = np.array(augmentations._row(augmentation, height))
     code, value, matrix = int(row[kernels.CODE]), row[kernels.VALUE], row[kernels.MATRIX :]
     flat, out = pixels.ravel(), np.empty(pixels.size, np.uint8)
     if augment_kernels.is_pointwise.py_func(code):

@@ -35,7 +35,7 @@ def test_the_draws_of_a_batch_are_those_of_its_samples(recipe: str) -> None:
     heads, records = BatchMixer(config, 23).draw(keys)
     for name, head, record in zip(names, heads, records):
         draws = draw(config, rng_for(7, Stream.BAKE, 3, name), (config.size, config.size), 23)
-        want, _ = numbers(draws, config.size)
+        want = np.array(numbers(draws, config.size)[0])
         rounds = len(draws.rounds)
         np.testing.assert_array_equal(record[: 1 + rounds], want)
         assert not record[1 + rounds :].any()
@@ -79,6 +79,21 @@ def test_the_pictures_of_a_batch_are_those_of_its_samples(
             original = crop_original(config, draws, squares[square])
             other = crop_mixing(config, draws, mixing[draws.mixing])
             np.testing.assert_array_equal(picture, pixmix(config, draws, original, other))
+
+
+@pytest.mark.parametrize("limits", [{"KEPT_BYTES": 2 * 36 * 36 * 3}, {"MAX_KEPT": 1}])
+def test_mixing_pictures_for_which_there_is_no_room_are_cut_one_by_one(
+    limits: dict[str, int], pictures: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [key_for(1, Stream.BAKE, 0, str(i)) for i in range(60)]
+    which = np.arange(60) % 9
+    noise = np.random.default_rng(3).integers(0, 256, (5, 36, 36, 3), np.uint8)
+    want = BatchMixer(CIFAR, 5)(keys, pictures, which, noise.__getitem__)
+    for name, value in limits.items():
+        monkeypatch.setattr(f"pixmix_cli.mixing.batch.{name}", value)
+    mixer = BatchMixer(CIFAR, 5)
+    for _ in range(2):  # seen for the first time, and again
+        np.testing.assert_array_equal(mixer(keys, pictures, which, noise.__getitem__), want)
 
 
 def test_plain_samples_of_a_batch_are_only_cropped_and_flipped(

@@ -285,6 +285,23 @@ def test_a_mixer_used_again_gives_what_a_new_one_gives() -> None:
         np.testing.assert_array_equal(used(draws, *crops), Mixer(CIFAR)(draws, *crops))
 
 
+@pytest.mark.parametrize("turned", [0, 90])  # by a quarter: left to Pillow
+def test_several_samples_at_once_are_what_they_are_one_by_one(turned: int) -> None:
+    odd = Augmentation("rotate", turned) if turned else None
+    samples = list(_samples(CIFAR, (32, 32), (40, 44), REAL + HARD, 24))
+    samples[3] = (replace(samples[3][0], start=odd), *samples[3][1:])
+    for begin, end in ((0, 8), (8, 11), (11, 24)):  # more after fewer
+        drawn = [draws for draws, _, _ in samples[begin:end]]
+        crops = [crop_original(CIFAR, draws, each) for draws, each, _ in samples[begin:end]]
+        mixing = [
+            crop_mixing(CIFAR, draws, each) if draws.uses_mixing else None
+            for draws, _, each in samples[begin:end]
+        ]
+        got = Mixer(CIFAR).many(drawn, np.stack(crops), mixing)
+        for picture, *sample in zip(got, drawn, crops, mixing):
+            np.testing.assert_array_equal(picture, Mixer(CIFAR)(*sample))
+
+
 def test_mixing_changes_neither_of_its_inputs_and_shares_no_memory_with_them() -> None:
     for draws, original, mixing in _samples(CIFAR, (32, 32), (40, 44), REAL, 40):
         crop, other = crop_original(CIFAR, draws, original), crop_mixing(CIFAR, draws, mixing)

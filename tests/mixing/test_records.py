@@ -11,7 +11,8 @@ import pytest
 
 from pixmix_cli.mixing.config import OPERATIONS, PRESETS, PixMixConfig
 from pixmix_cli.mixing.draws import Augmentation, Draws, Round, draw
-from pixmix_cli.seeding import Stream, rng_for
+from pixmix_cli.mixing.uniforms import AT_ONCE, uniforms_for
+from pixmix_cli.seeding import Stream, key_for, keys_for, rng_for
 
 RECORD = Draws(
     crop=(-1, 4, 32, 32),
@@ -198,3 +199,18 @@ def test_streams_and_neighbouring_indices_look_independent() -> None:
     values = np.array([rng_for(0, Stream.BAKE, copy, 5).random() for copy in range(4000)])
     assert abs(np.corrcoef(values[:-1], values[1:])[0, 1]) < 4 / np.sqrt(4000)
     assert abs(values.mean() - 0.5) < 4 * np.sqrt(1 / 12 / 4000)
+
+
+def test_many_keys_at_once_are_the_keys_one_by_one() -> None:
+    names = ["a.jpg", "", "\udce9", 7]
+    got = keys_for(5, Stream.BAKE, [0, 3], names)
+    assert got == [key_for(5, Stream.BAKE, copy, name) for copy in (0, 3) for name in names]
+
+
+def test_numbers_by_key_are_those_of_numpys_generator() -> None:
+    keys = keys_for(2, Stream.BAKE, [0, 1], ["x", "y"])
+    generators = [rng_for(2, Stream.BAKE, copy, name) for copy in (0, 1) for name in ("x", "y")]
+    for rng, generator in zip(uniforms_for(keys), generators):
+        assert [rng.random() for _ in range(3 * AT_ONCE + 1)] == [
+            generator.random() for _ in range(3 * AT_ONCE + 1)
+        ]
