@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pixmix_cli import kernel_cache
 from pixmix_cli.errors import PictureError, PixMixError
 from pixmix_cli.mixing import batch
 from pixmix_cli.mixing.augmentations import disagreeing
@@ -69,6 +70,7 @@ class Baker:
 
     def __init__(self, context: Context) -> None:
         """Set up scratch memory and an empty cache of mixing pictures."""
+        kernel_cache.import_numba()
         self._context = context
         self._at: int | None = None
         self._mixer = Mixer(context.config)
@@ -86,6 +88,7 @@ class Baker:
         """Fill the kernel cache, so that workers started after it only load."""
         from pixmix_cli.mixing.draws import Round
 
+        kernel_cache.import_numba()
         square = np.zeros((config.size, config.size, 3), np.uint8)
         rounds = tuple(Round(None, operation, 1.0, 0.0) for operation in ("add", "multiply"))
         draws = Draws((0, 0, 1, 1), False, 0, (0.0, 0.0), None, rounds)
