@@ -244,10 +244,10 @@ def command(
     """Write PixMix-augmented copies of SOURCE, for offline training.
 
     SOURCE is an ImageFolder, WebDataset tars (a folder, one tar, or a quoted pattern), CIFAR-10 or
-    CIFAR-100 as downloaded, .npz or .npy arrays, Parquet or a saved Hugging Face dataset, a .csv,
-    .tsv or .jsonl list of path and label, or - for stdin: a tar, or a list of paths that end with
-    newline or NUL, whose folder is the class, or path TAB label. Any of them may be a URL
-    (s3://, gs://, hf://, https://).
+    CIFAR-100 as downloaded (torchvision:cifar10 and torchvision:cifar100 download them), .npz or
+    .npy arrays, Parquet or a saved Hugging Face dataset, a .csv, .tsv or .jsonl list of path and
+    label, or - for stdin: a tar, or a list of paths that end with newline or NUL, whose folder is
+    the class, or path TAB label. Any of them may be a URL (s3://, gs://, hf://, https://).
     """
     from pixmix_cli.mixing.config import PRESETS
     from pixmix_cli.pipelines import bake

@@ -12,11 +12,12 @@ from itertools import islice
 from pathlib import Path
 
 from pixmix_cli.errors import InputError, StorageError
-from pixmix_cli.storage import cifar, lists, spool, tar, webdataset
+from pixmix_cli.storage import cifar, lists, published, spool, tar, webdataset
 from pixmix_cli.storage.imagefolder import open_imagefolder
 from pixmix_cli.storage.images import is_picture_name
 from pixmix_cli.storage.numpy_arrays import open_numpy
 from pixmix_cli.storage.parquet import open_parquet
+from pixmix_cli.storage.picture_cache import default_folder
 from pixmix_cli.storage.pictures import STDIN, Warn
 from pixmix_cli.storage.remote import AnyPath, Url
 from pixmix_cli.storage.source import Source
@@ -37,8 +38,8 @@ def open_source(
 ) -> Source:
     """List a dataset of any kind.
 
-    path         what the user named: a folder, a file, a pattern, a URL of these, or - for a list
-                 or a tar on stdin
+    path         what the user named: a folder, a file, a pattern, a URL of these, - for a list or a
+                 tar on stdin, or torchvision:cifar10, which is downloaded
     warn         called with one line for each thing passed over
     kind         one of KINDS, or "auto"
     split        the part to take, of kinds that have parts
@@ -48,6 +49,10 @@ def open_source(
     """
     if path == STDIN and listed is None and kind in ("auto", "webdataset", "list"):
         return _open_stdin(kind, warn, split, label_field)
+    if published.is_published(path) and kind in ("auto", "cifar"):
+        local = published.fetch(str(path), default_folder() / "torchvision")
+        source = open_source(local, warn, kind="cifar", split=split, label_field=label_field)
+        return replace(source, path=str(path))
     if kind == "auto":
         kind = recognise(path)
     if isinstance(path, Url) and kind in SPOOLED:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import pickle
 import shutil
 import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -431,6 +436,69 @@ def test_an_option_without_use_for_the_kind_is_refused(tmp_path: Path) -> None:
         open_(root, split="train")
     with pytest.raises(InputError, match=r"no use for --label-field"):
         open_(root, label_field="x")
+
+
+@pytest.fixture
+def published_cifar(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Path, list[str]]]:
+    """A server with CIFAR-10's archive where torchvision looks; its folder and what was asked."""
+    datasets = pytest.importorskip("torchvision").datasets
+    archive = made.cifar_archive(tmp_path / "server")
+    asked: list[str] = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            super().do_GET()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setenv("PIXMIX_CACHE_DIR", str(tmp_path / "cache"))
+    with ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(Handler, directory=str(archive.parent))
+    ) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/{archive.name}"
+        monkeypatch.setattr(datasets.CIFAR10, "url", url)
+        monkeypatch.setattr(datasets.CIFAR10, "filename", archive.name)
+        md5 = hashlib.md5(archive.read_bytes()).hexdigest()
+        monkeypatch.setattr(datasets.CIFAR10, "tgz_md5", md5)
+        yield archive, asked
+        server.shutdown()
+
+
+def test_cifar_is_downloaded_once_when_asked_for_by_name(
+    published_cifar: tuple[Path, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive, asked = published_cifar
+    name = Path("torchvision:cifar10")
+    first = open_(name)
+    assert asked
+    asked.clear()
+    again = open_(name)
+    assert not asked
+    assert first.path == str(name)
+    assert first.digest == again.digest == open_(archive).digest
+    assert capsys.readouterr().out == ""
+
+
+def test_a_damaged_download_is_refused_and_tried_again(
+    published_cifar: tuple[Path, list[str]],
+) -> None:
+    archive, _ = published_cifar
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[:-100])
+    with pytest.raises(StorageError, match=rf"corrupted.*Try: put {archive.name} into"):
+        open_(Path("torchvision:cifar10"))
+    archive.write_bytes(whole)
+    assert len(open_(Path("torchvision:cifar10")).pictures) > 0
+
+
+def test_only_datasets_that_can_be_downloaded_are_promised() -> None:
+    with pytest.raises(InputError, match="torchvision:cifar10 or torchvision:cifar100"):
+        open_(Path("torchvision:svhn"))
 
 
 def test_a_gzip_bomb_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
