@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pixmix_cli.mixing import kernels
+from pixmix_cli.mixing import kernels, powers
 from pixmix_cli.mixing.batch import BatchMixer
 from pixmix_cli.mixing.config import PixMixConfig
 from pixmix_cli.mixing.kernels import ADD, BLOCK, MULTIPLY
@@ -34,7 +34,7 @@ def _python(kernel: Any) -> Callable[..., None]:
     return getattr(kernel, "py_func", kernel)
 
 
-def _power(base: F64, exponent: float, kernel: Callable[..., None] = kernels.power) -> F64:
+def _power(base: F64, exponent: float, kernel: Callable[..., None] = powers.power) -> F64:
     out = base.copy()
     kernel(out, exponent, np.empty_like(out), np.empty_like(out))
     return out
@@ -93,7 +93,7 @@ def test_exponent_one_gives_back_every_float32() -> None:
 @pytest.mark.parametrize("exponent", [-1.0, -0.37, 0.0, 2.0**-149, 0.61, 1.0, 1.999, 2.0])
 def test_power_uncompiled_gives_the_compiled_bytes(exponent: float) -> None:
     bases = _bases(600)
-    uncompiled = _power(bases, exponent, _python(kernels.power))
+    uncompiled = _power(bases, exponent, _python(powers.power))
     assert uncompiled.tobytes() == _power(bases, exponent).tobytes()
 
 
@@ -134,30 +134,39 @@ def _inputs(n: int) -> tuple[F32, U8]:
     return x, other
 
 
-def _operation(operation: int, x: F32, other: U8, a: float, b: float, compiled: bool = True) -> F32:
-    """One round on the picture x, as `render` does it: weigh, gather, combine."""
+def _power_by_table(x: F32, exponent: float, at_once: int, compiled: bool = True) -> F32:
+    """Of so many values a call."""
     run = (lambda kernel: kernel) if compiled else _python
-    work = kernels.workspace(1, 1)
+    sides, table = np.empty(powers.SIDES), np.empty((powers.ROWS, 2))
+    filled, out = np.empty(1, np.int64), np.empty_like(x)
+    places, scratch = np.empty(at_once, np.int32), np.empty((3, BLOCK))
+    m, e = scratch[:2, : powers.SIDES]
+    run(powers.begin_table)(exponent, m, e, sides, table, filled)
+    for begin in range(0, len(x), at_once):
+        part, result = x[begin : begin + at_once], out[begin : begin + at_once]
+        with np.errstate(over="ignore"):  # uncompiled, 0 - 1 warns
+            run(powers.power_of_double)(
+                part, exponent, sides, table, filled, places, scratch, result
+            )
+    return out
+
+
+def _operation(operation: int, x: F32, other: U8, a: float, b: float, compiled: bool = True) -> F32:
+    """One round on the picture x, as `render` does it by tables."""
+    run = (lambda kernel: kernel) if compiled else _python
+    table, tables = np.empty(256, np.float32), np.empty((3, 256), np.float32)
+    second, out = np.empty_like(x), np.empty_like(x)
     if operation == ADD:
-        run(kernels.add_table)(b, work.table)
+        run(kernels.add_table)(b, table)
     else:
-        run(kernels.multiply_table)(b, False, *work.floats[:, :256], work.table)
-        octaves, bins, m, e = work.bins
-        run(kernels.power_table)(a, octaves[:32], bins, m, e, work.powers)
-    work.mixed_in[:] = work.table
-    out = x.copy()
-    for begin in range(0, len(x), BLOCK):
-        part = out[begin : begin + BLOCK]
-        n = len(part)
-        first, second = work.gathered[:2, :n]
-        if operation == ADD or compiled:
-            run(kernels.weigh)(operation, part, a, work, first)
-        else:
-            near, inverse = work.floats[:2, :n]
-            index, m = work.places[:n], work.floats[2]
-            run(kernels.power_of_double)(part, a, work.powers, index, near, inverse, m, first)
-        run(kernels.gather)(other[begin : begin + BLOCK], work.mixed_in, second)
-        run(kernels.combine)(operation, first, second, part)
+        run(kernels.multiply_table)(b, False, *np.empty((3, 256)), table)
+    tables[:] = table
+    run(kernels.gather)(other, tables, False, second)
+    if operation == ADD:
+        run(kernels.add_floats)(x, a, second, out)
+    else:  # by less than SEVERAL, what is vector code otherwise can run uncompiled
+        at_once = BLOCK if compiled else powers.SEVERAL - 1
+        run(kernels.multiply)(_power_by_table(x, a, at_once, compiled), second, out)
     return out
 
 
@@ -218,6 +227,55 @@ def test_add_and_multiply_uncompiled_give_the_compiled_bytes(
     for operation in (_add, _multiply):
         uncompiled = operation(x, other, a, b, compiled=False)
         assert uncompiled.tobytes() == operation(x, other, a, b).tobytes()
+
+
+@pytest.mark.parametrize("n", LENGTHS)
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_adding_bytes_by_arithmetic_gives_the_bits_of_the_table(
+    n: int, weights: tuple[float, float]
+) -> None:
+    x, other = _inputs(n)
+    a, b = _float32(weights)
+    out = np.empty_like(x)
+    kernels.add_bytes(x, a, other, b, out)
+    assert out.tobytes() == _add(x, other, a, b).tobytes()
+    _python(kernels.add_bytes)(x, a, other, b, out)
+    assert out.tobytes() == _add(x, other, a, b).tobytes()
+
+
+def test_adding_any_byte_by_arithmetic_gives_the_bits_of_the_table() -> None:
+    every = np.tile(np.arange(256, dtype=np.uint8), 3)
+    x, out = np.full(len(every), np.float32(0.5)), np.empty(len(every), np.float32)
+    for b in np.random.default_rng(4).uniform(-1, 1, 50).astype(np.float32).tolist():
+        kernels.add_bytes(x, 1.0, every, b, out)
+        assert out.tobytes() == _add(x, every, 1.0, b).tobytes()
+
+
+@pytest.mark.parametrize("alike", [False, True])
+@pytest.mark.parametrize("kind", [np.float32, np.uint8])
+@pytest.mark.parametrize("n", LENGTHS)
+def test_gather_looks_every_byte_up_in_its_channels_table(
+    n: int, kind: type[Any], alike: bool
+) -> None:
+    rng = np.random.default_rng(n)
+    tables = rng.integers(0, 256, (3, 256)).astype(kind)
+    flat = rng.integers(0, 256, n).astype(np.uint8)
+    channels = np.zeros(n, int) if alike else np.arange(n) % 3
+    out = np.empty(n, kind)
+    kernels.gather(flat, tables, alike, out)
+    np.testing.assert_array_equal(out, tables[channels, flat])
+
+
+@pytest.mark.parametrize("exponent", [-0.5, 0.0, 2.0**-30, 0.37, 1.0, 1.73, 2.0, 3.7])
+@pytest.mark.parametrize("least", [1e-2, 1e-8, 1e-20])
+def test_powers_of_many_at_once_are_the_bits_of_one_at_a_time(
+    exponent: float, least: float
+) -> None:
+    rng = np.random.default_rng(6)
+    x = np.exp(rng.uniform(np.log(least), 0, BLOCK)).astype(np.float32)
+    x[::5], x[1::7] = 0, 1
+    together = _power_by_table(x, exponent, BLOCK)
+    assert together.tobytes() == _power_by_table(x, exponent, 1).tobytes()
 
 
 @pytest.mark.parametrize("exponent", [0.0, 2.0**-30, 0.37, 1.0, 1.73, 2.0])

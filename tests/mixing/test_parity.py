@@ -143,6 +143,12 @@ CASES = {
         60,
     ),
     "cifar every operation": (replace(CIFAR, operations=OPERATIONS), (32, 32), (36, 36), 60),
+    "cifar every operation, to nine rounds": (
+        replace(CIFAR, size=16, operations=OPERATIONS, k=9),
+        (16, 16),
+        (19, 19),
+        90,
+    ),
     "cifar 32x32": (CIFAR, (32, 32), (36, 36), 120),
     "cifar with large mixing pictures": (CIFAR, (32, 32), (200, 333), 48),
     "cifar with a large original": (CIFAR, (90, 131), (131, 90), 36),
