@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL import __version__ as pillow_version
 
-from pixmix_cli.mixing import resize_kernels
+from pixmix_cli.mixing import resize_kernels, vectors
 
 U8 = NDArray[np.uint8]
 Box = tuple[int, int, int, int]  # top, left, height, width, in pixels of the picture
@@ -49,27 +49,27 @@ class Resizer:
             self._longest = max(longest, self._longest)
             self._taps = max(taps, self._taps)
             self._allocate()
-        out = np.empty(size * size * 3 + 1, np.uint8)
+        out = np.empty((size, size, 3), np.uint8)
         flat = np.ascontiguousarray(picture).reshape(-1)
         resize_kernels.resize(
             flat, picture.shape[1], box, size, flip, self._across, self._down, self._firsts,
-            self._exact, self._between, self._sums, out,
+            self._exact, self._between, self._few, out.reshape(-1),
         )  # fmt: skip
-        return out[:-1].reshape(size, size, 3)
+        return out
 
     def _allocate(self) -> None:
         size = self._size
-        self._across, self._down = np.empty((2, size * self._taps), np.int32)
+        self._across, self._down = np.empty((2, size * 2 * (self._taps + 1)), np.int16)
         self._firsts = np.empty((2, size), np.int32)
-        self._exact = np.empty(self._taps, np.float64)
+        self._exact = np.empty((self._taps + 1) * size, np.float64)
         # zeros only so that memory checkers are content: what nobody wrote meets no result
         self._between = np.zeros(_scratch(self._longest, size), np.uint8)
-        self._sums = np.empty(3 * self._longest, np.int32)
+        self._few = np.zeros(4 * 3 * self._longest + vectors.SLACK, np.uint8)
 
 
 def _scratch(longest: int, size: int) -> int:
     """Bytes between the two passes."""
-    return longest * (size + 1) * 3 + 2
+    return max(longest, 4) * (size * 3 + 1)
 
 
 def by_pillow(picture: U8, box: Box, size: int, flip: bool) -> U8:

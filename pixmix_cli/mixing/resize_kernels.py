@@ -1,9 +1,9 @@
 """Pillow's bilinear resize with antialiasing, of a box of a picture, compiled: the same bytes.
 
 Pillow weighs with whole numbers of 22 bits, along the rows and then, from bytes again, along the
-columns, or the other way round where that is less work; so does this. Along the columns every loop
-runs over neighbours in memory; along the rows a pixel's channels are done at once (see `vectors`),
-and that is where a mirrored picture is turned round.
+columns, or the other way round where that is less work; so does this (the sums are in `vectors`).
+Along the rows four rows go together, and whatever of the result they complete is made at once,
+while they are at hand. A mirrored picture has its weights along the rows in reverse order.
 
 source  Pillow: libImaging/Resample.c
 """
@@ -20,11 +20,11 @@ from pixmix_cli.mixing import vectors
 from pixmix_cli.mixing.augment_kernels import copy
 
 F64 = NDArray[np.float64]
+I16 = NDArray[np.int16]
 I32 = NDArray[np.int32]
 U8 = NDArray[np.uint8]
 
 BITS = 22  # of a weight: 32 less 8 of a byte less 2 of Pillow's reserve
-_HALF = 1 << (BITS - 1)
 
 
 def taps(length: int, size: int) -> int:
@@ -37,110 +37,85 @@ def taps(length: int, size: int) -> int:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def weights(length: int, size: int, firsts: I32, scaled: I32, exact: F64) -> int:
-    """The weights of each output pixel along one axis.
+def weights(length: int, size: int, flip: bool, firsts: I32, parts: I16, exact: F64) -> int:
+    """The weights of each output pixel along one axis, as `vectors` takes them.
 
+    flip     whether the last output pixel comes first
     firsts   (size,) int32, written: the first input pixel
-    scaled   (size * taps,) int32, written: weights times 2**22, those of one output pixel after
-             those of the other, 0 for what takes no part
-    exact    (taps,) float64, scratch
-    returns  how many weights each output pixel has; so many lie inside the box from its first on
+    parts    (size * 2 * (taps + 1),) int16, written: those of one output pixel after those of the
+             other, 0 for what takes no part. Of each two weights, four times as large as Pillow's,
+             first what is above LOWER_BITS, then what is below
+    exact    ((taps + 1) * size,) float64, scratch
+    returns  half the number of weights of each output pixel. So many lie inside the box from its
+             first on; if the box is an odd number of pixels long, perhaps one more, of weight 0
     """
     scale = length / size
     support = scale if scale > 1.0 else 1.0
     inverse = 1.0 / support
+    totals = exact[:size]
     most = 1
     for i in range(size):
         centre = (i + 0.5) * scale
-        first = max(int(centre - support + 0.5), 0)
-        most = max(most, min(int(centre + support + 0.5), length) - first)
+        first = max(np.int32(centre - support + 0.5), np.int32(0))
+        count = np.int32(min(np.int32(centre + support + 0.5), np.int32(length)) - first)
+        most = max(most, int(count))
+        firsts[i] = first
+        totals[i] = 0.0
+    # a weight after the other for all pixels, so that the loops are over neighbours in memory
+    for k in range(most):
+        kept = exact[(k + 1) * size : (k + 2) * size]
+        for i in range(size):
+            centre = (i + 0.5) * scale
+            place = np.int32(firsts[i] + np.int32(k))
+            distance = abs((place - centre + 0.5) * inverse)
+            inside = place < min(np.int32(centre + support + 0.5), np.int32(length))
+            kept[i] = 1.0 - distance if inside and distance < 1.0 else 0.0
+            totals[i] += kept[i]
+    pairs = (most + 1) // 2
+    last = np.int32(max(length - 2 * pairs, 0))
+    for k in range(most):
+        kept = exact[(k + 1) * size : (k + 2) * size]
+        for i in range(size):
+            kept[i] = 0.5 + kept[i] / totals[i] * float(1 << BITS)
+    lower = np.int32((1 << vectors.LOWER_BITS) - 1)
     for i in range(size):
-        centre = (i + 0.5) * scale
-        first = max(int(centre - support + 0.5), 0)
-        count = min(int(centre + support + 0.5), length) - first
-        total = 0.0
-        for k in range(count):
-            distance = abs((k + first - centre + 0.5) * inverse)
-            exact[k] = 1.0 - distance if distance < 1.0 else 0.0
-            total += exact[k]
-        moved = min(first, length - most)
-        for k in range(most):
-            scaled[i * most + k] = 0
-        for k in range(count):
-            value = exact[k] / total if total != 0.0 else exact[k]
-            scaled[i * most + first - moved + k] = int(0.5 + value * (1 << BITS))
-        firsts[i] = moved
-    return most
+        first = firsts[i]
+        firsts[i] = min(first, last)
+        before = int(first - firsts[i])
+        begin = 4 * pairs * (size - 1 - i if flip else i)
+        for t in range(2 * pairs):
+            k = t - before
+            weight = np.int32(0)
+            if 0 <= k < most:
+                weight = np.int32(np.int32(exact[(k + 1) * size + i]) * np.int32(4))
+            parts[begin] = weight >> np.int32(vectors.LOWER_BITS)
+            parts[begin + 2] = weight & lower
+            begin += 1 if t % 2 == 0 else 3
+    if flip:
+        for i in range(size // 2):
+            firsts[i], firsts[size - 1 - i] = firsts[size - 1 - i], firsts[i]
+    return pairs
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _along_row(
-    row: U8,
-    begin: int,
-    size: int,
-    flip: bool,
-    firsts: I32,
-    scaled: I32,
-    most: int,
-    out: U8,
-    to: int,
-) -> None:
-    """One row of pixels shrunk, from row[begin] to out[to]; a byte behind each is touched too."""
-    half, bits = np.int32(_HALF), np.int32(BITS)
-    for x in range(size):
-        i = size - 1 - x if flip else x
-        place = begin + 3 * int(firsts[i])
-        vectors.weigh(row, place, scaled, i * most, most, half, bits, out, to + 3 * x)
+def _down(
+    flat: U8, begin: int, stride: int, rows: int, halves: I16, first: int, pairs: int, out: U8,
+    to: int, n: int,
+) -> None:  # fmt: skip
+    """`vectors.along_columns`, also for fewer bytes than it does at once and fewer rows.
 
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _four(a: U8, b: U8, c: U8, d: U8, k: I32, out: U8) -> None:
-    """Four weighted rows as one. All (n,), k (4,)."""
-    k0, k1, k2, k3 = k[0], k[1], k[2], k[3]
-    for j in range(out.shape[0]):
-        total = np.int32(
-            np.int32(_HALF)
-            + np.int32(a[j]) * k0
-            + np.int32(b[j]) * k1
-            + np.int32(c[j]) * k2
-            + np.int32(d[j]) * k3
-        )
-        out[j] = np.uint8(total >> np.int32(BITS))
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _two_more(a: U8, b: U8, k0: np.int32, k1: np.int32, start: bool, sums: I32) -> None:
-    """Two weighted rows onto the sums. All (n,)."""
-    if start:
-        for j in range(sums.shape[0]):
-            sums[j] = np.int32(np.int32(_HALF) + np.int32(a[j]) * k0 + np.int32(b[j]) * k1)
-    else:
-        for j in range(sums.shape[0]):
-            sums[j] = np.int32(sums[j] + np.int32(a[j]) * k0 + np.int32(b[j]) * k1)
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _along_columns(
-    flat: U8, begin: int, stride: int, first: int, k: I32, sums: I32, out: U8
-) -> None:
-    """One row of the result: rows from `first` on, weighed with k and added. sums, out (n,)."""
-    n, most = out.shape[0], k.shape[0]
-    if most == 4:
-        at = begin + first * stride
-        a, b = flat[at : at + n], flat[at + stride : at + stride + n]
-        at += 2 * stride
-        c, d = flat[at : at + n], flat[at + stride : at + stride + n]
-        _four(a, b, c, d, k, out)
+    rows  so many may be read; those behind them have weight 0
+    """
+    if n >= vectors.BLOCK and 2 * pairs <= rows:
+        vectors.along_columns(flat, begin, stride, halves, first, pairs, out, to, n)
         return
-    for t in range(0, most, 2):
-        at = begin + (first + t) * stride
-        a, k0, k1 = flat[at : at + n], k[t], np.int32(0)
-        b = a
-        if t + 1 < most:
-            b, k1 = flat[at + stride : at + stride + n], k[t + 1]
-        _two_more(a, b, k0, k1, t == 0, sums)
     for j in range(n):
-        out[j] = np.uint8(sums[j] >> np.int32(BITS))
+        total = 1 << 23
+        for k in range(min(2 * pairs, rows)):
+            at = first + 2 * k - k % 2
+            weight = (int(halves[at]) << vectors.LOWER_BITS) + int(halves[at + 2])
+            total += weight * int(flat[begin + k * stride + j])
+        out[to + j] = np.uint8(total >> 24)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -156,50 +131,59 @@ def resize(
     box: tuple[int, int, int, int],
     size: int,
     flip: bool,
-    across: I32,
-    down: I32,
+    across: I16,
+    down: I16,
     firsts: I32,
     exact: F64,
     between: U8,
-    sums: I32,
+    few: U8,
     out: U8,
 ) -> None:
     """A box of a picture as a square, mirrored left to right if asked.
 
     flat          (h * picture_width * 3,) uint8, the whole picture
     box           (top, left, height, width) in pixels, inside the picture
-    across, down  (size * taps,) int32, scratch: weights along the rows and along the columns
+    across, down  (size * 2 * (taps + 1),) int16, scratch: weights along rows and along columns
     firsts        (2, size) int32, scratch
-    exact         (larger number of taps,) float64, scratch
-    between       (longest * (size + 1) * 3 + 1,) uint8, scratch; longest: the larger of height,
-                  width and size
-    sums          (3 * longest,) int32, scratch
-    out           (size * size * 3 + 1,) uint8, written; the last byte only because pixels are
-                  written four bytes at a time
+    exact         ((larger number of taps + 1) * size,) float64, scratch
+    between       (max(height, 4) * (size * 3 + 1),) uint8, scratch
+    few           (4 * width * 3 + vectors.SLACK,) uint8, scratch
+    out           (size * size * 3,) uint8, written
     """
     top, left, height, width = box
-    most_across = weights(width, size, firsts[0], across, exact)
-    most_down = weights(height, size, firsts[1], down, exact)
+    pairs_across = weights(width, size, flip, firsts[0], across, exact)
+    pairs_down = weights(height, size, False, firsts[1], down, exact)
     stride = picture_width * 3
     begin = top * stride + left * 3
-    n = size * 3
+    n, long = size * 3, width * 3
     if columns_first(height, width, size):
-        longer = width * 3
-        for y in range(size):
-            k = down[y * most_down : (y + 1) * most_down]
-            row = between[y * longer : (y + 1) * longer]
-            _along_columns(flat, begin, stride, firsts[1, y], k, sums[:longer], row)
-        for y in range(size):
-            _along_row(between, y * longer, size, flip, firsts[0], across, most_across, out, y * n)
+        for group in range(0, size, 4):
+            for y in range(group, min(group + 4, size)):
+                first = int(firsts[1, y])
+                _down(
+                    flat, begin + first * stride, stride, height - first, down,
+                    4 * pairs_down * y, pairs_down, few, (y - group) * long, long,
+                )  # fmt: skip
+            vectors.along_four_rows(few, 0, long, firsts[0], across, pairs_across, between, n + 1)
+            for y in range(group, min(group + 4, size)):
+                row = (y - group) * (n + 1)
+                copy(between[row : row + n], out[y * n : (y + 1) * n])
         return
-    for y in range(height):
-        start = begin + y * stride
-        if start + 3 * width < flat.shape[0]:
-            _along_row(flat, start, size, flip, firsts[0], across, most_across, between, y * n)
-        else:  # no byte lies behind the last pixel
-            last = between[height * n + 1 :]
-            copy(flat[start : start + 3 * width], last[: 3 * width])
-            _along_row(last, 0, size, flip, firsts[0], across, most_across, between, y * n)
-    for y in range(size):
-        k = down[y * most_down : (y + 1) * most_down]
-        _along_columns(between, 0, n, firsts[1, y], k, sums[:n], out[y * n : (y + 1) * n])
+    y = 0
+    for group in range(0, max(height, 4), 4):
+        row = max(min(group, height - 4), 0)  # the last four overlap the four before them
+        start = begin + row * stride
+        to = between[row * (n + 1) :]
+        if start + 3 * stride + long + vectors.SLACK <= flat.shape[0]:
+            vectors.along_four_rows(flat, start, stride, firsts[0], across, pairs_across, to, n + 1)
+        else:  # too few bytes lie behind the last row
+            for k in range(min(height, 4)):
+                copy(flat[start + k * stride : start + k * stride + long], few[k * long :][:long])
+            vectors.along_four_rows(few, 0, long, firsts[0], across, pairs_across, to, n + 1)
+        while y < size and min(firsts[1, y] + 2 * pairs_down, height) <= row + 4:
+            first = int(firsts[1, y])
+            _down(
+                between, first * (n + 1), n + 1, max(height, 4) - first, down,
+                4 * pairs_down * y, pairs_down, out, y * n, n,
+            )  # fmt: skip
+            y += 1

@@ -4,22 +4,49 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pixmix_cli.mixing import vectors
 
 
-@pytest.mark.parametrize("count", [1, 2, 4, 7])
-def test_weighed_pixels_are_the_rounded_weighted_sums(count: int) -> None:
-    rng = np.random.default_rng(count)
-    source = rng.integers(0, 256, 40, np.uint8)
-    weights = rng.multinomial(1 << 22, np.ones(count) / count).astype(np.int32)
-    start, bits = np.int32(1 << 21), np.int32(22)
-    out = np.full(9, 7, np.uint8)
-    vectors.weigh(source, 5, np.append(np.int32(9), weights), 1, count, start, bits, out, 3)
-    pixels = source[5 : 5 + 3 * count].reshape(count, 3).astype(np.int64)
-    want = ((weights[:, None] * pixels).sum(axis=0) + (1 << 21)) >> 22
-    np.testing.assert_array_equal(out[3:6], want)
-    np.testing.assert_array_equal(out[[0, 1, 2, 7, 8]], 7)
+def _weights(rng: np.random.Generator, rows: int, pairs: int) -> tuple[NDArray, NDArray]:
+    """Weights (rows, 2 * pairs), each row with a sum of 2**24, and the same in upper and lower."""
+    weights = rng.multinomial(1 << 22, np.ones(2 * pairs) / (2 * pairs), rows) * 4
+    weights[0] = [1 << 24] + [0] * (2 * pairs - 1)
+    pair = weights.reshape(rows, pairs, 2)
+    parts = np.concatenate([pair >> 11, pair & 2047], axis=2)
+    return weights, parts.astype(np.int16).ravel()
+
+
+@pytest.mark.parametrize("pairs", [1, 2, 3, 4, 5])
+def test_four_rows_weighed_along_are_the_rounded_weighted_sums(pairs: int) -> None:
+    rng = np.random.default_rng(pairs)
+    pixels = rng.choice(np.array([0, 1, 254, 255], np.uint8), (4, 20, 3))
+    weights, parts = _weights(rng, 7, pairs)
+    firsts = np.array([0, 3, 3, 5, 6, 9, 20 - 2 * pairs], np.int32)
+    source = np.append(np.full(5, 9, np.uint8), pixels)
+    source = np.append(source, np.full(vectors.SLACK, 9, np.uint8))
+    out = np.full(4 * 23 + 1, 7, np.uint8)
+    vectors.along_four_rows(source, 5, 60, firsts, parts, pairs, out, 23)
+    for x, first in enumerate(firsts):
+        taken = pixels[:, first : first + 2 * pairs].astype(np.int64)
+        want = ((weights[x][:, None] * taken).sum(axis=1) + (1 << 23)) >> 24
+        got = out[: 4 * 23].reshape(4, 23)[:, 3 * x : 3 * x + 3]
+        np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("n", [vectors.BLOCK, vectors.BLOCK + 5, 3 * vectors.BLOCK])
+@pytest.mark.parametrize("pairs", [1, 2, 3, 4, 5])
+def test_rows_weighed_along_columns_are_the_rounded_weighted_sums(pairs: int, n: int) -> None:
+    rng = np.random.default_rng(pairs)
+    rows = rng.choice(np.array([0, 1, 254, 255], np.uint8), (2 * pairs, n))
+    weights, parts = _weights(rng, 3, pairs)
+    for y in range(3):
+        out = np.full(n + 4, 7, np.uint8)
+        vectors.along_columns(rows.ravel(), 0, n, parts, 4 * pairs * y, pairs, out, 2, n)
+        want = ((weights[y][:, None] * rows.astype(np.int64)).sum(axis=0) + (1 << 23)) >> 24
+        np.testing.assert_array_equal(out[2:-2], want)
+        np.testing.assert_array_equal(out[[0, 1, -2, -1]], 7)
 
 
 def test_pixels_between_others_are_cut_off_bilinear_means() -> None:
