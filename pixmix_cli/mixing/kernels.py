@@ -10,6 +10,9 @@ values a channel and no pixel is touched: the start, an augmentation that maps b
 their mixtures. Only where another picture comes in are there floats a pixel; from there on all
 rounds are done on one block of pixels before the next block's turn, so that floats stay in L1.
 
+A Workspace has so many arrays that handing it on takes a good part of a microsecond: hence the
+inline="always" of small functions that take one.
+
 Numba widens int32 sums to int64, which AVX2 can neither multiply nor convert: hence the many
 np.int32. Its min and max ask about NaN, and keep a loop from being vectorised: hence the
 conditional expressions.
@@ -234,21 +237,21 @@ def _look_up(table: F32, byte_tables: U8, alike: bool, out: F32) -> None:
             values[v] = table[places[v]]
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _begin_power(exponent: float, slot: int, work: Workspace) -> None:
     """Make a slot's table of powers one of this exponent."""
     m, e = work.floats[1][: powers.SIDES], work.floats[2][: powers.SIDES]
     powers.begin_table(exponent, m, e, work.sides[slot], work.powers[slot], work.filled[slot])
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _multiply_table(b: float, inverted: bool, work: Workspace) -> None:
     """Write work.table: `multiply_table`."""
     base, m, e = work.floats[0][:256], work.floats[1][:256], work.floats[2][:256]
     multiply_table(b, inverted, base, m, e, work.table)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _set_up(row: F64, original: U8, slot: int, work: Workspace) -> None:
     """Make ready what one round of adding or multiplying takes from its pictures, in a slot."""
     plain = not _has_tables(int(row[CODE]))
@@ -283,7 +286,7 @@ def _products(a: float, b: float, inverted: bool, alike: bool, slot: int, work: 
     _look_up(work.table, work.byte_tables, alike, work.mixed_in[slot])
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _power(x: F32, exponent: float, slot: int, work: Workspace, out: F32) -> None:
     """out = (2 x)**exponent by a slot's table. Both (n,) float32."""
     powers.power_of_double(
@@ -395,7 +398,7 @@ def _mix_tables(row: F64, original: U8, alike: bool, work: Workspace) -> bool:
     return both
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _mixed_in(record: F64, step: int, original: U8, mixing: U8, prepared: U8, made: U8) -> U8:
     """The picture that a round mixes in, before the row's byte tables; made: by `_augmented`."""
     code = int(record[step, CODE])
