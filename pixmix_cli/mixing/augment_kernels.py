@@ -28,11 +28,12 @@ PREPARED = 13  # the picture was made by someone else
 NOTHING = -1  # no augmentation
 
 # A shear moves each line by a whole number of pixels and a fraction f of one: a + f (b - a), cut
-# off. With 22 bits of f that is right in int32 unless f (b - a) comes nearer to a whole number than
-# _CLOSE, in 2**-22, for some difference b - a of bytes; such lines are done in float64.
-_FRACTION_BITS = 22
+# off. With 23 bits of f that is right in int32 unless f (b - a) comes nearer to a whole number than
+# _CLOSE, in 2**-23, for some difference b - a of bytes; such lines are done in float64.
+_FRACTION_BITS = 23
 _FRACTION_ONE = float(1 << _FRACTION_BITS)
-_CLOSE = 256  # twice the error of 255 times a fraction rounded to 22 bits
+_FRACTION_MASK = (1 << _FRACTION_BITS) - 1
+_CLOSE = 160  # more than the error, 127.5, of 255 times a fraction rounded to 23 bits
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -240,12 +241,12 @@ def affine(
     flat, out  (height * width * 3,) uint8, not the same
     matrix     (6,) float64: a b c d e f, for pixel centres
     places     (width,) int32, scratch
-    shares     (4, width) float64, scratch
+    shares     (2 or more, width) float64, scratch
     """
     a, b, c = matrix[0], matrix[1], matrix[2]
     d, e, f = matrix[3], matrix[4], matrix[5]
     n = width * 3
-    us, vs, rights, downs = shares[0], shares[1], shares[2], shares[3]
+    us, vs = shares[0], shares[1]
     for y in range(height):
         y_in = y + 0.5
         for x in range(width):
@@ -258,18 +259,41 @@ def affine(
             first += 1
         while last > first and not _is_inside(us[last - 1], vs[last - 1], height, width):
             last -= 1
-        for x in range(first):
-            _sample(flat, height, width, us[x], vs[x], out[y * n + 3 * x : y * n + 3 * x + 3])
-        for x in range(first, last):  # the same as _sample, without its questions
-            u, v = us[x] - 0.5, vs[x] - 0.5
-            left, top = np.int32(u), np.int32(v)
-            rights[x], downs[x] = u - np.float64(left), v - np.float64(top)
-            places[x] = np.int32(np.int32(top * np.int32(n)) + np.int32(np.int32(3) * left))
-        for x in range(first, last):
-            upper = int(places[x])
-            vectors.between(flat, upper, upper + n, rights[x], downs[x], out, y * n + 3 * x)
-        for x in range(last, width):
-            _sample(flat, height, width, us[x], vs[x], out[y * n + 3 * x : y * n + 3 * x + 3])
+        begin, end = 0, width  # pixels before and behind are black
+        while begin < first and not _is_in_picture(us[begin], vs[begin], height, width):
+            begin += 1
+        while end > last and not _is_in_picture(us[end - 1], vs[end - 1], height, width):
+            end -= 1
+        blacken(out[y * n : y * n + 3 * begin])
+        for x in range(begin, first):
+            _sample(flat, height, width, us[x], vs[x], out, y * n + 3 * x)
+        if first < last:
+            to = out[y * n + 3 * first :]
+            _inner(flat, n, us[first:last], vs[first:last], places[first:last], to)
+        for x in range(last, end):
+            _sample(flat, height, width, us[x], vs[x], out, y * n + 3 * x)
+        blacken(out[y * n + 3 * end : (y + 1) * n])
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _inner(flat: U8, n: int, us: F64, vs: F64, places: I32, out: U8) -> None:
+    """`_sample` of points that `_is_inside`, without its questions.
+
+    n       bytes of a row of the picture
+    us, vs  (m,) float64, the points, overwritten
+    places  (m,) int32, scratch
+    out     (3 * m + 1 or more,) uint8, written
+    """
+    for x in range(us.shape[0]):
+        u, v = us[x] - 0.5, vs[x] - 0.5
+        left, top = np.int32(u), np.int32(v)
+        # the shares of right and lower neighbours, in place: with more arrays to tell apart the
+        # compiler makes no vectors
+        us[x], vs[x] = u - np.float64(left), v - np.float64(top)
+        places[x] = np.int32(np.int32(top * np.int32(n)) + np.int32(np.int32(3) * left))
+    for x in range(us.shape[0]):
+        upper = int(places[x])
+        vectors.between(flat, upper, upper + n, us[x], vs[x], out, 3 * x)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -279,10 +303,16 @@ def _is_inside(u: float, v: float, height: int, width: int) -> bool:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _sample(flat: U8, height: int, width: int, u: float, v: float, pixel: U8) -> None:
-    """One pixel (3,) at the point (u, v)."""
-    if not (u >= 0.0 and u < width and v >= 0.0 and v < height):
-        pixel[0] = pixel[1] = pixel[2] = 0
+def _is_in_picture(u: float, v: float, height: int, width: int) -> bool:
+    """Whether a point is not black."""
+    return u >= 0.0 and u < width and v >= 0.0 and v < height
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _sample(flat: U8, height: int, width: int, u: float, v: float, out: U8, to: int) -> None:
+    """The pixel at out[to] from the point (u, v)."""
+    if not _is_in_picture(u, v, height, width):
+        out[to] = out[to + 1] = out[to + 2] = 0
         return
     u -= 0.5
     v -= 0.5
@@ -304,7 +334,7 @@ def _sample(flat: U8, height: int, width: int, u: float, v: float, pixel: U8) ->
         if has_below:
             p, q = np.float64(flat[down + 3 * left + c]), np.float64(flat[down + 3 * right + c])
             value = value + ((p + (q - p) * du) - value) * dv
-        pixel[c] = np.uint8(np.int32(value))
+        out[to + c] = np.uint8(np.int32(value))
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -328,11 +358,11 @@ def translate(flat: U8, height: int, width: int, right: int, down: int, out: U8)
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _scaled_fraction(fraction: float) -> np.int32:
-    """A fraction of a pixel in 22 bits; -1 where it cannot be done in whole numbers (see above)."""
+    """A fraction of a pixel in 23 bits; -1 where it cannot be done in whole numbers (see above)."""
     scaled = np.int32(fraction * _FRACTION_ONE + 0.5)
     close = np.int32(0)
     for difference in range(1, 256):
-        rest = (np.int32(difference) * scaled + np.int32(_CLOSE)) & np.int32((1 << 22) - 1)
+        rest = (np.int32(difference) * scaled + np.int32(_CLOSE)) & np.int32(_FRACTION_MASK)
         close = np.int32(close + (np.int32(1) if np.int32(rest) < np.int32(2 * _CLOSE) else 0))
     return scaled if close == 0 else np.int32(-1)
 
@@ -348,29 +378,34 @@ def shear_x(flat: U8, height: int, width: int, matrix: F64, out: U8) -> None:
         shift = shear * (y + 0.5)
         whole = int(np.floor(shift))
         fraction = shift - whole
-        # output pixels whose both neighbours lie inside, away from rounding at the borders
-        first, last = max(0, 1 - whole), min(width, width - 2 - whole)
+        # output pixels whose both neighbours lie inside; a fraction so small that rounding could
+        # take it over a border is not done in whole numbers
+        first, last = max(0, -whole), min(width, width - 1 - whole)
         scaled = _scaled_fraction(fraction)
         if first >= last or scaled < 0:
             for x in range(width):
                 u = x + 0.5 + shift
-                _sample(flat, height, width, u, y + 0.5, row[3 * x : 3 * x + 3])
+                _sample(flat, height, width, u, y + 0.5, out, y * n + 3 * x)
             continue
-        count = 3 * (last - first)
-        begin = 3 * (first + whole)
-        lefts = source[begin : begin + count]
-        rights = source[begin + 3 : begin + 3 + count]
+        count, place = 3 * (last - first), 3 * (first + whole)
+        lefts = source[place : place + count]
+        rights = source[place + 3 : place + 3 + count]
         target = row[3 * first : 3 * last]
         for i in range(count):
             p = np.int32(lefts[i])
             step = np.int32((np.int32(rights[i]) - p) * scaled)
             target[i] = np.uint8(np.int32(p + (step >> np.int32(_FRACTION_BITS))))
-        for x in range(first):
-            u = x + 0.5 + shift
-            _sample(flat, height, width, u, y + 0.5, row[3 * x : 3 * x + 3])
-        for x in range(last, width):
-            u = x + 0.5 + shift
-            _sample(flat, height, width, u, y + 0.5, row[3 * x : 3 * x + 3])
+        begin, end = 0, width  # pixels before and behind are black
+        while begin < first and begin + 0.5 + shift < 0.0:
+            begin += 1
+        while end > last and end - 0.5 + shift >= width:
+            end -= 1
+        blacken(row[: 3 * begin])
+        for x in range(begin, first):
+            _sample(flat, height, width, x + 0.5 + shift, y + 0.5, out, y * n + 3 * x)
+        for x in range(last, end):
+            _sample(flat, height, width, x + 0.5 + shift, y + 0.5, out, y * n + 3 * x)
+        blacken(row[3 * end :])
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -386,42 +421,56 @@ def shear_y(
     shear = matrix[3]
     for x in range(width):
         shift = shear * (x + 0.5)
-        whole = int(np.floor(shift))
-        fraction = shift - whole
-        value = _scaled_fraction(fraction)
-        wholes[x] = whole
-        for c in range(3):
-            scaled[3 * x + c] = value
-    begin = 0
-    while begin < width:
-        end = begin + 1  # columns begin..end - 1 move by the same whole number of pixels
-        while end < width and wholes[end] == wholes[begin]:
-            end += 1
-        whole = wholes[begin]
-        count = 3 * (end - begin)
-        factors = scaled[3 * begin : 3 * end]
-        for y in range(height):
-            target = out[y * n + 3 * begin : y * n + 3 * end]
-            if y + whole < 1 or y + whole >= height - 2:
-                for x in range(begin, end):
-                    v = shear * (x + 0.5) + (y + 0.5)
-                    pixel = target[3 * (x - begin) : 3 * (x - begin) + 3]
-                    _sample(flat, height, width, x + 0.5, v, pixel)
-                continue
-            place = (y + whole) * n + 3 * begin
-            uppers = flat[place : place + count]
-            lowers = flat[place + n : place + n + count]
-            for i in range(count):
-                p = np.int32(uppers[i])
-                step = np.int32((np.int32(lowers[i]) - p) * factors[i])
-                target[i] = np.uint8(np.int32(p + (step >> np.int32(_FRACTION_BITS))))
-        begin = end
+        wholes[x] = int(np.floor(shift))
+        value = _scaled_fraction(shift - np.floor(shift))
+        scaled[3 * x] = scaled[3 * x + 1] = scaled[3 * x + 2] = value
+    for y in range(height):
+        # as in `affine`; columns move the more the further right they are, in one direction
+        first, last = 0, width - 1
+        while first < last and not 0 <= y + wholes[first] < height - 1:
+            first += 1
+        while last > first and not 0 <= y + wholes[last - 1] < height - 1:
+            last -= 1
+        begin, end = 0, width
+        while begin < first and not -2 < y + wholes[begin] < height:
+            begin += 1
+        while end > last and not -2 < y + wholes[end - 1] < height:
+            end -= 1
+        blacken(out[y * n : y * n + 3 * begin])
+        for x in range(begin, first):
+            v = shear * (x + 0.5) + (y + 0.5)
+            _sample(flat, height, width, x + 0.5, v, out, y * n + 3 * x)
+        if first < last:
+            at = y * n + 3 * first
+            _inner_columns(flat, at, n, wholes[first:last], scaled[3 * first :], out[at:])
+        for x in range(last, end):
+            v = shear * (x + 0.5) + (y + 0.5)
+            _sample(flat, height, width, x + 0.5, v, out, y * n + 3 * x)
+        blacken(out[y * n + 3 * end : (y + 1) * n])
     for x in range(width):
         if scaled[3 * x] < 0:
             for y in range(height):
                 v = shear * (x + 0.5) + (y + 0.5)
-                pixel = out[y * n + 3 * x : y * n + 3 * x + 3]
-                _sample(flat, height, width, x + 0.5, v, pixel)
+                _sample(flat, height, width, x + 0.5, v, out, y * n + 3 * x)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _inner_columns(flat: U8, begin: int, n: int, wholes: I32, scaled: I32, out: U8) -> None:
+    """Neighbouring pixels of a row, each from its column so many rows on and the row below that.
+
+    begin   where they are in flat
+    n       bytes of a row of the picture
+    wholes  (m,) int32, whole rows
+    scaled  (3 * m + 1 or more,) int32, share of the row below, in 2**-_FRACTION_BITS, of each byte
+    out     (3 * m + 1 or more,) uint8, written
+    """
+    bits = np.int32(_FRACTION_BITS)
+    m, x = wholes.shape[0], 0
+    while x < m:
+        upper = begin + int(wholes[x]) * n + 3 * x
+        four = x + 5 <= m and wholes[x] == wholes[x + 3]
+        vectors.shared(flat, upper, upper + n, scaled, 3 * x, bits, out, 3 * x, four)
+        x += 4 if four else 1
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

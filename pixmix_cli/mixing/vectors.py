@@ -60,10 +60,11 @@ class _Code:
         self.builder.store(self.builder.trunc(values, _BYTES), pointer, align=1)
 
     def spread(self, value: Any, kind: ir.VectorType) -> Any:
-        """One value four times."""
+        """One value in all lanes."""
         empty = ir.Constant(kind, ir.Undefined)
         first = self.builder.insert_element(empty, value, ir.Constant(_I32, 0))
-        return self.builder.shuffle_vector(first, empty, ir.Constant(_WHOLES, [0, 0, 0, 0]))
+        zeros = ir.Constant(ir.VectorType(_I32, kind.count), [0] * kind.count)
+        return self.builder.shuffle_vector(first, empty, zeros)
 
 
 class _Pairs:
@@ -376,3 +377,62 @@ def between(
     out           (n,) uint8, to + 3 < n; out[to + 3] is overwritten with anything
     """
     _between(source, upper, lower, right, down, out, to)
+
+
+def _shared_code(lanes: int) -> Any:
+    """Code for so many neighbouring bytes at once."""
+    some = ir.VectorType(_I8, lanes)
+    wholes = ir.VectorType(_I32, lanes)
+
+    def typed(
+        typing: Any, source: Any, first: Any, second: Any, shares: Any, number: Any, bits: Any,
+        out: Any, to: Any,
+    ) -> Any:  # fmt: skip
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            source, first, second, shares, number, bits, out, to = values
+            code = _Code(context, builder)
+
+            def load(array_type: Any, array: Any, place: Any, kind: ir.VectorType) -> Any:
+                pointer = code.pointer(array_type, array, place)
+                pointer = builder.bitcast(pointer, kind.as_pointer())
+                return builder.load(pointer, align=1)
+
+            first, second = (
+                builder.zext(load(signature.args[0], source, place, some), wholes)
+                for place in (first, second)
+            )
+            share = load(signature.args[3], shares, number, wholes)
+            step = builder.mul(builder.sub(second, first), share)
+            step = builder.ashr(step, code.spread(bits, wholes))
+            target = code.pointer(signature.args[6], out, to)
+            target = builder.bitcast(target, some.as_pointer())
+            builder.store(builder.trunc(builder.add(first, step), some), target, align=1)
+            return context.get_dummy_value()
+
+        i64, i32 = types.int64, types.int32
+        return types.void(source, i64, i64, shares, i64, i32, out, i64), generate
+
+    return typed
+
+
+_shared_4: Any = intrinsic(_shared_code(4))
+_shared_16: Any = intrinsic(_shared_code(16))
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def shared(
+    source: U8, first: int, second: int, shares: I32, number: int, bits: np.int32, out: U8, to: int,
+    four: bool,
+) -> None:  # fmt: skip
+    """A pixel, or four, at out[to]: another, and a share of its difference to a third, cut off.
+
+    first, second  where those two begin in source, (m,) uint8
+    shares         (w,) int32, those of the bytes from `number` on, in 2**-bits; bits at most 23
+    out            (n,) uint8
+    four           16 bytes are read of all, and written, the last four of them anything; else 4,
+                   the last of them anything
+    """
+    if four:
+        _shared_16(source, first, second, shares, number, bits, out, to)
+    else:
+        _shared_4(source, first, second, shares, number, bits, out, to)

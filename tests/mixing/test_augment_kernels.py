@@ -94,7 +94,11 @@ def test_drawn_augmentations_give_pillows_bytes_at_the_recipes_size(preset: str,
         np.testing.assert_array_equal(by_kernel(pixels, augmentation), expected)
 
 
-@pytest.mark.parametrize("shear", [0.25, -0.25, 0.125, 1 / 3, 0.0, 2.0**-30, 1e-300, 0.5, 2 / 255])
+@pytest.mark.parametrize(
+    "shear",
+    [0.25, -0.25, 0.125, 1 / 3, 0.0, 2.0**-30, -(2.0**-30), 1e-300, -1e-300, 0.5, 2 / 255]
+    + [sign * 10.0**-k for sign in (-1, 1) for k in range(2, 9)],
+)
 @pytest.mark.parametrize("name", ["shear_x", "shear_y"])
 def test_shears_by_simple_fractions_are_done_exactly(name: str, shear: float) -> None:
     pixels = odd_picture("noise", 40, 1)

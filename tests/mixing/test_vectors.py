@@ -60,3 +60,17 @@ def test_pixels_between_others_are_cut_off_bilinear_means() -> None:
         below = lower[:3] + (lower[3:] - lower[:3]) * right
         np.testing.assert_array_equal(out[2:5], (above + (below - above) * down).astype(np.uint8))
         np.testing.assert_array_equal(out[[0, 1, 6, 7]], 7)
+
+
+@pytest.mark.parametrize("four", [False, True])
+def test_shares_of_differences_are_cut_off(four: bool) -> None:
+    rng = np.random.default_rng(2)
+    source = rng.choice(np.array([0, 1, 9, 254, 255], np.uint8), 64)
+    shares = rng.integers(0, (1 << 23) + 1, 20).astype(np.int32)
+    out = np.full(20, 7, np.uint8)
+    vectors.shared(source, 3, 40, shares, 1, np.int32(23), out, 2, four)
+    n = 12 if four else 3
+    first, second = (source[at : at + n].astype(np.int64) for at in (3, 40))
+    want = first + ((second - first) * shares[1 : 1 + n] >> 23)
+    np.testing.assert_array_equal(out[2 : 2 + n], want)
+    np.testing.assert_array_equal(out[[0, 1, *range(2 + n + (4 if four else 1), 20)]], 7)
