@@ -47,6 +47,7 @@ AT_ONCE = 4  # rounds that are done together, a block at a time: as many as the 
 # How a round comes from the bytes mixed in to numbers: by arithmetic, or by tables of 256.
 BY_BYTES, BY_ONE_TABLE, BY_THREE_TABLES = range(3)
 
+_LEVELS = np.arange(256, dtype=np.float32) / np.float32(255)
 # 1 / 255 in two parts: a byte times the first is exact, and with a byte times the second added it
 # rounds to what the division gives, for every byte (tested), in less time.
 _HIGH = np.float32(0.003921508789062500)
@@ -57,9 +58,9 @@ _TWICE_HIGH, _TWICE_LOW = np.float32(2) * _HIGH, np.float32(2) * _LOW
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def add_table(b: float, out: F32) -> None:
     """out[v] = b * (2 v / 255 - 1): what `add` takes from a byte of the picture mixed in."""
-    weight = np.float32(b)
+    weight, one = np.float32(b), np.float32(1)
     for v in range(256):
-        out[v] = weight * (np.float32(v) / np.float32(255) * np.float32(2) - np.float32(1))
+        out[v] = weight * (_LEVELS[v] * np.float32(2) - one)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -69,10 +70,11 @@ def multiply_table(b: float, inverted: bool, base: F64, m: F64, e: F64, out: F32
     inverted    take 1 - v / 255 for v / 255, as `screen` does
     base, m, e  (256,) float64, scratch
     """
+    sign, offset = np.float32(-1 if inverted else 1), np.float32(1 if inverted else 0)
+    least = np.float32(1e-37)
     for v in range(256):
-        x = np.float32(v) / np.float32(255)
-        x = (np.float32(1) - x if inverted else x) * np.float32(2)
-        base[v] = np.float64(max(x, np.float32(1e-37)))
+        x = (offset + sign * _LEVELS[v]) * np.float32(2)
+        base[v] = np.float64(x if x > least else least)
     powers.power(base, b, m, e)
     for v in range(256):
         out[v] = np.float32(base[v])

@@ -58,7 +58,8 @@ def power(base: F64, exponent: float, m: F64, e: F64) -> None:
     exponent  finite and such that the result is a normal number; 0 gives 1 except at base 0
     m, e      (n,) float64, scratch
 
-    Each loop touches arrays that do not overlap, else the compiler could not vectorise it.
+    Each loop touches arrays that do not overlap, else the compiler could not vectorise it. They are
+    many and short, so that the processor has several values' long chains of products under way.
     """
     n = base.shape[0]
     bits, m_bits, e_bits = base.view(np.int64), m.view(np.int64), e.view(np.int64)
@@ -69,9 +70,11 @@ def power(base: F64, exponent: float, m: F64, e: F64) -> None:
         high = m[i] > _SQRT2
         mantissa = m[i] * 0.5 if high else m[i]
         whole = e[i] - _MAGIC
-        whole = whole + 1.0 if high else whole
+        e[i] = whole + 1.0 if high else whole
+        m[i] = (mantissa - 1.0) / (mantissa + 1.0)
+    for i in range(n):
         # log2 by the series of artanh: |s| <= 0.1716, the first term left out is below 1e-14
-        s = (mantissa - 1.0) / (mantissa + 1.0)
+        s = m[i]
         t = s * s
         p = 1.0 / 17.0
         p = p * t + 1.0 / 15.0
@@ -82,12 +85,17 @@ def power(base: F64, exponent: float, m: F64, e: F64) -> None:
         p = p * t + 1.0 / 5.0
         p = p * t + 1.0 / 3.0
         p = p * t + 1.0
-        z = exponent * (whole + _TWO_OVER_LN2 * (s * p))
+        m[i] = exponent * (e[i] + _TWO_OVER_LN2 * (s * p))
+    for i in range(n):
+        z = m[i]
         z = z if z > -1000.0 else -1000.0
         z = z if z < 1000.0 else 1000.0
         rounded = z + _MAGIC
-        f = (z - (rounded - _MAGIC)) * _LN2
+        e[i] = rounded
+        m[i] = (z - (rounded - _MAGIC)) * _LN2
+    for i in range(n):
         # exp by its Taylor series: |f| <= 0.3466, the first term left out is below 1e-15
+        f = m[i]
         q = 1.0 / 479001600.0
         q = q * f + 1.0 / 39916800.0
         q = q * f + 1.0 / 3628800.0
@@ -102,7 +110,6 @@ def power(base: F64, exponent: float, m: F64, e: F64) -> None:
         q = q * f + 1.0
         q = q * f + 1.0
         m[i] = q
-        e[i] = rounded
     for i in range(n):
         e_bits[i] = (e_bits[i] - _MAGIC_BITS + 1023) << 52
     for i in range(n):
