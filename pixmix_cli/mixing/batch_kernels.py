@@ -260,27 +260,3 @@ def render_many(
         _crop(squares[which[i]], size, int(head[TOP]), int(head[LEFT]), head[FLIP] > 0.0, original)
         record = records[i, : 1 + int(head[ROUNDS])]
         kernels.render(record, original, mixing[i], nothing, size, size, work, out[i])
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def render_each(
-    records: F64,
-    lengths: I64,
-    originals: U8,
-    mixing: U8,
-    nothing: U8,
-    size: int,
-    work: kernels.Workspace,
-    out: U8,
-) -> None:
-    """`kernels.render` for several samples.
-
-    records            (m, longest, kernels.COLUMNS) float64
-    lengths            (m,) int64: rows of each record that count
-    originals, mixing  (m, size * size * 3) uint8: the crops
-    nothing            (0, 0) uint8
-    out                (m, size * size * 3) uint8, written
-    """
-    for i in range(lengths.shape[0]):
-        record = records[i, : lengths[i]]
-        kernels.render(record, originals[i], mixing[i], nothing, size, size, work, out[i])

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pixmix_cli.mixing import augmentations, batch_kernels, kernels
+from pixmix_cli.mixing import augmentations, kernels, sample_kernels
 from pixmix_cli.mixing.augmentations import BILINEAR
 from pixmix_cli.mixing.config import PixMixConfig
 from pixmix_cli.mixing.draws import Draws
 from pixmix_cli.mixing.resize import Resizer
 
 U8 = NDArray[np.uint8]
+# else the kernels would be compiled once more for such arrays
+_FOR_KERNELS: tuple[Literal["C"], Literal["W"]] = ("C", "W")
 
 
 class Mixer:
@@ -23,10 +25,12 @@ class Mixer:
     def __init__(self, config: PixMixConfig) -> None:
         """Allocate the scratch memory for one picture of config.size."""
         size = config.size
+        self._config = config
+        self._resizer = Resizer(size)
         self._shape = (size, size, 3)
         self._work = kernels.workspace(size, size)
         self._mixing = np.empty(self._shape, np.uint8)
-        self._several = np.empty((0, *self._shape), np.uint8)
+        self._original = np.empty(size * size * 3, np.uint8)
         self._no_pictures = np.empty((0, 0), np.uint8)
 
     def __call__(self, draws: Draws, original: U8, mixing: U8 | None) -> U8:
@@ -60,33 +64,34 @@ class Mixer:
         )  # fmt: skip
         return out
 
-    def many(self, draws: Sequence[Draws], originals: U8, mixing: Sequence[U8 | None]) -> U8:
-        """Mix several samples, in one compiled call where Pillow is not needed.
+    def sample(self, draws: Draws, picture: U8, mixing: U8 | None) -> U8:
+        """Crop and mix one sample, in one compiled call where kernels can do it all.
 
-        originals  (m, size, size, 3) uint8, C-contiguous: the plain crops
-        mixing     for each (size, size, 3) uint8, or None where draws.uses_mixing is false
-        returns    (m, size, size, 3) uint8, a new array, as one by one
+        picture  (h, w, 3) uint8, the whole original
+        mixing   (h', w', 3) uint8, the mixing picture resized to config.mixing_size, or None when
+                 draws.uses_mixing is false
+        returns  (size, size, 3) uint8, a new array
         """
-        count, size = len(draws), self._shape[0]
-        numbers = [augmentations.numbers(each, size) for each in draws]
-        if any(by_pillow for _, by_pillow in numbers):
-            return np.stack([self(*sample) for sample in zip(draws, originals, mixing)])
-        if originals.shape != (count, *self._shape):
-            raise ValueError(f"{count} crops must be {self._shape}, not {originals.shape}")
-        if len(self._several) < count:
-            self._several = np.zeros((count, *self._shape), np.uint8)
-        for room, picture in zip(self._several, mixing):
-            if picture is not None:
-                room[...] = picture
-        lengths = [len(rows) for rows, _ in numbers]
-        records = np.zeros((count, max(lengths), kernels.COLUMNS))
-        for record, (rows, _) in zip(records, numbers):
-            record[: len(rows)] = rows
-        out = np.empty((count, *self._shape), np.uint8)
-        batch_kernels.render_each(
-            records, np.array(lengths), originals.reshape(count, -1),
-            self._several.reshape(len(self._several), -1), self._no_pictures, size, self._work,
-            out.reshape(count, -1),
+        config, size = self._config, self._config.size
+        rows, by_pillow = augmentations.numbers(draws, size)
+        by_kernels = config.geometry == "imagenet" and not by_pillow
+        if not by_kernels or not self._resizer.has_kernel_for(draws.crop):
+            crop = None if mixing is None else crop_mixing(config, draws, mixing)
+            return self(draws, crop_original(config, draws, picture, self._resizer), crop)
+        other, corner, width = self._no_pictures.reshape(-1), (0, 0), 0
+        if draws.uses_mixing:
+            if mixing is None:
+                raise ValueError("this record needs a mixing picture and none was given")
+            if min(mixing.shape[:2]) < size:
+                raise ValueError(f"a mixing picture must have {size} pixels a side or more")
+            corner, width = mixing_corner(config, draws, mixing), mixing.shape[1]
+            other = np.require(mixing, requirements=_FOR_KERNELS).reshape(-1)
+        flat = np.require(picture, requirements=_FOR_KERNELS).reshape(-1)
+        out = np.empty(self._shape, np.uint8)
+        sample_kernels.crop_and_render(
+            flat, picture.shape[1], draws.crop, draws.flip, self._resizer.scratch_for(draws.crop),
+            np.array(rows, np.float64), other, width, corner, size, self._no_pictures, self._work,
+            self._original, self._mixing.reshape(-1), out.reshape(-1),
         )  # fmt: skip
         return out
 
@@ -156,8 +161,12 @@ def crop_mixing(config: PixMixConfig, draws: Draws, resized: U8) -> U8:
     resized  (h, w, 3) uint8, both sides >= config.size
     returns  (size, size, 3) uint8 view
     """
-    size = config.size
+    top, left = mixing_corner(config, draws, resized)
+    return resized[top : top + config.size, left : left + config.size]
+
+
+def mixing_corner(config: PixMixConfig, draws: Draws, resized: U8) -> tuple[int, int]:
+    """(top, left) in pixels of the mixing picture's crop; `resized` as for `crop_mixing`."""
     vertical, horizontal = draws.mixing_offset
-    top = int(vertical * (resized.shape[0] - size + 1))
-    left = int(horizontal * (resized.shape[1] - size + 1))
-    return resized[top : top + size, left : left + size]
+    height, width = resized.shape[:2]
+    return int(vertical * (height - config.size + 1)), int(horizontal * (width - config.size + 1))

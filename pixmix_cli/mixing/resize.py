@@ -27,44 +27,49 @@ class Resizer:
         self._size = size
         self._longest = 0
         self._taps = 0
+        self._scratch: resize_kernels.Scratch | None = None
 
     def __call__(self, picture: U8, box: Box, flip: bool = False) -> U8:
         """The square, mirrored left to right if asked: a new array (size, size, 3) uint8.
 
         picture  (h, w, 3) uint8; the box lies inside it
         """
-        height, width = box[2], box[3]
-        fits = _scratch(max(height, width), self._size) <= MAX_SCRATCH
-        if fits and agrees():
+        if self.has_kernel_for(box):
             return self.by_kernel(picture, box, flip)
         return by_pillow(picture, box, self._size, flip)
+
+    def has_kernel_for(self, box: Box) -> bool:
+        """Whether the kernel is used for such a box, with this Pillow."""
+        return _scratch(max(box[2:]), self._size) <= MAX_SCRATCH and agrees()
 
     def by_kernel(self, picture: U8, box: Box, flip: bool) -> U8:
         """The same without asking whether the kernel may be used."""
         size = self._size
-        height, width = box[2], box[3]
-        across, down = resize_kernels.taps(width, size), resize_kernels.taps(height, size)
-        longest, taps = max(height, width, size), max(across, down)
-        if longest > self._longest or taps > self._taps:
-            self._longest = max(longest, self._longest)
-            self._taps = max(taps, self._taps)
-            self._allocate()
         out = np.empty((size, size, 3), np.uint8)
         flat = np.ascontiguousarray(picture).reshape(-1)
         resize_kernels.resize(
-            flat, picture.shape[1], box, size, flip, self._across, self._down, self._firsts,
-            self._exact, self._between, self._few, out.reshape(-1),
-        )  # fmt: skip
+            flat, picture.shape[1], box, size, flip, self.scratch_for(box), out.reshape(-1)
+        )
         return out
 
-    def _allocate(self) -> None:
-        size = self._size
-        self._across, self._down = np.empty((2, size * 2 * (self._taps + 1)), np.int16)
-        self._firsts = np.empty((2, size), np.int32)
-        self._exact = np.empty((self._taps + 1) * size, np.float64)
-        # zeros only so that memory checkers are content: what nobody wrote meets no result
-        self._between = np.zeros(_scratch(self._longest, size), np.uint8)
-        self._few = np.zeros(4 * 3 * self._longest + vectors.SLACK, np.uint8)
+    def scratch_for(self, box: Box) -> resize_kernels.Scratch:
+        """Scratch memory for a box, the same as long as it is large enough."""
+        size, height, width = self._size, box[2], box[3]
+        across, down = resize_kernels.taps(width, size), resize_kernels.taps(height, size)
+        longest, taps = max(height, width, size), max(across, down)
+        if self._scratch is None or longest > self._longest or taps > self._taps:
+            self._longest = max(longest, self._longest)
+            self._taps = max(taps, self._taps)
+            self._scratch = resize_kernels.Scratch(
+                across=np.empty(size * 2 * (self._taps + 1), np.int16),
+                down=np.empty(size * 2 * (self._taps + 1), np.int16),
+                firsts=np.empty((2, size), np.int32),
+                exact=np.empty((self._taps + 1) * size, np.float64),
+                # zeros only so that memory checkers are content: what nobody wrote meets no result
+                between=np.zeros(_scratch(self._longest, size), np.uint8),
+                few=np.zeros(4 * 3 * self._longest + vectors.SLACK, np.uint8),
+            )
+        return self._scratch
 
 
 def _scratch(longest: int, size: int) -> int:

@@ -11,6 +11,7 @@ source  Pillow: libImaging/Resample.c
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -25,6 +26,17 @@ I32 = NDArray[np.int32]
 U8 = NDArray[np.uint8]
 
 BITS = 22  # of a weight: 32 less 8 of a byte less 2 of Pillow's reserve
+
+
+class Scratch(NamedTuple):
+    """Scratch memory for boxes of up to some height, width and number of taps."""
+
+    across: I16  # (size * 2 * (taps + 1),) weights along rows
+    down: I16  # the same along columns
+    firsts: I32  # (2, size)
+    exact: F64  # ((larger number of taps + 1) * size,)
+    between: U8  # (max(height, 4) * (size * 3 + 1),) between the two passes
+    few: U8  # (4 * width * 3 + vectors.SLACK,) rows
 
 
 def taps(length: int, size: int) -> int:
@@ -131,25 +143,18 @@ def resize(
     box: tuple[int, int, int, int],
     size: int,
     flip: bool,
-    across: I16,
-    down: I16,
-    firsts: I32,
-    exact: F64,
-    between: U8,
-    few: U8,
+    scratch: Scratch,
     out: U8,
 ) -> None:
     """A box of a picture as a square, mirrored left to right if asked.
 
-    flat          (h * picture_width * 3,) uint8, the whole picture
-    box           (top, left, height, width) in pixels, inside the picture
-    across, down  (size * 2 * (taps + 1),) int16, scratch: weights along rows and along columns
-    firsts        (2, size) int32, scratch
-    exact         ((larger number of taps + 1) * size,) float64, scratch
-    between       (max(height, 4) * (size * 3 + 1),) uint8, scratch
-    few           (4 * width * 3 + vectors.SLACK,) uint8, scratch
-    out           (size * size * 3,) uint8, written
+    flat     (h * picture_width * 3,) uint8, the whole picture
+    box      (top, left, height, width) in pixels, inside the picture
+    scratch  large enough for the box
+    out      (size * size * 3,) uint8, written
     """
+    across, down, firsts = scratch.across, scratch.down, scratch.firsts
+    exact, between, few = scratch.exact, scratch.between, scratch.few
     top, left, height, width = box
     pairs_across = weights(width, size, flip, firsts[0], across, exact)
     pairs_down = weights(height, size, False, firsts[1], down, exact)

@@ -11,8 +11,7 @@ from PIL import Image
 
 from pixmix_cli.mixing.config import PixMixConfig
 from pixmix_cli.mixing.draws import draw
-from pixmix_cli.mixing.pixmix import Mixer, crop_mixing, crop_original, resize_shorter_side
-from pixmix_cli.mixing.resize import Resizer
+from pixmix_cli.mixing.pixmix import Mixer, resize_shorter_side
 from pixmix_cli.seeding import Stream, rng_for
 
 U8 = NDArray[np.uint8]
@@ -44,7 +43,7 @@ class PixMix:
         self._mixing = mixing
         self._config = config
         self._next_seed = next_seed
-        self._tools: tuple[Mixer, Resizer] | None = None
+        self._mixer: Mixer | None = None
 
     def __call__(self, picture: Picture) -> Picture:
         """One augmented copy.
@@ -58,17 +57,15 @@ class PixMix:
 
     def _mix(self, pixels: U8) -> U8:
         config = self._config
-        if self._tools is None:
-            self._tools = Mixer(config), Resizer(config.size)
-        mixer, resizer = self._tools
+        if self._mixer is None:
+            self._mixer = Mixer(config)
         rng = rng_for(self._next_seed(), Stream.BAKE)
         draws = draw(config, rng, pixels.shape[:2], len(self._mixing))
         mixing = None
         if draws.uses_mixing:
-            resized = resize_shorter_side(self._mixing[draws.mixing], config.mixing_size)
-            mixing = crop_mixing(config, draws, resized)
-        return mixer(draws, crop_original(config, draws, pixels, resizer), mixing)
+            mixing = resize_shorter_side(self._mixing[draws.mixing], config.mixing_size)
+        return self._mixer.sample(draws, pixels, mixing)
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the scratch memory, which each process makes for itself."""
-        return {**self.__dict__, "_tools": None}
+        return {**self.__dict__, "_mixer": None}

@@ -557,9 +557,9 @@ def bake_a_few(plan: Plan) -> Measured:
         except PixMixError:
             continue
         if not sizes:  # the first one also waits for compiled kernels
-            baker.bake(sample, [0], picture)
+            next(baker.bake(sample, [0], picture))
             begin = time.perf_counter()
-        sizes.append(bake_formats.estimated_size(job, baker.bake(sample, [0], picture)[0]))
+        sizes.append(bake_formats.estimated_size(job, next(baker.bake(sample, [0], picture))))
     seconds = time.perf_counter() - begin
     number = max(1, len(sizes))
     return Measured(sum(sizes) / number, seconds / number)

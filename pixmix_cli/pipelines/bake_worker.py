@@ -20,12 +20,10 @@ from pixmix_cli.mixing.draws import Draws, draw
 from pixmix_cli.mixing.pixmix import (
     U8,
     Mixer,
-    crop_mixing,
-    crop_original,
     fit_square,
     resize_shorter_side,
 )
-from pixmix_cli.mixing.resize import Resizer, agrees
+from pixmix_cli.mixing.resize import agrees
 from pixmix_cli.mixing.uniforms import uniforms_for
 from pixmix_cli.pipelines import bake_formats
 from pixmix_cli.pipelines.bake_job import PLAIN, BakeJob, Sample, Task
@@ -37,7 +35,6 @@ from pixmix_cli.storage.pictures import Ahead, MixingSet, PixelsRef
 
 KEPT_BYTES = 64 << 20  # resized mixing pictures kept in a worker's memory: 320 at 256 x 256
 AT = "at"  # file in tmp that says which sample is being baked: eight bytes, its index
-AT_ONCE = 8  # copies of a sample in memory: 2.5 MB at 224 px with what they are mixed from
 BATCH = 512  # small pictures a compiled call: 1.5 MB at 32 px
 MAX_ASPECT = 50  # of a mixing picture: 1 x 5000 px would need 1 GB at a shorter side of 256
 
@@ -74,7 +71,6 @@ class Baker:
         self._context = context
         self._at: int | None = None
         self._mixer = Mixer(context.config)
-        self._resizer = Resizer(context.config.size)
         self._scratch = images.Scratch()
         self._ahead = Ahead(())
         job, mixing = context.job, context.mixing
@@ -92,7 +88,7 @@ class Baker:
         square = np.zeros((config.size, config.size, 3), np.uint8)
         rounds = tuple(Round(None, operation, 1.0, 0.0) for operation in ("add", "multiply"))
         draws = Draws((0, 0, 1, 1), False, 0, (0.0, 0.0), None, rounds)
-        Mixer(config).many([draws], square[None], [square])
+        Mixer(config).sample(draws, square, square)
         uniforms_for([bytes(16)])
         disagreeing()  # compares every augmentation with Pillow, and warns, here and not in workers
         agrees()
@@ -112,10 +108,8 @@ class Baker:
                 self._bake_batches(task, writer, rows)
             else:
                 for sample, picture in self._pictures(task, rows):
-                    for begin in range(0, len(task.copies), AT_ONCE):
-                        some = task.copies[begin : begin + AT_ONCE]
-                        for baked in self.bake(sample, some, picture):
-                            writer.add(baked, self._context.classes[sample.label])
+                    for baked in self.bake(sample, task.copies, picture):
+                        writer.add(baked, self._context.classes[sample.label])
             rows.extend(writer.commit())
         except BaseException:
             writer.discard()
@@ -233,32 +227,20 @@ class Baker:
                 self._at = os.open(self._context.tmp / AT, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC)
             os.pwrite(self._at, index.to_bytes(8, "little"), 0)
 
-    def bake(self, sample: Sample, copies: Sequence[int], picture: U8) -> list[Baked]:
-        """Copies of one decoded sample.
+    def bake(self, sample: Sample, copies: Sequence[int], picture: U8) -> Iterator[Baked]:
+        """Copies of one decoded sample. All are drawn before the first is made: that is quicker.
 
         picture  (h, w, 3) uint8
         """
-        config = self._context.config
-        drawn: list[Draws] = []
-        names: list[str | None] = []
-        crops: list[U8 | None] = []
         for copy, draws in zip(copies, self._drawn(sample, copies, picture)):
             if copy >= PLAIN:  # the crop and flip of the copy of the same number, nothing else
                 draws = replace(draws, start=None, rounds=())
-            name = crop = None
+            name = mixing = None
             if draws.uses_mixing:
-                index, resized = self._cache.get(draws.mixing, self._context.job.on_error)
+                index, mixing = self._cache.get(draws.mixing, self._context.job.on_error)
                 draws = replace(draws, mixing=index)
-                crop = crop_mixing(config, draws, resized)
                 name = self._context.mixing.pictures[index].name
-            drawn.append(draws)
-            names.append(name)
-            crops.append(crop)
-        originals = np.empty((len(drawn), config.size, config.size, 3), np.uint8)
-        for room, draws in zip(originals, drawn):
-            room[...] = crop_original(config, draws, picture, self._resizer)
-        pixels = self._mixer.many(drawn, originals, crops)
-        return [Baked(sample, *each) for each in zip(copies, drawn, names, pixels)]
+            yield Baked(sample, copy, draws, name, self._mixer.sample(draws, picture, mixing))
 
 
 def _check_not_thin(picture: U8, name: str) -> None:

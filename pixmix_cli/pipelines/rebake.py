@@ -174,7 +174,7 @@ class Comparer:
                 if not stored or job.format == "imagefolder":
                     stored = bake_formats.stored_parts(job.output / path)
                 picture = self._baker.read(sample)
-                baked = self._baker.bake(sample, [copy], picture)[0]
+                baked = next(self._baker.bake(sample, [copy], picture))
                 name = self._context.classes[sample.label]
                 for part, data in bake_formats.parts(job, baked, name, place).items():
                     if stored.get(part) != data:

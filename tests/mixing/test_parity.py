@@ -291,21 +291,35 @@ def test_a_mixer_used_again_gives_what_a_new_one_gives() -> None:
         np.testing.assert_array_equal(used(draws, *crops), Mixer(CIFAR)(draws, *crops))
 
 
-@pytest.mark.parametrize("turned", [0, 90])  # by a quarter: left to Pillow
-def test_several_samples_at_once_are_what_they_are_one_by_one(turned: int) -> None:
-    odd = Augmentation("rotate", turned) if turned else None
-    samples = list(_samples(CIFAR, (32, 32), (40, 44), REAL + HARD, 24))
-    samples[3] = (replace(samples[3][0], start=odd), *samples[3][1:])
-    for begin, end in ((0, 8), (8, 11), (11, 24)):  # more after fewer
-        drawn = [draws for draws, _, _ in samples[begin:end]]
-        crops = [crop_original(CIFAR, draws, each) for draws, each, _ in samples[begin:end]]
-        mixing = [
-            crop_mixing(CIFAR, draws, each) if draws.uses_mixing else None
-            for draws, _, each in samples[begin:end]
-        ]
-        got = Mixer(CIFAR).many(drawn, np.stack(crops), mixing)
-        for picture, *sample in zip(got, drawn, crops, mixing):
-            np.testing.assert_array_equal(picture, Mixer(CIFAR)(*sample))
+@pytest.mark.parametrize("preset", ["imagenet", "cifar"])
+@pytest.mark.parametrize("how", ["by kernels", "a turn by Pillow", "a resize by Pillow"])
+def test_a_sample_in_one_call_is_what_its_steps_give(
+    preset: str, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(PRESETS[preset], size=48)
+    if how == "a resize by Pillow":
+        monkeypatch.setattr("pixmix_cli.mixing.resize.agrees", lambda: False)
+    odd = Augmentation("rotate", 90)  # a quarter is left to Pillow
+    mixer = Mixer(config)
+    for draws, picture, other in _samples(config, (100, 80), (70, 64), REAL + HARD, 24):
+        if how == "a turn by Pillow":
+            draws = replace(draws, start=odd)
+        other.setflags(write=False)
+        resized = resize_shorter_side(other, config.mixing_size)
+        got = mixer.sample(draws, picture, resized if draws.uses_mixing else None)
+        crop = crop_original(config, draws, picture)
+        want = Mixer(config)(draws, crop, crop_mixing(config, draws, resized))
+        np.testing.assert_array_equal(got, want)
+
+
+def test_a_sample_refuses_a_mixing_picture_that_is_missing_or_too_small() -> None:
+    picture = np.zeros((300, 300, 3), np.uint8)
+    draws = replace(_draws(Round(None, "add", 0.5, 0.5)), crop=(0, 0, 300, 300))
+    mixer = Mixer(IMAGENET)
+    with pytest.raises(ValueError, match="needs a mixing picture"):
+        mixer.sample(draws, picture, None)
+    with pytest.raises(ValueError, match="224 pixels a side or more"):
+        mixer.sample(draws, picture, picture[:200])
 
 
 def test_mixing_changes_neither_of_its_inputs_and_shares_no_memory_with_them() -> None:
