@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixmix_cli.mixing import augment_kernels, powers
+from pixmix_cli.mixing.lookups import gather
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -78,21 +79,6 @@ def multiply_table(b: float, inverted: bool, base: F64, m: F64, e: F64, out: F32
     powers.power(base, b, m, e)
     for v in range(256):
         out[v] = np.float32(base[v])
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def gather(flat: U8, tables: F32 | U8, alike: bool, out: F32 | U8) -> None:
-    """out[i] = tables[channel of i, flat[i]]; flat, out (n,), whole pixels; tables (3, 256).
-
-    alike        whether to take tables[0] for every channel
-    tables, out  of one type: float32, or uint8 where the result is a picture again
-    """
-    red = tables[0]
-    green, blue = tables[0 if alike else 1], tables[0 if alike else 2]
-    for i in range(flat.shape[0] // 3):
-        out[3 * i] = red[flat[3 * i]]
-        out[3 * i + 1] = green[flat[3 * i + 1]]
-        out[3 * i + 2] = blue[flat[3 * i + 2]]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

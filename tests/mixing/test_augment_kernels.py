@@ -115,7 +115,7 @@ def uncompiled(pixels: U8, augmentation: Augmentation) -> U8:
     if augment_kernels.is_pointwise.py_func(code):
         counts, tables = np.empty((3, 256), np.int32), np.empty((3, 256), np.uint8)
         augment_kernels.byte_tables.py_func(code, value, flat, counts, tables)
-        kernels.gather.py_func(flat, tables, False, out)
+        out = tables[np.arange(flat.size) % 3, flat]
     elif code == augment_kernels.COLOR:
         augment_kernels.color.py_func(flat, value, out)
     elif code == augment_kernels.SHARPNESS:

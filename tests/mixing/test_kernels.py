@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pixmix_cli.mixing import kernels, powers
+from pixmix_cli.mixing import kernels, lookups, powers
 from pixmix_cli.mixing.batch import BatchMixer
 from pixmix_cli.mixing.config import PixMixConfig
 from pixmix_cli.mixing.kernels import ADD, BLOCK, MULTIPLY
@@ -161,7 +161,7 @@ def _operation(operation: int, x: F32, other: U8, a: float, b: float, compiled: 
     else:
         run(kernels.multiply_table)(b, False, *np.empty((3, 256)), table)
     tables[:] = table
-    run(kernels.gather)(other, tables, False, second)
+    lookups.gather(other, tables, False, second)
     if operation == ADD:
         run(kernels.add_floats)(x, a, second, out)
     else:  # by less than SEVERAL, what is vector code otherwise can run uncompiled
@@ -262,7 +262,7 @@ def test_gather_looks_every_byte_up_in_its_channels_table(
     flat = rng.integers(0, 256, n).astype(np.uint8)
     channels = np.zeros(n, int) if alike else np.arange(n) % 3
     out = np.empty(n, kind)
-    kernels.gather(flat, tables, alike, out)
+    lookups.gather(flat, tables, alike, out)
     np.testing.assert_array_equal(out, tables[channels, flat])
 
 
