@@ -39,7 +39,7 @@ _FLOATS = ir.VectorType(ir.DoubleType(), 4)
 
 
 class _Code:
-    """Emits operations on four values."""
+    """Emits loads and stores, most of four values."""
 
     def __init__(self, context: Any, builder: Any) -> None:
         self.context, self.builder = context, builder
@@ -49,10 +49,13 @@ class _Code:
         data = self.context.make_array(array_type)(self.context, self.builder, array).data
         return self.builder.gep(data, [place])
 
+    def vector(self, pointer: Any, kind: ir.VectorType) -> Any:
+        """A vector from any address."""
+        return self.builder.load(self.builder.bitcast(pointer, kind.as_pointer()), align=1)
+
     def load(self, pointer: Any) -> Any:
         """Four bytes as int32."""
-        pointer = self.builder.bitcast(pointer, _BYTES.as_pointer())
-        return self.builder.zext(self.builder.load(pointer, align=1), _WHOLES)
+        return self.builder.zext(self.vector(pointer, _BYTES), _WHOLES)
 
     def store(self, values: Any, pointer: Any) -> None:
         """Four int32 from 0 to 255 as bytes."""
@@ -92,16 +95,14 @@ class _Pairs:
         indices = ir.Constant(ir.VectorType(_I32, len(order)), list(order))
         return self.builder.shuffle_vector(first, second, indices)
 
-    def load(self, pointer: Any, kind: ir.VectorType) -> Any:
-        """A vector from any address."""
-        return self.builder.load(self.builder.bitcast(pointer, kind.as_pointer()), align=1)
-
     def parts(self, weights: Any, number: Any) -> tuple[Any, Any]:
         """Pair `number` of the weights at a pointer: the upper parts and the lower ones, spread."""
         both = []
         for part in (0, 2):
             at = self.builder.add(self.builder.mul(number, _long(4)), _long(part))
-            pair = self.load(self.builder.gep(weights, [at]), ir.VectorType(ir.IntType(16), 2))
+            pair = self.code.vector(
+                self.builder.gep(weights, [at]), ir.VectorType(ir.IntType(16), 2)
+            )
             both.append(self.shuffle(pair, pair, [0, 1] * 8))
         return both[0], both[1]
 
@@ -192,7 +193,9 @@ def _four_pixels_code(known: int) -> Any:
             def read(number: Any) -> list[Any]:
                 """16 bytes of each row, from that pair on; two rows in one vector."""
                 at = builder.mul(number, _long(6))
-                each = [emit.load(builder.gep(r, [at]), ir.VectorType(_I8, 16)) for r in rows]
+                each = [
+                    emit.code.vector(builder.gep(r, [at]), ir.VectorType(_I8, 16)) for r in rows
+                ]
                 return [emit.shuffle(each[k], each[k + 1], range(32)) for k in (0, 2)]
 
             windows: list[Any] = []
@@ -288,7 +291,7 @@ def _block_code(known: int) -> Any:
                 at = builder.mul(builder.mul(number, _long(2)), stride)
                 upper = builder.gep(row, [at])
                 lower = builder.gep(upper, [stride])
-                read = emit.load(upper, emit.bytes), emit.load(lower, emit.bytes)
+                read = emit.code.vector(upper, emit.bytes), emit.code.vector(lower, emit.bytes)
                 parts = emit.parts(weights, number)
                 turns = [emit.shuffle(*read, order) for order in (low, high)]
                 pairs = [emit.pairs(t, half) for t in turns for half in (first_half, last_half)]
@@ -392,16 +395,13 @@ def _shared_code(lanes: int) -> Any:
             source, first, second, shares, number, bits, out, to = values
             code = _Code(context, builder)
 
-            def load(array_type: Any, array: Any, place: Any, kind: ir.VectorType) -> Any:
-                pointer = code.pointer(array_type, array, place)
-                pointer = builder.bitcast(pointer, kind.as_pointer())
-                return builder.load(pointer, align=1)
-
             first, second = (
-                builder.zext(load(signature.args[0], source, place, some), wholes)
+                builder.zext(
+                    code.vector(code.pointer(signature.args[0], source, place), some), wholes
+                )
                 for place in (first, second)
             )
-            share = load(signature.args[3], shares, number, wholes)
+            share = code.vector(code.pointer(signature.args[3], shares, number), wholes)
             step = builder.mul(builder.sub(second, first), share)
             step = builder.ashr(step, code.spread(bits, wholes))
             target = code.pointer(signature.args[6], out, to)

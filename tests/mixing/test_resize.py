@@ -68,7 +68,7 @@ def test_every_number_of_pixels_weighed_gives_pillows_bytes(taps: int, flip: boo
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 10, 11, 40])
-def test_the_last_pixels_of_a_picture_are_read_without_those_behind_them(size: int) -> None:
+def test_what_lies_behind_a_pictures_last_pixel_does_not_show(size: int) -> None:
     """The picture is the front of an array whose rest would show in the result."""
     rng = np.random.default_rng(size)
     resizer = Resizer(size)
