@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 from PIL import __version__ as pillow_version
 
-from pixmix_cli.mixing import augment_kernels, kernels
+from pixmix_cli.mixing import augment_kernels, kernels, sample_kernels
 from pixmix_cli.mixing.config import OPERATIONS
 from pixmix_cli.mixing.draws import ALL_OPS, Augmentation, Draws
 
@@ -164,14 +164,14 @@ def disagreeing() -> frozenset[str]:
         axis=2,
     ).astype(np.uint8)
     work = kernels.workspace(_TEST_SIZE, _TEST_SIZE)
-    nothing, out = np.empty((0, 0), np.uint8), np.empty(picture.size, np.uint8)
+    out = np.empty(picture.size, np.uint8)
     found = set()
     for name, values in _TEST_VALUES.items():
         for value in values:
             augmentation = Augmentation(name, value)
             record = np.array([_row(augmentation, _TEST_SIZE)], np.float64)
             flat = picture.ravel()
-            kernels.render(record, flat, flat, nothing, _TEST_SIZE, _TEST_SIZE, work, out)
+            sample_kernels.render(record, flat, flat, sample_kernels.NOTHING, _TEST_SIZE, work, out)
             if not np.array_equal(out, augment(picture, augmentation).ravel()):
                 found.add(name)
     if found and multiprocessing.parent_process() is None:  # workers need not say it again

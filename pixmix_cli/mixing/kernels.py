@@ -345,7 +345,7 @@ def _experimental(row: F64, original: U8, other: U8, work: Workspace) -> None:
             x[i] = value if value < one else one
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _only_augment(
     row: F64, original: U8, prepared: U8, height: int, width: int, work: Workspace, out: U8
 ) -> None:
@@ -361,7 +361,7 @@ def _only_augment(
         _augmented(row, original, prepared, height, width, work, out)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _mix_tables(row: F64, original: U8, alike: bool, work: Workspace) -> bool:
     """One round on work.state: the picture mixed in is of the same bytes as the picture so far.
 
@@ -397,7 +397,7 @@ def _mixed_in(record: F64, step: int, original: U8, mixing: U8, prepared: U8, ma
     return prepared[step] if code == augment_kernels.PREPARED else made
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _mix_blocks(
     record: F64,
     step: int,
@@ -468,7 +468,7 @@ def _mix_blocks(
             copy(x, whole[begin:end])
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def render(
     record: F64,
     original: U8,

@@ -31,7 +31,6 @@ class Mixer:
         self._work = kernels.workspace(size, size)
         self._mixing = np.empty(self._shape, np.uint8)
         self._original = np.empty(size * size * 3, np.uint8)
-        self._no_pictures = np.empty((0, 0), np.uint8)
 
     def __call__(self, draws: Draws, original: U8, mixing: U8 | None) -> U8:
         """Mix one sample.
@@ -48,20 +47,19 @@ class Mixer:
             if mixing is None:
                 raise ValueError("this record needs a mixing picture and none was given")
             np.copyto(self._mixing, mixing)
-        original = np.ascontiguousarray(original)
+        original = np.require(original, requirements=_FOR_KERNELS)
         rows, by_pillow = augmentations.numbers(draws, self._shape[0])
         record = np.array(rows, np.float64)
-        prepared = self._no_pictures
+        prepared = sample_kernels.NOTHING
         if by_pillow:
             prepared = np.empty((len(record), original.size), np.uint8)
             for row, augmentation in by_pillow.items():
                 prepared[row] = augmentations.augment(original, augmentation).ravel()
         out = np.empty(self._shape, np.uint8)
         size = self._shape[0]
-        kernels.render(
-            record, original.ravel(), self._mixing.ravel(), prepared, size, size, self._work,
-            out.ravel(),
-        )  # fmt: skip
+        sample_kernels.render(
+            record, original.ravel(), self._mixing.ravel(), prepared, size, self._work, out.ravel()
+        )
         return out
 
     def sample(self, draws: Draws, picture: U8, mixing: U8 | None) -> U8:
@@ -78,7 +76,7 @@ class Mixer:
         if not by_kernels or not self._resizer.has_kernel_for(draws.crop):
             crop = None if mixing is None else crop_mixing(config, draws, mixing)
             return self(draws, crop_original(config, draws, picture, self._resizer), crop)
-        other, corner, width = self._no_pictures.reshape(-1), (0, 0), 0
+        other, corner, width = sample_kernels.NOTHING.reshape(-1), (0, 0), 0
         if draws.uses_mixing:
             if mixing is None:
                 raise ValueError("this record needs a mixing picture and none was given")
@@ -90,8 +88,8 @@ class Mixer:
         out = np.empty(self._shape, np.uint8)
         sample_kernels.crop_and_render(
             flat, picture.shape[1], draws.crop, draws.flip, self._resizer.scratch_for(draws.crop),
-            np.array(rows, np.float64), other, width, corner, size, self._no_pictures, self._work,
-            self._original, self._mixing.reshape(-1), out.reshape(-1),
+            np.array(rows, np.float64), other, width, corner, size, sample_kernels.NOTHING,
+            self._work, self._original, self._mixing.reshape(-1), out.reshape(-1),
         )  # fmt: skip
         return out
 

@@ -1,6 +1,8 @@
 """One sample from whole pictures in one compiled call: crop, resize, mixing picture's crop, mixing.
 
 Called one after the other from Python, the same steps spend a fifth of their time between them.
+Crops that are there already go through the same function, since compiling another that holds all of
+the mixing takes five seconds.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ def crop_and_render(
     mixing_width: int,
     corner: tuple[int, int],
     size: int,
-    nothing: U8,
+    prepared: U8,
     work: kernels.Workspace,
     original: U8,
     crop: U8,
@@ -36,19 +38,45 @@ def crop_and_render(
     """Mix one sample in the imagenet geometry.
 
     flat            (h * picture_width * 3,) uint8, the whole original
-    box             (top, left, height, width) in pixels, inside it; mirrored if `flip`
-    record          as `kernels.render`'s
+    box             (top, left, height, width) in pixels, inside it; mirrored if `flip`; without
+                    height where `original` holds the crop already
+    record          as `kernels.render`'s, like `prepared`
     mixing          (h' * mixing_width * 3,) uint8, the mixing picture; (0,) where no round uses it
+                    or `crop` holds the crop already
     corner          (top, left) of its crop, pixels
-    nothing         (0, 0) uint8
-    original, crop  (size * size * 3,) uint8, scratch
+    original, crop  (size * size * 3,) uint8, the crops; scratch where they are made here
     out             (size * size * 3,) uint8, written
     """
-    resize_kernels.resize(flat, picture_width, box, size, flip, scratch, original)
+    if box[2] > 0:
+        resize_kernels.resize(flat, picture_width, box, size, flip, scratch, original)
     if mixing.shape[0] > 0:
         n = size * 3
         top, left = corner
         for y in range(size):
             begin = ((top + y) * mixing_width + left) * 3
             augment_kernels.copy(mixing[begin : begin + n], crop[y * n : (y + 1) * n])
-    kernels.render(record, original, crop, nothing, size, size, work, out)
+    kernels.render(record, original, crop, prepared, size, size, work, out)
+
+
+NOTHING = np.empty((0, 0), np.uint8)
+_NONE = np.empty(0, np.uint8)
+_NO_WEIGHTS = np.empty(0, np.int16)
+_NO_SCRATCH = resize_kernels.Scratch(
+    _NO_WEIGHTS, _NO_WEIGHTS, np.empty((2, 0), np.int32), np.empty(0), _NONE, _NONE
+)
+
+
+def render(
+    record: F64,
+    original: U8,
+    crop: U8,
+    prepared: U8,
+    size: int,
+    work: kernels.Workspace,
+    out: U8,
+) -> None:
+    """`kernels.render` for square crops, by the function above."""
+    crop_and_render(
+        _NONE, 0, (0, 0, 0, 0), False, _NO_SCRATCH, record, _NONE, 0, (0, 0), size, prepared, work,
+        original, crop, out,
+    )  # fmt: skip
