@@ -47,6 +47,7 @@ from pixmix_cli.pipelines import bake
 
 SIZE, BETA, K, SEVERITY = 224, 4.0, 4, 1.0
 SMALL, SMALL_BETA, SMALL_SEVERITY = 32, 3.0, 3.0
+PEER_SAMPLES = 4_000  # of them: three seconds
 SMALL_SAMPLES = 20_000  # CIFAR has 50,000; far fewer make shards of 100, each with its own files
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -309,7 +310,7 @@ def main() -> None:
                 ),
                 seconds["bake 8 copies"],
             )
-            best(lambda: straight_small(small[:1000], mixers), seconds["straight 32 px"])
+            best(lambda: straight_small(small[:PEER_SAMPLES], mixers), seconds["straight 32 px"])
             best(
                 lambda place=place: ours(arrays, mixing, place / "small", 8, "cifar"),
                 seconds["bake 32 px"],
@@ -331,7 +332,7 @@ def main() -> None:
                 f"{pictures * arguments.copies} pictures": round(many),
             },
             "n": count,
-            "n_32_px": {"straight": 1000, "bake": SMALL_SAMPLES * 8},
+            "n_32_px": {"straight": PEER_SAMPLES, "bake": SMALL_SAMPLES * 8},
             "turns": arguments.turns,
             "photographs": pictures,
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
