@@ -7,7 +7,8 @@ generator, and decodes to pictures (n, 3, side, side) float32 in [0, 1].
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
@@ -137,8 +138,12 @@ class Maco:
     ) -> None:
         self._side = side
         shape = (3, side, side // 2 + 1)
-        phases = np.stack([rng.random(shape, dtype=np.float32) for rng in rngs])
-        self.parameter = torch.from_numpy(phases * np.float32(2 * math.pi)).to(device)
+
+        def fill(phases: F32, rng: np.random.Generator) -> None:
+            rng.random(dtype=np.float32, out=phases)
+            phases *= np.float32(2 * math.pi)
+
+        self.parameter = torch.from_numpy(_drawn(fill, rngs, shape)).to(device)
         self.parameter.requires_grad_(True)
         cycles = frequencies(side)
         amplitude = np.maximum(cycles, 1.0) ** -MACO_DECAY
@@ -192,9 +197,33 @@ class Pixel:
 
 
 def _start_noise(rngs: Sequence[np.random.Generator], shape: tuple[int, ...]) -> F32:
-    return np.stack(
-        [rng.standard_normal(shape, dtype=np.float32) * np.float32(START_NOISE) for rng in rngs]
-    )
+    def fill(noise: F32, rng: np.random.Generator) -> None:
+        rng.standard_normal(dtype=np.float32, out=noise)
+        noise *= np.float32(START_NOISE)
+
+    return _drawn(fill, rngs, shape)
+
+
+def _drawn(
+    fill: Callable[[F32, np.random.Generator], None],
+    rngs: Sequence[np.random.Generator],
+    shape: tuple[int, ...],
+) -> F32:
+    """(n, *shape): what `fill` writes for each generator, with as many threads as torch has.
+
+    A picture's numbers take a millisecond, in which NumPy lets other threads run; a GPU makes whole
+    pictures in a few.
+    """
+    drawn = np.empty((len(rngs), *shape), np.float32)
+    threads = min(torch.get_num_threads(), len(rngs))
+    if threads <= 1:
+        for picture, rng in zip(drawn, rngs):
+            fill(picture, rng)
+        return drawn
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(fill, drawn, rngs):
+            pass
+    return drawn
 
 
 def frequencies(side: int) -> npt.NDArray[np.float64]:

@@ -71,8 +71,8 @@ def render(
 
     layer    of list_layers(network), or its name
     goals    an objective, or channels whose means are to be large; at most config.batch_size,
-             repeats are fine. Fewer are padded to batch_size and the padding thrown away, so that
-             bytes do not depend on how full a batch is
+             repeats are fine. On the CPU fewer are padded to batch_size and the padding thrown
+             away, so that bytes do not depend on how full a batch is
     rngs     one a picture; only `random` and `standard_normal` are drawn
     starts   (n, 3, s, s) float32 in [0, 1]: pictures to start from; None: noise
     returns  the pictures in the order of `goals`; on CPU in float32 the same bytes for the same
@@ -93,8 +93,7 @@ def render(
     goals.check(layer.name, layer.channels)
     side = network_side(network, layer, config)
 
-    pixels, start, end = _optimise(network, layer, goals, config, rngs, side, starts)
-    grey = np.array([is_grey(picture) for picture in pixels])
+    pixels, start, end, grey = _optimise(network, layer, goals, config, rngs, side, starts)
     restarts = np.zeros(count, np.int64)
     for _ in range(config.max_restarts):
         rows = [int(row) for row in np.flatnonzero(grey)]
@@ -109,8 +108,7 @@ def render(
             side,
             None if starts is None else starts[rows],
         )
-        pixels[rows], start[rows], end[rows] = again
-        grey[rows] = [is_grey(picture) for picture in again[0]]
+        pixels[rows], start[rows], end[rows], grey[rows] = again
         restarts[rows] += 1
     return Rendered(pixels, start, end, grey, restarts)
 
@@ -174,10 +172,25 @@ def is_grey(pixels: U8) -> bool:
 
     pixels  (h, w, 3) uint8
     """
-    values = pixels.astype(np.float32)
-    contrast = float(values.mean(2).std())
-    color = float((values.max(2) - values.min(2)).mean())
-    return contrast < GREY_CONTRAST and color < GREY_COLOR
+    return bool(are_grey(torch.from_numpy(pixels.transpose(2, 0, 1)[None]))[0])
+
+
+def are_grey(levels: Tensor) -> npt.NDArray[np.bool_]:
+    """`is_grey` of each picture, where the batch is: sums of whole numbers, the same on any device.
+
+    levels   (n, 3, h, w) uint8
+    returns  (n,) bool
+    """
+    count = levels.shape[-1] * levels.shape[-2]
+    brightness = levels.sum(1, dtype=torch.int32)
+    spread = levels.amax(1) - levels.amin(1)
+    sums = [
+        each.sum((1, 2), dtype=torch.int64).cpu().numpy() / count
+        for each in (brightness, brightness * brightness, spread)
+    ]
+    contrast = np.sqrt(np.maximum(sums[1] - sums[0] ** 2, 0)) / 3
+    grey: npt.NDArray[np.bool_] = (contrast < GREY_CONTRAST) & (sums[2] < GREY_COLOR)
+    return grey
 
 
 def network_side(network: Network, layer: Layer, config: FeatVisConfig) -> int:
@@ -229,16 +242,15 @@ def _optimise(
     rngs: Sequence[np.random.Generator],
     side: int,
     starts: F32 | None,
-) -> tuple[U8, F32, F32]:
-    """One try: pixels (n, size, size, 3), first and last objective (n,) each."""
-    count = len(rngs)
-    padding = config.batch_size - count
+) -> tuple[U8, F32, F32, npt.NDArray[np.bool_]]:
+    """One try: pixels (n, size, size, 3), first and last objective and what is grey, (n,) each."""
+    count, device = len(rngs), network.device
+    padding = padding_of(config, count, device)
     goals = goals.take([*range(count), *[0] * padding])
     rngs = [*rngs, *(np.random.default_rng(i) for i in range(padding))]
     if starts is not None:
         starts = starts[[*range(count), *[0] * padding]]
 
-    device = network.device
     low = _in_bfloat16(config, device)
     model = network.ready(layer.module, bfloat16=low)
     work = working_side(config.size, side)
@@ -268,8 +280,20 @@ def _optimise(
     with torch.no_grad():
         finished = pictures.decode(config.size)[:count]
         levels = (finished * 255 + 0.5).clamp(0, 255).to(torch.uint8)
+    # MPS lacks some of what this takes
+    grey = are_grey(levels if levels.is_cuda else levels.cpu())
     pixels = np.ascontiguousarray(levels.permute(0, 2, 3, 1).cpu().numpy())
-    return pixels, first[:count].cpu().numpy(), last[:count].cpu().numpy()
+    return pixels, first[:count].cpu().numpy(), last[:count].cpu().numpy(), grey
+
+
+def padding_of(config: FeatVisConfig, count: int, device: str) -> int:
+    """How many pictures are rendered and thrown away beside `count`.
+
+    On the CPU a batch is always full, so that bytes do not depend on how many are still to be made.
+    Elsewhere bytes are promised to nobody, and a layer's rest, or one picture begun anew, would
+    cost as much as a whole batch.
+    """
+    return config.batch_size - count if device == "cpu" else 0
 
 
 def working_side(size: int, network_side: int) -> int:

@@ -15,7 +15,18 @@ from featvis.errors import ChannelRangeError, FeatVisError, UnknownLayerError
 from featvis.layers import list_layers, select_layers
 from featvis.models import Network, load_network
 from featvis.objectives import Channel, DeepDream, Direction, Diverse, Neuron, Objective
-from featvis.render import Rendered, is_grey, network_side, render, working_side
+from featvis.parametrizations import make_parametrization
+from featvis.render import (
+    GREY_COLOR,
+    GREY_CONTRAST,
+    Rendered,
+    are_grey,
+    is_grey,
+    network_side,
+    padding_of,
+    render,
+    working_side,
+)
 from tests.conftest import picture
 
 QUICK = FeatVisConfig(size=48, steps=6, batch_size=4, max_restarts=0)
@@ -271,6 +282,43 @@ def test_grey_means_neither_contrast_nor_colour() -> None:
     assert is_grey(noise)
     assert not is_grey(stripes)
     assert not is_grey(blue)
+
+
+def test_pictures_of_a_batch_are_grey_or_not_each_for_itself() -> None:
+    rng = np.random.default_rng(1)
+    contrast = rng.uniform(0, 2 * GREY_CONTRAST, 64)
+    brightness = rng.normal(128, contrast[:, None, None, None], (64, 32, 32, 1))
+    tint = rng.uniform(0, 2 * GREY_COLOR, (64, 1, 1, 1)) * (-0.5, 0, 0.5)
+    pictures = (brightness + tint).round().clip(0, 255).astype(np.uint8)
+    values = pictures.astype(float)
+    flat = values.mean(3).std((1, 2)) < GREY_CONTRAST
+    pale = (values.max(3) - values.min(3)).mean((1, 2)) < GREY_COLOR
+    got = are_grey(torch.from_numpy(pictures).permute(0, 3, 1, 2))
+    assert got.tolist() == (flat & pale).tolist()
+    assert 0 < got.sum() < 64
+    assert got.tolist() == [is_grey(picture) for picture in pictures]
+
+
+def test_only_the_cpus_batches_are_filled_up() -> None:
+    config = FeatVisConfig(batch_size=8)
+    assert padding_of(config, 3, "cpu") == 5
+    assert padding_of(config, 3, "cuda:1") == 0
+
+
+@pytest.mark.parametrize("kind", ["fourier", "maco", "pixel"])
+def test_start_noise_is_the_same_for_any_number_of_threads(kind: str) -> None:
+    config = FeatVisConfig(parametrization=kind)
+    before = torch.get_num_threads()
+    drawn = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            rngs = [np.random.default_rng(i) for i in range(5)]
+            drawn.append(make_parametrization(config, 16, rngs, "cpu").parameter.detach().numpy())
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(drawn[0], drawn[1])
+    assert len({picture.tobytes() for picture in drawn[0]}) == 5
 
 
 @pytest.mark.parametrize(("size", "network_size"), [(1, None), (17, None), (40, 32), (24, 48)])
