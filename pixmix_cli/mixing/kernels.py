@@ -11,7 +11,9 @@ their mixtures. Only where another picture comes in are there floats a pixel; fr
 rounds are done on one block of pixels before the next block's turn, so that floats stay in L1.
 
 A Workspace has so many arrays that handing it on takes a good part of a microsecond: hence the
-inline="always" of small functions that take one.
+inline="always" of small functions that take one. Large ones with a single caller have it because a
+function is compiled for itself and once more into its caller, which makes the first bake on a
+machine wait.
 
 Numba widens int32 sums to int64, which AVX2 can neither multiply nor convert: hence the many
 np.int32. Its min and max ask about NaN, and keep a loop from being vectorised: hence the
