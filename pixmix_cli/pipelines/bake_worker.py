@@ -71,6 +71,7 @@ class Baker:
         self._context = context
         self._at: int | None = None
         self._mixer = Mixer(context.config)
+        self._batch_mixer: batch.BatchMixer | None = None
         self._scratch = images.Scratch()
         self._ahead = Ahead(())
         job, mixing = context.job, context.mixing
@@ -153,7 +154,9 @@ class Baker:
     ) -> None:
         """Bake a shard of small pictures, many in one compiled call; as `bake` would."""
         config = self._context.config
-        mixer = batch.BatchMixer(config, self._context.mixing.draws_from)
+        if self._batch_mixer is None:  # kept from shard to shard, with the mixing pictures it keeps
+            self._batch_mixer = batch.BatchMixer(config, self._context.mixing.draws_from)
+        mixer = self._batch_mixer
         most = max(1, BATCH // len(task.copies))
         squares = np.empty((most, config.size, config.size, 3), np.uint8)
         samples: list[Sample] = []
