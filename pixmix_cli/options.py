@@ -431,8 +431,9 @@ def job_settings(
     part: str | None,
     engine: str,
     ray_address: str | None,
+    **others: Any,
 ) -> Iterator[dict[str, Any]]:
-    """What every making command's job says of where it writes and who works."""
+    """What every making command's job says of where it writes and who works, and `others`."""
     from pixmix_cli.storage.mirror import at_hand
 
     check_existing(resume, overwrite)
@@ -446,29 +447,21 @@ def job_settings(
             "resume": resume,
             "overwrite": overwrite,
             "part": chosen_part(part, overwrite),
+            **others,
         }
 
 
 @contextlib.contextmanager
 def mixing_set_job(
-    output: Path | Url | None,
-    workers: int | None,
-    resume: bool,
-    overwrite: bool,
-    part: str | None,
-    engine: str,
-    ray_address: str | None,
-    **storage: Any,
+    output: Path | Url | None, resume: bool, overwrite: bool, **shared: Any
 ) -> Iterator[Any]:
-    """A MixingSetJob from the shared options."""
+    """A MixingSetJob from the shared options; `shared` as for `job_settings`."""
     from pixmix_cli.pipelines.mixing_set import MixingSetJob
 
     if output is None:
         raise click.UsageError("Missing option '-o' / '--output'.")
     streamed = is_stdout(output, resume, overwrite)
     with job_settings(
-        None if streamed else output,
-        workers=workers, resume=resume, overwrite=overwrite, part=part, engine=engine,
-        ray_address=ray_address,
-    ) as shared:  # fmt: skip
-        yield MixingSetJob(**shared, **storage)
+        None if streamed else output, resume=resume, overwrite=overwrite, **shared
+    ) as settings:
+        yield MixingSetJob(**settings)

@@ -73,6 +73,19 @@ def blacken(target: U8) -> None:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
+def cut_square(source: U8, begin: int, width: int, size: int, out: U8) -> None:
+    """A square of a picture that is `width` pixels wide, its first byte source[begin].
+
+    source  (m,) uint8
+    out     (size * size * 3,) uint8, written
+    """
+    n = size * 3
+    for y in range(size):
+        at = begin + y * width * 3
+        copy(source[at : at + n], out[y * n : (y + 1) * n])
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def histogram(flat: U8, counts: I32) -> None:
     """counts[c, v] = how often channel c has value v; flat (n * 3,), counts (3, 256) int32."""
     counts[:] = 0
@@ -241,7 +254,7 @@ def affine(
     flat, out  (height * width * 3,) uint8, not the same
     matrix     (6,) float64: a b c d e f, for pixel centres
     places     (width,) int32, scratch
-    shares     (2 or more, width) float64, scratch
+    shares     (2, width) float64, scratch
     """
     a, b, c = matrix[0], matrix[1], matrix[2]
     d, e, f = matrix[3], matrix[4], matrix[5]
@@ -491,7 +504,7 @@ def augment(
     value           as in draws.Augmentation
     matrix          (6,) float64 for rotations and shears
     wholes, scaled  (width,) and (width * 3,) int32, scratch
-    shares          (4, width) float64, scratch
+    shares          (2, width) float64, scratch
     """
     if code == COLOR:
         color(flat, value, out)

@@ -68,7 +68,10 @@ def augment(picture: U8, augmentation: Augmentation) -> U8:
     return np.asarray(operation(Image.fromarray(picture), value))
 
 
-def numbers(draws: Draws, size: int) -> tuple[list[list[float]], dict[int, Augmentation]]:
+Numbers = tuple[list[list[float]], dict[int, Augmentation]]
+
+
+def numbers(draws: Draws, size: int) -> Numbers:
     """A record as the rows of numbers that `kernels.render` takes.
 
     size     side of the crop, pixels

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pixmix_cli.mixing import augment_kernels, batch_kernels, kernels
+from pixmix_cli.mixing import augment_kernels, batch_kernels, kernels, sample_kernels
 from pixmix_cli.mixing.augmentations import disagreeing, rotation
 from pixmix_cli.mixing.config import PAPER_OPERATIONS, PixMixConfig
 from pixmix_cli.mixing.draws import ALL_OPS, BASE_OPS
+from pixmix_cli.mixing.pixmix import mixing_corner
 from pixmix_cli.mixing.uniforms import as_numbers
 
 U8 = NDArray[np.uint8]
@@ -43,10 +44,9 @@ class BatchMixer:
         self._work = kernels.workspace(size, size)
         self._stream = np.empty(batch_kernels.STREAM, np.uint64)
         self._original = np.empty(size * size * 3, np.uint8)
-        self._nothing = np.empty((0, 0), np.uint8)
-        self._kept = np.empty(KEPT_BYTES if mixing_count <= MAX_KEPT else 0, np.uint8)
-        self._used = 0
         count = mixing_count if mixing_count <= MAX_KEPT else 0
+        self._kept = np.empty(KEPT_BYTES if count else 0, np.uint8)
+        self._used = 0
         self._places = np.full(count, _UNSEEN)
         self._sides = np.zeros((count, 2), np.int64)
         self._mixing = np.zeros((0, size, size, 3), np.uint8)
@@ -93,7 +93,7 @@ class BatchMixer:
         out = np.empty((len(keys), size, size, 3), np.uint8)
         batch_kernels.render_many(
             heads, records, squares.reshape(len(squares), -1), which,
-            self._mixing.reshape(len(self._mixing), -1), size, self._nothing, self._work,
+            self._mixing.reshape(len(self._mixing), -1), size, sample_kernels.NOTHING, self._work,
             self._original, out.reshape(len(out), -1),
         )  # fmt: skip
         return out
@@ -102,7 +102,7 @@ class BatchMixer:
         """Write the mixing picture's crop of each sample that uses one to self._mixing."""
         size = self._config.size
         users = np.flatnonzero(heads[:, batch_kernels.USES_MIXING])
-        if self._mixing_count <= MAX_KEPT:
+        if len(self._places):
             drawn = heads[users, batch_kernels.MIXING].astype(np.int64)
             for number in np.unique(drawn[self._places[drawn] == _UNSEEN]).tolist():
                 self._keep(number, mixing_picture(number))
@@ -117,8 +117,7 @@ class BatchMixer:
             users.tolist(), heads[users][:, columns].tolist()
         ):
             picture = mixing_picture(int(index))
-            top = int(vertical * (picture.shape[0] - size + 1))
-            left = int(horizontal * (picture.shape[1] - size + 1))
+            top, left = mixing_corner(size, (vertical, horizontal), picture)
             self._mixing[i] = picture[top : top + size, left : left + size]
 
     def _keep(self, number: int, picture: U8) -> None:

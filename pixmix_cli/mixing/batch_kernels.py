@@ -219,17 +219,14 @@ def crop_kept(
     users   (u,) int64: the samples to do, whose pictures are all there
     out     (m, size * size * 3) uint8: the rows in `users` are written
     """
-    n = size * 3
     for u in range(users.shape[0]):
         head = heads[users[u]]
         index = int(head[MIXING])
         height, width = sides[index, 0], sides[index, 1]
         top = int(head[VERTICAL] * (height - size + 1))
         left = int(head[HORIZONTAL] * (width - size + 1))
-        target = out[users[u]]
-        for y in range(size):
-            begin = places[index] + ((top + y) * width + left) * 3
-            augment_kernels.copy(kept[begin : begin + n], target[y * n : (y + 1) * n])
+        begin = places[index] + (top * width + left) * 3
+        augment_kernels.cut_square(kept, begin, width, size, out[users[u]])
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

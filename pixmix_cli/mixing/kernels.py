@@ -126,7 +126,7 @@ class Workspace(NamedTuple):
     places: I32  # (BLOCK,)
     wholes: I32  # (w,)
     scaled: I32  # (w * 3,)
-    shares: F64  # (4, w)
+    shares: F64  # (2, w)
 
 
 def workspace(height: int, width: int) -> Workspace:
@@ -151,7 +151,7 @@ def workspace(height: int, width: int) -> Workspace:
         places=np.empty(BLOCK, np.int32),
         wholes=np.empty(width, np.int32),
         scaled=np.empty(width * 3, np.int32),
-        shares=np.empty((4, width), np.float64),
+        shares=np.empty((2, width), np.float64),
     )
 
 

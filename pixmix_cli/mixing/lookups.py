@@ -17,6 +17,8 @@ from numba.core import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from pixmix_cli.mixing.vectors import Code
+
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 
@@ -33,12 +35,10 @@ def _together_code(
         bits = signature.args[5].dtype.bitwidth
         entry = ir.IntType(bits)
 
-        def data(number: int, array: Any) -> Any:
-            return context.make_array(signature.args[number])(context, builder, array).data
-
-        flat, out = data(0, flat), data(5, out)
+        code = Code(context, builder)
+        flat, out = code.data(signature.args[0], flat), code.data(signature.args[5], out)
         channels = [
-            builder.bitcast(data(2 + c, table), entry.as_pointer())
+            builder.bitcast(code.data(signature.args[2 + c], table), entry.as_pointer())
             for c, table in enumerate(tables)
         ]
         for begin in range(0, _TOGETHER, 64 // bits):

@@ -40,15 +40,20 @@ class Mixer:
         returns   (size, size, 3) uint8, a new array
         source    PixMix (2022), figure 4; operations in section 3.2
         """
+        numbers = augmentations.numbers(draws, self._shape[0])
+        return self._by_steps(draws, numbers, original, mixing)
+
+    def _by_steps(
+        self, draws: Draws, numbers: augmentations.Numbers, original: U8, mixing: U8 | None
+    ) -> U8:
+        """As `__call__`, with the draws as numbers."""
         for picture in (original, mixing):
             if picture is not None and picture.shape != self._shape:
                 raise ValueError(f"a picture must be {self._shape}, not {picture.shape}")
         if draws.uses_mixing:
-            if mixing is None:
-                raise ValueError("this record needs a mixing picture and none was given")
-            np.copyto(self._mixing, mixing)
+            np.copyto(self._mixing, _given(mixing))
         original = np.require(original, requirements=_FOR_KERNELS)
-        rows, by_pillow = augmentations.numbers(draws, self._shape[0])
+        rows, by_pillow = numbers
         record = np.array(rows, np.float64)
         prepared = sample_kernels.NOTHING
         if by_pillow:
@@ -71,18 +76,18 @@ class Mixer:
         returns  (size, size, 3) uint8, a new array
         """
         config, size = self._config, self._config.size
-        rows, by_pillow = augmentations.numbers(draws, size)
+        rows, by_pillow = numbers = augmentations.numbers(draws, size)
         by_kernels = config.geometry == "imagenet" and not by_pillow
         if not by_kernels or not self._resizer.has_kernel_for(draws.crop):
             crop = None if mixing is None else crop_mixing(config, draws, mixing)
-            return self(draws, crop_original(config, draws, picture, self._resizer), crop)
-        other, corner, width = sample_kernels.NOTHING.reshape(-1), (0, 0), 0
+            original = crop_original(config, draws, picture, self._resizer)
+            return self._by_steps(draws, numbers, original, crop)
+        other, corner, width = sample_kernels.NONE, (0, 0), 0
         if draws.uses_mixing:
-            if mixing is None:
-                raise ValueError("this record needs a mixing picture and none was given")
+            mixing = _given(mixing)
             if min(mixing.shape[:2]) < size:
                 raise ValueError(f"a mixing picture must have {size} pixels a side or more")
-            corner, width = mixing_corner(config, draws, mixing), mixing.shape[1]
+            corner, width = mixing_corner(size, draws.mixing_offset, mixing), mixing.shape[1]
             other = np.require(mixing, requirements=_FOR_KERNELS).reshape(-1)
         flat = np.require(picture, requirements=_FOR_KERNELS).reshape(-1)
         out = np.empty(self._shape, np.uint8)
@@ -159,12 +164,21 @@ def crop_mixing(config: PixMixConfig, draws: Draws, resized: U8) -> U8:
     resized  (h, w, 3) uint8, both sides >= config.size
     returns  (size, size, 3) uint8 view
     """
-    top, left = mixing_corner(config, draws, resized)
+    top, left = mixing_corner(config.size, draws.mixing_offset, resized)
     return resized[top : top + config.size, left : left + config.size]
 
 
-def mixing_corner(config: PixMixConfig, draws: Draws, resized: U8) -> tuple[int, int]:
-    """(top, left) in pixels of the mixing picture's crop; `resized` as for `crop_mixing`."""
-    vertical, horizontal = draws.mixing_offset
+def mixing_corner(size: int, offset: tuple[float, float], resized: U8) -> tuple[int, int]:
+    """(top, left) in pixels of the mixing picture's crop; `resized` as for `crop_mixing`.
+
+    offset  as Draws.mixing_offset
+    """
+    vertical, horizontal = offset
     height, width = resized.shape[:2]
-    return int(vertical * (height - config.size + 1)), int(horizontal * (width - config.size + 1))
+    return int(vertical * (height - size + 1)), int(horizontal * (width - size + 1))
+
+
+def _given(mixing: U8 | None) -> U8:
+    if mixing is None:
+        raise ValueError("this record needs a mixing picture and none was given")
+    return mixing

@@ -19,6 +19,8 @@ from numba.core import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from pixmix_cli.mixing.vectors import Code
+
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
@@ -159,8 +161,7 @@ def _several_code(
         floats, pair = ir.VectorType(ir.FloatType(), 4), ir.VectorType(double, 2)
         x, places, at, table, *factors, out = values
 
-        def data(number: int, array: Any) -> Any:
-            return context.make_array(signature.args[number])(context, builder, array).data
+        code = Code(context, builder)
 
         def four(pointer: Any, kind: ir.VectorType) -> Any:
             return builder.bitcast(pointer, kind.as_pointer())
@@ -171,13 +172,11 @@ def _several_code(
         def pick(first: Any, second: Any, *numbers: int) -> Any:
             return builder.shuffle_vector(first, second, ir.Constant(wholes, numbers))
 
-        def spread(value: Any) -> Any:
-            empty = ir.Constant(doubles, ir.Undefined)
-            first = builder.insert_element(empty, value, ir.Constant(i32, 0))
-            return pick(first, empty, 0, 0, 0, 0)
-
-        x, places, table, out = data(0, x), data(1, places), data(3, table), data(8, out)
-        c1, c2, c3, c4 = (spread(factor) for factor in factors)
+        x, places, table, out = (
+            code.data(signature.args[number], array)
+            for number, array in ((0, x), (1, places), (3, table), (8, out))
+        )
+        c1, c2, c3, c4 = (code.spread(factor, doubles) for factor in factors)
         for begin in range(0, SEVERAL, 4):
             here = builder.add(at, ir.Constant(i64, begin))
             pairs = []

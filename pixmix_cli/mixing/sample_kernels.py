@@ -50,19 +50,16 @@ def crop_and_render(
     if box[2] > 0:
         resize_kernels.resize(flat, picture_width, box, size, flip, scratch, original)
     if mixing.shape[0] > 0:
-        n = size * 3
-        top, left = corner
-        for y in range(size):
-            begin = ((top + y) * mixing_width + left) * 3
-            augment_kernels.copy(mixing[begin : begin + n], crop[y * n : (y + 1) * n])
+        begin = (corner[0] * mixing_width + corner[1]) * 3
+        augment_kernels.cut_square(mixing, begin, mixing_width, size, crop)
     kernels.render(record, original, crop, prepared, size, size, work, out)
 
 
 NOTHING = np.empty((0, 0), np.uint8)
-_NONE = np.empty(0, np.uint8)
+NONE = np.empty(0, np.uint8)
 _NO_WEIGHTS = np.empty(0, np.int16)
 _NO_SCRATCH = resize_kernels.Scratch(
-    _NO_WEIGHTS, _NO_WEIGHTS, np.empty((2, 0), np.int32), np.empty(0), _NONE, _NONE
+    _NO_WEIGHTS, _NO_WEIGHTS, np.empty((2, 0), np.int32), np.empty(0), NONE, NONE
 )
 
 
@@ -77,6 +74,6 @@ def render(
 ) -> None:
     """`kernels.render` for square crops, by the function above."""
     crop_and_render(
-        _NONE, 0, (0, 0, 0, 0), False, _NO_SCRATCH, record, _NONE, 0, (0, 0), size, prepared, work,
+        NONE, 0, (0, 0, 0, 0), False, _NO_SCRATCH, record, NONE, 0, (0, 0), size, prepared, work,
         original, crop, out,
     )  # fmt: skip

@@ -38,7 +38,7 @@ _WHOLES = ir.VectorType(_I32, 4)
 _FLOATS = ir.VectorType(ir.DoubleType(), 4)
 
 
-class _Code:
+class Code:
     """Emits loads and stores, most of four values."""
 
     def __init__(self, context: Any, builder: Any) -> None:
@@ -46,8 +46,11 @@ class _Code:
 
     def pointer(self, array_type: Any, array: Any, place: Any) -> Any:
         """The address of array[place]."""
-        data = self.context.make_array(array_type)(self.context, self.builder, array).data
-        return self.builder.gep(data, [place])
+        return self.builder.gep(self.data(array_type, array), [place])
+
+    def data(self, array_type: Any, array: Any) -> Any:
+        """The address of an array's first value."""
+        return self.context.make_array(array_type)(self.context, self.builder, array).data
 
     def vector(self, pointer: Any, kind: ir.VectorType) -> Any:
         """A vector from any address."""
@@ -86,7 +89,7 @@ class _Pairs:
     bytes = ir.VectorType(_I8, 32)
 
     def __init__(self, context: Any, builder: Any) -> None:
-        self.code, self.builder = _Code(context, builder), builder
+        self.code, self.builder = Code(context, builder), builder
         self.upper_start = ir.Constant(self.sums, [0] * 8)
         self.lower_start = ir.Constant(self.sums, [1 << 23] * 8)  # half of what one byte is
 
@@ -344,7 +347,7 @@ def _between_code(
 ) -> Any:
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         source, upper, lower, right, down, out, to = values
-        code = _Code(context, builder)
+        code = Code(context, builder)
         three = ir.Constant(_I64, 3)
         right, down = code.spread(right, _FLOATS), code.spread(down, _FLOATS)
 
@@ -393,7 +396,7 @@ def _shared_code(lanes: int) -> Any:
     ) -> Any:  # fmt: skip
         def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             source, first, second, shares, number, bits, out, to = values
-            code = _Code(context, builder)
+            code = Code(context, builder)
 
             first, second = (
                 builder.zext(

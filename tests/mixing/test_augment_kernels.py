@@ -126,7 +126,7 @@ def uncompiled(pixels: U8, augmentation: Augmentation) -> U8:
         wholes, scaled = np.empty(width, np.int32), np.empty(3 * width, np.int32)
         augment_kernels.shear_y.py_func(flat, height, width, matrix, wholes, scaled, out)
     elif code == augment_kernels.ROTATE:
-        places, shares = np.empty(width, np.int32), np.empty((4, width))
+        places, shares = np.empty(width, np.int32), np.empty((2, width))
         augment_kernels.affine.py_func(flat, height, width, matrix, places, shares, out)
     else:
         right = int(value) if code == augment_kernels.TRANSLATE_X else 0
