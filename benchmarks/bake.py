@@ -43,7 +43,7 @@ from torchvision import datasets, transforms
 
 from benchmarks.fractals import family
 from pixmix_cli.mixing.config import PRESETS
-from pixmix_cli.pipelines import bake
+from pixmix_cli.pipelines.bake import run as bake
 
 SIZE, BETA, K, SEVERITY = 224, 4.0, 4, 1.0
 SMALL, SMALL_BETA, SMALL_SEVERITY = 32, 3.0, 3.0

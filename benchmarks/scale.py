@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from pixmix_cli.pipelines.bake import default_shard_size
-from pixmix_cli.pipelines.fractal_set import TASK_PICTURES
+from pixmix_cli.pipelines.bake.run import default_shard_size
+from pixmix_cli.pipelines.mixing_sets.fractals import TASK_PICTURES
 from pixmix_cli.storage.files import canonical_json
 from pixmix_cli.storage.output import JOURNALS, Output, RunPlan
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fractals.measures import shrink
+from pixmix_cli.pipelines.inspect.measures import shrink
 from pixmix_cli.pipelines.preview import Sheet, draw
 from pixmix_cli.storage.images import decode_rgb, encode
 from pixmix_cli.storage.pictures import find_pictures

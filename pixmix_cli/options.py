@@ -19,7 +19,7 @@ from pixmix_cli.storage.remote import Url, is_url
 from pixmix_cli.terminal import Terminal
 
 if TYPE_CHECKING:
-    from pixmix_cli.pipelines.engine import Engine
+    from pixmix_cli.pipelines.engines.local import Engine
     from pixmix_cli.storage.part import Part
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -365,7 +365,7 @@ def chosen_engine(
 
     places  that are read and written; memory:// lies in this process, so there is no other worker
     """
-    from pixmix_cli.pipelines.engine import default_workers, run_tasks
+    from pixmix_cli.pipelines.engines.local import default_workers, run_tasks
 
     if any(isinstance(place, Url) and place.protocol == "memory" for place in places):
         return run_tasks, 1
@@ -373,7 +373,7 @@ def chosen_engine(
         if ray_address is not None:
             raise click.UsageError("--ray-address is for --engine ray")
         return run_tasks, workers or default_workers()
-    from pixmix_cli.pipelines.ray_engine import RayEngine, connect
+    from pixmix_cli.pipelines.engines.ray import RayEngine, connect
 
     cluster = connect(ray_address, workers)
     return RayEngine(), workers or cluster.cpus
@@ -456,7 +456,7 @@ def mixing_set_job(
     output: Path | Url | None, resume: bool, overwrite: bool, **shared: Any
 ) -> Iterator[Any]:
     """A MixingSetJob from the shared options; `shared` as for `job_settings`."""
-    from pixmix_cli.pipelines.mixing_set import MixingSetJob
+    from pixmix_cli.pipelines.mixing_sets.storing import MixingSetJob
 
     if output is None:
         raise click.UsageError("Missing option '-o' / '--output'.")

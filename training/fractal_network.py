@@ -44,11 +44,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from fractals import color, measures, quality
+from fractals import color, quality
 from fractals.config import FractalConfig
 from fractals.generate import generate_fractal, render_recipe, warm_up
 from fractals.ifs import MAX_SINGULAR_VALUE
 from fractals.recipe import largest_singular_value
+from pixmix_cli.pipelines.inspect import measures
 
 U8 = NDArray[np.uint8]
 Recipe = dict[str, Any]

@@ -25,7 +25,7 @@ from benchmarks.safety import arms as recipes
 from benchmarks.safety import data, evaluate
 from benchmarks.safety.arms import Arm
 from benchmarks.safety.train import Training, train
-from pixmix_cli.pipelines.engine import die_with_parent
+from pixmix_cli.pipelines.engines.local import die_with_parent
 from pixmix_cli.storage.files import write_whole
 
 

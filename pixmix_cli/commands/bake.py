@@ -250,7 +250,7 @@ def command(
     the class, or path TAB label. Any of them may be a URL (s3://, gs://, hf://, https://).
     """
     from pixmix_cli.mixing.config import PRESETS
-    from pixmix_cli.pipelines import bake
+    from pixmix_cli.pipelines.bake import run as bake
     from pixmix_cli.storage.picture_cache import default_folder
     from pixmix_cli.storage.pictures import weighted_paths
 

@@ -14,7 +14,7 @@ from pixmix_cli.storage.remote import AnyPath
 from pixmix_cli.terminal import StdoutSink, Terminal
 
 if TYPE_CHECKING:
-    from pixmix_cli.pipelines.mixing_set import Plan
+    from pixmix_cli.pipelines.mixing_sets.storing import Plan
 
 EXIT_SKIPPED = 3
 
@@ -61,7 +61,7 @@ def make_set(
     terminal: Terminal, plan: Plan, dry_run: bool, describe: Callable[[], dict[str, Any]]
 ) -> int:
     """Run, stream or only show the plan of a mixing set; returns the exit code."""
-    from pixmix_cli.pipelines import mixing_set
+    from pixmix_cli.pipelines.mixing_sets import storing as mixing_set
 
     if dry_run:
         return show_plan(terminal, describe)

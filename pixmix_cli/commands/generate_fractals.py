@@ -89,7 +89,8 @@ def command(
     Each picture carries its recipe, from which --from renders it again, at any size.
     """
     from fractals.config import FractalConfig, check_points, check_size
-    from pixmix_cli.pipelines import fractal_again, fractal_set
+    from pixmix_cli.pipelines.mixing_sets import fractals as fractal_set
+    from pixmix_cli.pipelines.mixing_sets import fractals_again as fractal_again
 
     terminal = options.make_terminal(quiet, verbose, progress, as_json)
     with options.mixing_set_job(**storage) as job:

@@ -49,8 +49,8 @@ def command(
     """
     from pixmix_cli.commands.common import EXIT_SKIPPED, picture_output
     from pixmix_cli.errors import InputError
-    from pixmix_cli.pipelines import inspect
-    from pixmix_cli.pipelines.engine import default_workers
+    from pixmix_cli.pipelines.engines.local import default_workers
+    from pixmix_cli.pipelines.inspect import summary as inspect
 
     terminal = options.make_terminal(quiet, verbose, progress, as_json)
     plot_format = None if plot is None else picture_output(plot, overwrite)
@@ -73,7 +73,7 @@ def command(
         for line in (*inspect.table_of(records), *details):
             terminal.line(line)
     if plot is not None and plot_format is not None:
-        from pixmix_cli.pipelines.inspect_plot import draw
+        from pixmix_cli.pipelines.inspect.plot import draw
         from pixmix_cli.storage import images
         from pixmix_cli.storage.files import write_whole
 

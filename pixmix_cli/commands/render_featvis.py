@@ -14,7 +14,7 @@ from pixmix_cli.options import option
 from pixmix_cli.terminal import Terminal
 
 if TYPE_CHECKING:
-    from pixmix_cli.pipelines.mixing_set import MixingSetJob
+    from pixmix_cli.pipelines.mixing_sets.storing import MixingSetJob
 
 EXAMPLES = """
 pixmix render-featvis --model resnet50 --layers 'layer3*' -o mixing/featvis
@@ -181,7 +181,7 @@ def command(
 ) -> int:
     """Render feature visualizations: pictures that excite some part of a network each."""
     from featvis.config import FeatVisConfig
-    from pixmix_cli.pipelines import featvis_set
+    from pixmix_cli.pipelines.mixing_sets import featvis as featvis_set
 
     terminal = options.make_terminal(quiet, verbose, progress, as_json)
     names = ("size", "steps", "batch_size", "network_size", "precision", "parametrization")
@@ -213,7 +213,7 @@ def command(
 def _on_ray(job: MixingSetJob, device: str) -> tuple[MixingSetJob, str, int]:
     """The job with a GPU a task where the cluster has any; the device; the number of GPUs."""
     from pixmix_cli.errors import InputError
-    from pixmix_cli.pipelines.ray_engine import RayEngine, connect
+    from pixmix_cli.pipelines.engines.ray import RayEngine, connect
 
     gpus = connect(None).gpus  # connected already
     if device == "cuda" and not gpus:
@@ -238,7 +238,7 @@ def _model_name(model: str | None, weights: str) -> str:
 
 
 def _print_layers(terminal: Terminal, choice: Any) -> int:
-    from pixmix_cli.pipelines import featvis_set
+    from pixmix_cli.pipelines.mixing_sets import featvis as featvis_set
 
     local = choice.weights == "fractals" or Path(choice.weights).suffix in CHECKPOINTS
     for row in featvis_set.layer_rows(choice, local):

@@ -56,8 +56,9 @@ def command(
     """
     from pixmix_cli.commands.common import check_new_file
     from pixmix_cli.errors import InputError
-    from pixmix_cli.pipelines import report, report_page
-    from pixmix_cli.pipelines.engine import default_workers
+    from pixmix_cli.pipelines.engines.local import default_workers
+    from pixmix_cli.pipelines.report import page as report_page
+    from pixmix_cli.pipelines.report import sections as report
     from pixmix_cli.storage.files import write_whole
 
     terminal = options.make_terminal(quiet, verbose, progress, as_json)

@@ -13,7 +13,7 @@ from pixmix_cli.storage.remote import AnyPath, Url
 from pixmix_cli.terminal import Terminal
 
 if TYPE_CHECKING:
-    from pixmix_cli.pipelines.rebake import Recorded
+    from pixmix_cli.pipelines.bake.rebake import Recorded
 
 EXAMPLES = """
 pixmix verify baked
@@ -95,7 +95,7 @@ def command(
     Prints one line for each problem and exits 1 when there is any that it could not repair.
     """
     from pixmix_cli.pipelines import verify
-    from pixmix_cli.pipelines.engine import default_workers
+    from pixmix_cli.pipelines.engines.local import default_workers
     from pixmix_cli.pipelines.finish import finish_left_over
     from pixmix_cli.storage.mirror import at_hand
 
@@ -135,8 +135,8 @@ def _open_recorded(
     terminal: Terminal,
 ) -> Recorded:
     from pixmix_cli.mixing.config import PRESETS
-    from pixmix_cli.pipelines import rebake
-    from pixmix_cli.pipelines.bake_job import BakeJob
+    from pixmix_cli.pipelines.bake import rebake
+    from pixmix_cli.pipelines.bake.job import BakeJob
     from pixmix_cli.storage.picture_cache import default_folder
 
     job = BakeJob(
@@ -163,7 +163,8 @@ def _check(terminal: Terminal, plan: Any, workers: int, elsewhere: Url | None) -
 
 def _repair(terminal: Terminal, recorded: Recorded, problems: Problems, workers: int) -> Problems:
     """Mend what can be mended; returns what is wrong still."""
-    from pixmix_cli.pipelines import rebake, verify
+    from pixmix_cli.pipelines import verify
+    from pixmix_cli.pipelines.bake import rebake
 
     broken = {problem["path"] for problem in problems}
     with terminal.meter(len(broken), "file") as meter:
@@ -175,7 +176,7 @@ def _repair(terminal: Terminal, recorded: Recorded, problems: Problems, workers:
 
 
 def _compare(terminal: Terminal, recorded: Recorded, count: int, seed: int) -> Problems:
-    from pixmix_cli.pipelines import rebake
+    from pixmix_cli.pipelines.bake import rebake
 
     problems: Problems = []
     checks = rebake.choose(recorded, count, seed)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pixmix_cli import __version__
-from pixmix_cli.pipelines.engine import default_workers
+from pixmix_cli.pipelines.engines.local import default_workers
 
 LOW_DISK = 2 << 30  # bytes: below it the cache of mixing pictures is not written either
 MEMORY_A_WORKER = 1 << 30  # bytes: what a worker needs at 224 px, with room for large photographs

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pixmix_cli.errors import InputError
-from pixmix_cli.pipelines import bake_formats
-from pixmix_cli.pipelines.bake_job import PLAIN, BakeJob
+from pixmix_cli.pipelines.bake import formats as bake_formats
+from pixmix_cli.pipelines.bake.job import PLAIN, BakeJob
 from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.storage.mirror import open_output
 from pixmix_cli.storage.output import (
@@ -29,7 +29,7 @@ from pixmix_cli.storage.part import Whole
 from pixmix_cli.storage.remote import Url
 
 if TYPE_CHECKING:
-    from pixmix_cli.pipelines.mixing_set import MixingSetJob
+    from pixmix_cli.pipelines.mixing_sets.storing import MixingSetJob
 
 
 def begin(job: BakeJob | MixingSetJob, run: RunPlan, whole: Whole) -> Output:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pixmix_cli.errors import InputError, PixMixError
-from pixmix_cli.pipelines import bake_formats
+from pixmix_cli.pipelines.bake import formats as bake_formats
 from pixmix_cli.storage import images, tar
 from pixmix_cli.storage.output import Row, committed_rows, look
 from pixmix_cli.storage.pictures import STDIN, PictureRef, Pictures, find_pictures

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from pixmix_cli.errors import InputError, PixMixError
-from pixmix_cli.pipelines import bake_formats
-from pixmix_cli.pipelines.engine import run_tasks
+from pixmix_cli.pipelines.bake import formats as bake_formats
+from pixmix_cli.pipelines.engines.local import run_tasks
 from pixmix_cli.storage import images, tar
 from pixmix_cli.storage.files import read_bytes, sha256_hex
 from pixmix_cli.storage.mirror import files_at_hand

@@ -197,7 +197,7 @@ def test_a_lost_shard_is_made_again_by_resume(
 def test_npy_survives_being_stopped_between_joining_two_copies(
     cli: Cli, photos: Path, mixing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pixmix_cli.pipelines import bake_formats
+    from pixmix_cli.pipelines.bake import formats as bake_formats
 
     more = ("--format", "npy", "--copies", 2, "--shard-size", 9)
     quiet = bake(cli, photos, mixing, tmp_path / "quiet", *more)

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fractals import measures, render_recipe
-from pixmix_cli.pipelines.mixing_set import recipe_of
+from fractals import render_recipe
+from pixmix_cli.pipelines.inspect import measures
+from pixmix_cli.pipelines.mixing_sets.storing import recipe_of
 from tests.conftest import Cli, one_line_error, tree
 
 MAKE = ["generate-fractals", "-j", 1]

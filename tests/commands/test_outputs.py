@@ -431,7 +431,7 @@ def test_a_dry_run_estimates_the_time_too(
 def test_records_of_a_report_are_those_of_mixed_copies_in_every_format_with_draws(
     cli: Cli, photos: Path, mixing: Path, tmp_path: Path, layout: str
 ) -> None:
-    from pixmix_cli.pipelines.report import records_of
+    from pixmix_cli.pipelines.report.sections import records_of
 
     out = tmp_path / "o"
     bake(cli, photos, mixing, out, "--format", layout, "--copies", 2, "--plain", 2)

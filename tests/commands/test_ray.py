@@ -87,8 +87,8 @@ def test_200_shards_with_a_worker_killed_in_the_middle_are_a_local_runs_bytes(
 PROGRAM = """
 import os, sys, time
 from pixmix_cli.errors import PictureError, WorkerDiedError
-from pixmix_cli.pipelines import ray_engine
-from pixmix_cli.pipelines.ray_engine import RayEngine, connect
+from pixmix_cli.pipelines.engines import ray as ray_engine
+from pixmix_cli.pipelines.engines.ray import RayEngine, connect
 import ray
 
 ray.init(address="local", num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False)

@@ -242,8 +242,8 @@ def test_pictures_that_the_settings_do_not_make_are_found_by_baking_again(
 
 def test_the_seed_chooses_which_pictures_are_baked_again(tars: Path) -> None:
     from pixmix_cli.mixing.config import PRESETS
-    from pixmix_cli.pipelines import rebake
-    from pixmix_cli.pipelines.bake_job import BakeJob
+    from pixmix_cli.pipelines.bake import rebake
+    from pixmix_cli.pipelines.bake.job import BakeJob
 
     manifest = json.loads((tars / "manifest.json").read_text())
     job = BakeJob(Path(), (), tars, PRESETS["imagenet"])

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixmix_cli.pipelines.report import Section, Tile
-from pixmix_cli.pipelines.report_page import page_of
+from pixmix_cli.pipelines.report.page import page_of
+from pixmix_cli.pipelines.report.sections import Section, Tile
 from tests.conftest import Cli, one_line_error, picture
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

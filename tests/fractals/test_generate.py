@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fractals import Fractal, FractalConfig, generate_fractal, measures, render_recipe, warm_up
+from fractals import Fractal, FractalConfig, generate_fractal, render_recipe, warm_up
+from pixmix_cli.pipelines.inspect import measures
 
 SMALL = FractalConfig(size=96)
 

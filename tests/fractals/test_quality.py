@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fractals import measures, quality
+from fractals import quality
+from pixmix_cli.pipelines.inspect import measures
 
 FLAT = np.full((128, 128, 3), 90, np.uint8)
 

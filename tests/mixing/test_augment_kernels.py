@@ -173,7 +173,7 @@ def test_a_pillow_that_differs_is_used_for_what_differs_with_one_warning() -> No
 
 @pytest.mark.usefixtures("another_pillow")
 def test_the_parent_of_workers_warns_of_a_pillow_that_differs() -> None:
-    from pixmix_cli.pipelines.bake_worker import Baker
+    from pixmix_cli.pipelines.bake.worker import Baker
 
     with pytest.warns(UserWarning, match="posterize, shear_x"):
         Baker.compile(PixMixConfig(size=24))

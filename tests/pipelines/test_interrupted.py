@@ -8,9 +8,11 @@ import pytest
 
 from fractals.config import FractalConfig
 from pixmix_cli.mixing.config import PRESETS
-from pixmix_cli.pipelines import bake, fractal_set, mixing_set
-from pixmix_cli.pipelines.bake_job import BakeJob
-from pixmix_cli.pipelines.mixing_set import MixingSetJob
+from pixmix_cli.pipelines.bake import run as bake
+from pixmix_cli.pipelines.bake.job import BakeJob
+from pixmix_cli.pipelines.mixing_sets import fractals as fractal_set
+from pixmix_cli.pipelines.mixing_sets import storing as mixing_set
+from pixmix_cli.pipelines.mixing_sets.storing import MixingSetJob
 from pixmix_cli.storage.output import Output
 
 

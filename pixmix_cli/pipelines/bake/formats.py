@@ -16,7 +16,7 @@ import numpy as np
 
 from pixmix_cli.errors import InputError, StorageError
 from pixmix_cli.mixing.config import PAPER_OPERATIONS
-from pixmix_cli.pipelines.bake_job import PLAIN, BakeJob, Sample, Task
+from pixmix_cli.pipelines.bake.job import PLAIN, BakeJob, Sample, Task
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import (
     PartialFile,
@@ -32,8 +32,8 @@ from pixmix_cli.storage.source import Source
 from pixmix_cli.storage.tar import BLOCK, TarWriter, members
 
 if TYPE_CHECKING:
-    from pixmix_cli.pipelines.bake import Plan
-    from pixmix_cli.pipelines.bake_worker import Baked
+    from pixmix_cli.pipelines.bake.run import Plan
+    from pixmix_cli.pipelines.bake.worker import Baked
 
 
 class ShardWriter(Protocol):

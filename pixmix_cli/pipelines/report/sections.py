@@ -1,4 +1,4 @@
-"""report: what a page about sets of pictures shows, gathered; `report_page` turns it into HTML."""
+"""report: what a page about sets of pictures shows, gathered; `page` turns it into HTML."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ import numpy as np
 from PIL import Image
 
 from pixmix_cli.errors import InputError, PixMixError
-from pixmix_cli.pipelines import bake_formats, inspect, preview
-from pixmix_cli.pipelines.bake_job import PLAIN
-from pixmix_cli.pipelines.report_fit import Fit, fits_of
+from pixmix_cli.pipelines import preview
+from pixmix_cli.pipelines.bake import formats as bake_formats
+from pixmix_cli.pipelines.bake.job import PLAIN
+from pixmix_cli.pipelines.inspect import summary as inspect
+from pixmix_cli.pipelines.report.draws_fit import Fit, fits_of
 from pixmix_cli.storage import images, tar
 from pixmix_cli.storage.files import read_bytes
 from pixmix_cli.storage.output import Row, committed_rows

@@ -25,8 +25,8 @@ from pixmix_cli.mixing.pixmix import (
 )
 from pixmix_cli.mixing.resize import agrees
 from pixmix_cli.mixing.uniforms import uniforms_for
-from pixmix_cli.pipelines import bake_formats
-from pixmix_cli.pipelines.bake_job import PLAIN, BakeJob, Sample, Task
+from pixmix_cli.pipelines.bake import formats as bake_formats
+from pixmix_cli.pipelines.bake.job import PLAIN, BakeJob, Sample, Task
 from pixmix_cli.seeding import Stream, keys_for
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import Tmp

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pixmix_cli.mixing.config import PixMixConfig
-from pixmix_cli.pipelines.engine import Engine, run_tasks
+from pixmix_cli.pipelines.engines.local import Engine, run_tasks
 from pixmix_cli.storage.part import Part
 from pixmix_cli.storage.pictures import PictureRef
 from pixmix_cli.storage.remote import AnyPath, Url

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixmix_cli.errors import InputError
-from pixmix_cli.pipelines.engine import Engine, run_tasks
+from pixmix_cli.pipelines.engines.local import Engine, run_tasks
 from pixmix_cli.pipelines.finish import begin, finish, unmade
 from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.storage import images

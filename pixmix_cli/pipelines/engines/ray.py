@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pixmix_cli.errors import InputError, PixMixError, WorkerDiedError
-from pixmix_cli.pipelines.engine import AHEAD, ATTEMPTS, default_workers
+from pixmix_cli.pipelines.engines.local import AHEAD, ATTEMPTS, default_workers
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

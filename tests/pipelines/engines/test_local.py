@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pixmix_cli.errors import PictureError, WorkerDiedError
-from pixmix_cli.pipelines.engine import run_tasks
+from pixmix_cli.pipelines.engines.local import run_tasks
 
 
 def make_square(offset: int) -> Callable[[int], int]:

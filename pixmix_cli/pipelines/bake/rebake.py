@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 
 from pixmix_cli.errors import InputError, PixMixError, StorageError
-from pixmix_cli.pipelines import bake, bake_formats
-from pixmix_cli.pipelines.bake_job import PLAIN, BakeJob, Task
-from pixmix_cli.pipelines.bake_worker import Baker, Context
-from pixmix_cli.pipelines.engine import run_tasks
+from pixmix_cli.pipelines.bake import formats as bake_formats
+from pixmix_cli.pipelines.bake import run as bake
+from pixmix_cli.pipelines.bake.job import PLAIN, BakeJob, Task
+from pixmix_cli.pipelines.bake.worker import Baker, Context
+from pixmix_cli.pipelines.engines.local import run_tasks
 from pixmix_cli.seeding import Stream, rng_for
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import sync_directory, write_whole

@@ -10,7 +10,7 @@ import pytest
 
 from pixmix_cli.mixing.config import OPERATIONS, PRESETS
 from pixmix_cli.mixing.draws import draw
-from pixmix_cli.pipelines.report_fit import DOUBTFUL, Fit, chi_square_tail, fits_of
+from pixmix_cli.pipelines.report.draws_fit import DOUBTFUL, Fit, chi_square_tail, fits_of
 
 
 @pytest.mark.parametrize(

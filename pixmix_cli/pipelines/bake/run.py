@@ -22,9 +22,10 @@ import numpy as np
 
 from pixmix_cli.errors import InputError, PictureError, PixMixError
 from pixmix_cli.mixing.config import PAPER_OPERATIONS, PixMixConfig
-from pixmix_cli.pipelines import bake_formats, finish
-from pixmix_cli.pipelines.bake_job import PLAIN, BakeJob, Sample, Task
-from pixmix_cli.pipelines.bake_worker import AT, Baker, Context
+from pixmix_cli.pipelines import finish
+from pixmix_cli.pipelines.bake import formats as bake_formats
+from pixmix_cli.pipelines.bake.job import PLAIN, BakeJob, Sample, Task
+from pixmix_cli.pipelines.bake.worker import AT, Baker, Context
 from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.seeding import Stream, rng_for
 from pixmix_cli.storage import images, picture_cache, spool
@@ -38,7 +39,7 @@ from pixmix_cli.storage.source import Source
 from pixmix_cli.storage.tar import Sink, TarWriter
 
 if TYPE_CHECKING:
-    from pixmix_cli.pipelines.reference_draws import ReferenceDraws
+    from pixmix_cli.pipelines.bake.reference_draws import ReferenceDraws
 
 ALGORITHM = "2"  # raise it when the same settings would give other bytes
 RESIZE = "1"  # raise it when mixing pictures would be resized to other bytes
@@ -193,7 +194,7 @@ def _reference_draws(job: BakeJob, source: Source, mixing: MixingSet) -> Referen
     """The maker of draws in the published order; nothing is drawn yet. Raises InputError."""
     if job.draws != "reference":
         return None
-    from pixmix_cli.pipelines import reference_draws  # imports torch
+    from pixmix_cli.pipelines.bake import reference_draws  # imports torch
 
     reference_draws.check(job.config, mixing, job.seed)
     return reference_draws.ReferenceDraws(job.config, source, mixing, job.seed)
@@ -284,7 +285,7 @@ def _run_plan(job: BakeJob, source: Source, mixing: MixingSet) -> RunPlan:
     if job.format == "parquet":
         versions |= bake_formats.parquet_writer()
     if job.draws == "reference":
-        from pixmix_cli.pipelines import reference_draws
+        from pixmix_cli.pipelines.bake import reference_draws
 
         versions |= reference_draws.versions()
     inputs: dict[str, dict[str, Any]] = {

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from pixmix_cli.pipelines.inspect import MEASURES, THUMBNAIL, Summary
+from pixmix_cli.pipelines.inspect.summary import MEASURES, THUMBNAIL, Summary
 
 U8 = NDArray[np.uint8]
 F64 = NDArray[np.float64]

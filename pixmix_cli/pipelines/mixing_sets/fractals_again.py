@@ -18,9 +18,14 @@ from numpy.typing import NDArray
 
 from pixmix_cli import kernel_cache
 from pixmix_cli.errors import InputError, PictureError, PixMixError
-from pixmix_cli.pipelines import mixing_set
-from pixmix_cli.pipelines.fractal_set import ALGORITHM, TASK_PICTURES, TASK_PIXELS, compile_kernels
-from pixmix_cli.pipelines.mixing_set import Made, MixingSetJob, Plan, Task
+from pixmix_cli.pipelines.mixing_sets import storing as mixing_set
+from pixmix_cli.pipelines.mixing_sets.fractals import (
+    ALGORITHM,
+    TASK_PICTURES,
+    TASK_PIXELS,
+    compile_kernels,
+)
+from pixmix_cli.pipelines.mixing_sets.storing import Made, MixingSetJob, Plan, Task
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import canonical_json
 from pixmix_cli.storage.output import MANIFEST, ROWS, RunPlan

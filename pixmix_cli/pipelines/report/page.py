@@ -8,9 +8,9 @@ from html import escape
 
 import numpy as np
 
-from pixmix_cli.pipelines import inspect
-from pixmix_cli.pipelines.report import Section
-from pixmix_cli.pipelines.report_fit import Fit
+from pixmix_cli.pipelines.inspect import summary as inspect
+from pixmix_cli.pipelines.report.draws_fit import Fit
+from pixmix_cli.pipelines.report.sections import Section
 
 # Median [p10, p90] at 512 px, n = 200 each, as DESIGN.md section 6 gives them. None: not measured.
 PEERS: dict[str, dict[str, tuple[float | None, float, float | None]]] = {

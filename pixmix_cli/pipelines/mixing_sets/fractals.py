@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixmix_cli import kernel_cache
-from pixmix_cli.pipelines import mixing_set
-from pixmix_cli.pipelines.mixing_set import Made, MixingSetJob, Plan, Task
+from pixmix_cli.pipelines.mixing_sets import storing as mixing_set
+from pixmix_cli.pipelines.mixing_sets.storing import Made, MixingSetJob, Plan, Task
 from pixmix_cli.seeding import Stream, rng_for
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import canonical_json

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fractals import measures
 from pixmix_cli.errors import InputError, PixMixError
-from pixmix_cli.pipelines.engine import run_tasks
+from pixmix_cli.pipelines.engines.local import run_tasks
+from pixmix_cli.pipelines.inspect import measures
 from pixmix_cli.storage import images
 from pixmix_cli.storage.pictures import PictureRef, Pictures, find_pictures
 

@@ -18,8 +18,8 @@ from pixmix_cli.errors import InputError
 from pixmix_cli.mixing.config import PRESETS, PixMixConfig
 from pixmix_cli.mixing.draws import Draws
 from pixmix_cli.mixing.pixmix import crop_mixing, crop_original, resize_shorter_side
-from pixmix_cli.pipelines import reference_draws
-from pixmix_cli.pipelines.reference_draws import ReferenceDraws
+from pixmix_cli.pipelines.bake import reference_draws
+from pixmix_cli.pipelines.bake.reference_draws import ReferenceDraws
 from pixmix_cli.storage.pictures import open_mixing_set
 from pixmix_cli.storage.recognise import open_source
 from tests.conftest import Cli, tree

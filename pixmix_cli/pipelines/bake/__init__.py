@@ -1,0 +1,1 @@
+"""bake: a labelled dataset in, copies of it augmented with PixMix out."""

@@ -1,0 +1,1 @@
+"""inspect: what pictures and sets of them measure."""

@@ -1,0 +1,1 @@
+"""Mixing sets: what makes their pictures, and what stores them."""

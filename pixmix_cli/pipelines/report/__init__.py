@@ -1,0 +1,1 @@
+"""report: a page about sets of pictures."""
