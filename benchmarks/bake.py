@@ -43,7 +43,9 @@ from torchvision import datasets, transforms
 
 from benchmarks.fractals import family
 from pixmix_cli.mixing.config import PRESETS
-from pixmix_cli.pipelines.bake import run as bake
+from pixmix_cli.pipelines.bake.job import BakeJob
+from pixmix_cli.pipelines.bake.plan import make_plan
+from pixmix_cli.pipelines.bake.run import run as run_bake
 
 SIZE, BETA, K, SEVERITY = 224, 4.0, 4, 1.0
 SMALL, SMALL_BETA, SMALL_SEVERITY = 32, 3.0, 3.0
@@ -175,7 +177,7 @@ def repeated(source: Path, times: int, folder: Path) -> Path:
 
 def ours(source: Path, mixing: Path, out: Path, copies: int, preset: str = "imagenet") -> int:
     """The same job by bake."""
-    job = bake.BakeJob(
+    job = BakeJob(
         source=source,
         mixing_sets=(mixing,),
         output=out,
@@ -184,8 +186,8 @@ def ours(source: Path, mixing: Path, out: Path, copies: int, preset: str = "imag
         format="npy" if preset == "cifar" else "webdataset",
         mixing_cache=out.parent / "cache",
     )
-    plan = bake.plan(job, print)
-    for _ in bake.run(plan):
+    plan = make_plan(job, print)
+    for _ in run_bake(plan):
         pass
     return plan.total
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from pixmix_cli.pipelines.bake.run import default_shard_size
+from pixmix_cli.pipelines.bake.plan import default_shard_size
 from pixmix_cli.pipelines.mixing_sets.fractals import TASK_PICTURES
 from pixmix_cli.storage.files import canonical_json
 from pixmix_cli.storage.output import JOURNALS, Output, RunPlan

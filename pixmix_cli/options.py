@@ -456,7 +456,7 @@ def mixing_set_job(
     output: Path | Url | None, resume: bool, overwrite: bool, **shared: Any
 ) -> Iterator[Any]:
     """A MixingSetJob from the shared options; `shared` as for `job_settings`."""
-    from pixmix_cli.pipelines.mixing_sets.storing import MixingSetJob
+    from pixmix_cli.pipelines.mixing_sets.job import MixingSetJob
 
     if output is None:
         raise click.UsageError("Missing option '-o' / '--output'.")

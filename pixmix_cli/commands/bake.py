@@ -250,7 +250,9 @@ def command(
     the class, or path TAB label. Any of them may be a URL (s3://, gs://, hf://, https://).
     """
     from pixmix_cli.mixing.config import PRESETS
-    from pixmix_cli.pipelines.bake import run as bake
+    from pixmix_cli.pipelines.bake.job import BakeJob
+    from pixmix_cli.pipelines.bake.plan import describe, make_plan
+    from pixmix_cli.pipelines.bake.run import run, stream
     from pixmix_cli.storage.picture_cache import default_folder
     from pixmix_cli.storage.pictures import weighted_paths
 
@@ -270,7 +272,7 @@ def command(
         workers=workers, resume=resume, overwrite=overwrite, part=part, engine=engine,
         ray_address=ray_address,
     ) as shared:  # fmt: skip
-        job = bake.BakeJob(
+        job = BakeJob(
             **shared,
             source=source,
             mixing_sets=mixing_sets,
@@ -284,13 +286,13 @@ def command(
             mixing_cache=None if str(mixing_cache) == "none" else mixing_cache or default_folder(),
             **settings,
         )
-        plan = bake.plan(job, terminal.warn)
+        plan = make_plan(job, terminal.warn)
         if dry_run:
-            return show_plan(terminal, lambda: bake.describe(plan))
+            return show_plan(terminal, lambda: describe(plan))
         if job.stream:
-            steps = bake.stream(plan, StdoutSink(), terminal.warn)
+            steps = stream(plan, StdoutSink(), terminal.warn)
             return follow(terminal, None, steps, plan.own, plan.remaining)
         if plan.advice:
             terminal.advise(plan.advice)
         shards = sum(len(copies) for _, copies in plan.pending)
-        return follow(terminal, output, bake.run(plan), plan.own, plan.remaining, shards)
+        return follow(terminal, output, run(plan), plan.own, plan.remaining, shards)

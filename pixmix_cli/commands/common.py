@@ -14,7 +14,7 @@ from pixmix_cli.storage.remote import AnyPath
 from pixmix_cli.terminal import StdoutSink, Terminal
 
 if TYPE_CHECKING:
-    from pixmix_cli.pipelines.mixing_sets.storing import Plan
+    from pixmix_cli.pipelines.mixing_sets.plan import Plan
 
 EXIT_SKIPPED = 3
 

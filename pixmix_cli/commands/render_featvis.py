@@ -14,7 +14,7 @@ from pixmix_cli.options import option
 from pixmix_cli.terminal import Terminal
 
 if TYPE_CHECKING:
-    from pixmix_cli.pipelines.mixing_sets.storing import MixingSetJob
+    from pixmix_cli.pipelines.mixing_sets.job import MixingSetJob
 
 EXAMPLES = """
 pixmix render-featvis --model resnet50 --layers 'layer3*' -o mixing/featvis

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pixmix_cli.errors import InputError
-from pixmix_cli.pipelines.bake import formats as bake_formats
+from pixmix_cli.pipelines.bake.formats import npy
+from pixmix_cli.pipelines.bake.formats.base import copy_folder
 from pixmix_cli.pipelines.bake.job import PLAIN, BakeJob
+from pixmix_cli.pipelines.bake.missing import shard_lengths, unbaked
+from pixmix_cli.pipelines.mixing_sets.plan import unmade
 from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.storage.mirror import open_output
 from pixmix_cli.storage.output import (
@@ -21,15 +23,13 @@ from pixmix_cli.storage.output import (
     Output,
     Row,
     RunPlan,
-    committed_rows,
-    has_its_length,
     look,
 )
 from pixmix_cli.storage.part import Whole
 from pixmix_cli.storage.remote import Url
 
 if TYPE_CHECKING:
-    from pixmix_cli.pipelines.mixing_sets.storing import MixingSetJob
+    from pixmix_cli.pipelines.mixing_sets.job import MixingSetJob
 
 
 def begin(job: BakeJob | MixingSetJob, run: RunPlan, whole: Whole) -> Output:
@@ -106,7 +106,7 @@ def finish_left_over(path: Path, elsewhere: Url | None = None) -> dict[str, int]
 def _write_manifest(output: Output, whole: Whole) -> Step:
     records: list[Row] = []
     if output.plan.options.get("format") == "npy" and not output.finished_before:
-        records = bake_formats.merge(output, output.plan.options["size"])
+        records = npy.merge(output, output.plan.options["size"])
     extras = {name: text.encode() for name, text in whole.extras.items()}
     return Step(0, tuple(records), output.finish(extras, whole.made_with))
 
@@ -128,67 +128,9 @@ def _gaps(path: Path, run: RunPlan, whole: Whole) -> Iterator[str]:
         copies = (*range(layout["copies"]), *range(PLAIN, PLAIN + layout["plain"]))
         lengths = shard_lengths(layout["samples"], layout["shard_size"])
         for shard, missing in unbaked(path, options["format"], lengths, copies):
-            yield from (f"{bake_formats.copy_folder(c)}, shard {shard}" for c in missing)
+            yield from (f"{copy_folder(c)}, shard {shard}" for c in missing)
         return
     shard_size = options.get("shard-size", 1)
     left = unmade(path, layout["pictures"], options["format"], shard_size, settle_errors=True)
     for index in np.flatnonzero(left).tolist():
         yield f"picture {index}"
-
-
-def unmade(
-    path: Path, total: int, layout: str, shard_size: int, *, settle_errors: bool
-) -> np.ndarray:
-    """Which pictures of a mixing set are not there, (total,) bool.
-
-    layout         "folder" | "webdataset"
-    shard_size     webdataset: pictures a tar
-    settle_errors  what was skipped is not missing; else it is to be tried again
-    raises         InputError for a damaged row
-    """
-    wanted = np.ones(total, bool)
-    for row in committed_rows(path):
-        index = row.get("index", -1)
-        if not 0 <= index < total:
-            continue
-        if layout == "folder":
-            wanted[index] = not settle_errors if "error" in row else not has_its_length(path, row)
-        elif "stop" in row and row["stop"] == min(index + shard_size, total):
-            wanted[index : row["stop"]] = not has_its_length(path, row)
-    return wanted
-
-
-def shard_lengths(samples: int, shard_size: int) -> list[int]:
-    """Samples of each shard of a copy."""
-    whole, rest = divmod(samples, shard_size)
-    return [shard_size] * whole + ([rest] if rest else [])
-
-
-def unbaked(
-    path: Path | None, layout: str, lengths: list[int], copies: tuple[int, ...]
-) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """(shard, copies that are not there) of a baked set, for each shard that lacks any.
-
-    path    None: nothing is there
-    layout  "webdataset" | "imagefolder" | "npy" | "parquet"
-    raises  InputError for a damaged row
-    """
-    done: Counter[tuple[int, int]] = Counter()
-    skipped: defaultdict[int, set[int]] = defaultdict(set)
-    if path is not None:
-        for row in committed_rows(path):
-            if "error" in row:
-                skipped[row["shard"]].add(row["index"])
-            elif bake_formats.is_in_place(path, row):
-                done[row["copy"], row["shard"]] += row.get("count", 1)
-    for shard, length in enumerate(lengths):
-        expected = length - len(skipped[shard])
-        missing = tuple(
-            copy
-            for copy in copies
-            # a shard of which every sample was skipped is a row of 0 pictures, or no row at all
-            if done[copy, shard] < expected
-            or (expected == 0 and layout != "imagefolder" and (copy, shard) not in done)
-        )
-        if missing:
-            yield shard, missing

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pixmix_cli.errors import InputError, PixMixError
-from pixmix_cli.pipelines.bake import formats as bake_formats
+from pixmix_cli.pipelines.bake.formats import parquet
 from pixmix_cli.storage import images, tar
 from pixmix_cli.storage.output import Row, committed_rows, look
 from pixmix_cli.storage.pictures import STDIN, PictureRef, Pictures, find_pictures
@@ -196,7 +196,7 @@ def _tar_samples(path: Path, manifest: dict[str, Any], count: int) -> Samples:
 
 def _read_samples(path: Path, count: int) -> Iterator[tuple[str, dict[str, bytes]]]:
     if path.suffix == ".parquet":
-        for row in itertools.islice(bake_formats.parquet_rows(path), count):
+        for row in itertools.islice(parquet.parquet_rows(path), count):
             key, _, extension = row["image"]["path"].partition(".")
             record = json.dumps({"key": row["key"]}).encode()
             yield key, {extension: row["image"]["bytes"], "json": record}

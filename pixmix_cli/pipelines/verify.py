@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pixmix_cli.errors import InputError, PixMixError
-from pixmix_cli.pipelines.bake import formats as bake_formats
+from pixmix_cli.pipelines.bake.formats import npy, parquet, webdataset
 from pixmix_cli.pipelines.engines.local import run_tasks
 from pixmix_cli.storage import images, tar
 from pixmix_cli.storage.files import read_bytes, sha256_hex
@@ -283,7 +283,7 @@ class Checker:
         if _sha256_of_file(path) != row["sha256"]:
             yield f"is not what was written ({path.stat().st_size} bytes, {row['bytes']} expected)"
         count = 0
-        for sample in bake_formats.parquet_rows(path):
+        for sample in parquet.parquet_rows(path):
             count += 1
             name = sample["image"]["path"]
             yield from self._decodes(sample["image"]["bytes"], name)
@@ -304,7 +304,7 @@ class Checker:
         if not label.isdigit() or int(label) >= len(self._classes):
             yield f"sample {key}: label {label} is not in classes.json"
         elif self._json:
-            record = bake_formats.read_record(parts["json"])
+            record = webdataset.read_record(parts["json"])
             if (record["label"], record["class"]) != (int(label), self._classes[int(label)]):
                 yield f"sample {key}: .cls, .json and classes.json disagree on the label"
 
@@ -319,11 +319,11 @@ class Checker:
         if pictures.shape != (count, self._size, self._size, 3) or labels.shape != (count,):
             yield f"has shapes {pictures.shape} and {labels.shape}, {count} pictures expected"
             return
-        for first, row in bake_formats.npy_slices(list(rows)):
+        for first, row in npy.npy_slices(list(rows)):
             part = slice(first, first + row["count"])
-            if bake_formats.sha256_of_array(pictures[part]) != row["sha256"]:
+            if npy.sha256_of_array(pictures[part]) != row["sha256"]:
                 yield f"pictures {part.start} to {part.stop - 1} are not what was written"
-            if bake_formats.sha256_of_array(labels[part]) != row["labels_sha256"]:
+            if npy.sha256_of_array(labels[part]) != row["labels_sha256"]:
                 yield f"labels {part.start} to {part.stop - 1} are not what was written"
 
 

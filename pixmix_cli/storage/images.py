@@ -13,6 +13,7 @@ own conversion clips them at 255).
 from __future__ import annotations
 
 import io
+import json
 import warnings
 import zlib
 from typing import Any
@@ -219,3 +220,13 @@ def codec(image_format: str) -> dict[str, str]:
 def codec_available(image_format: str) -> bool:
     """Whether this Pillow can write the format (WebP is optional in a Pillow build)."""
     return bool(features.check(_CODEC_FEATURE[image_format]))
+
+
+def recipe_of(data: bytes, name: str) -> dict[str, Any] | None:
+    """The recipe inside a picture's bytes, or None when it carries none of ours."""
+    text = read_recipe(data, name)
+    try:
+        recipe = json.loads(text) if text else None
+    except ValueError:
+        return None
+    return recipe if isinstance(recipe, dict) else None

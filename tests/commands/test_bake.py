@@ -197,11 +197,11 @@ def test_a_lost_shard_is_made_again_by_resume(
 def test_npy_survives_being_stopped_between_joining_two_copies(
     cli: Cli, photos: Path, mixing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pixmix_cli.pipelines.bake import formats as bake_formats
+    from pixmix_cli.pipelines.bake.formats import npy
 
     more = ("--format", "npy", "--copies", 2, "--shard-size", 9)
     quiet = bake(cli, photos, mixing, tmp_path / "quiet", *more)
-    append, calls = bake_formats._append, []
+    append, calls = npy._append, []
 
     def stop_in_the_second_copy(*arguments: object) -> None:
         calls.append(arguments)
@@ -209,7 +209,7 @@ def test_npy_survives_being_stopped_between_joining_two_copies(
             raise KeyboardInterrupt
         append(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(bake_formats, "_append", stop_in_the_second_copy)
+    monkeypatch.setattr(npy, "_append", stop_in_the_second_copy)
     out = tmp_path / "o"
     code, _, _ = cli("bake", photos, "--mixing-set", mixing, "-o", out, "-j", 1, *SMALL, *more)
     assert code == 130

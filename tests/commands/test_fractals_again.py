@@ -14,7 +14,7 @@ from PIL import Image
 
 from fractals import render_recipe
 from pixmix_cli.pipelines.inspect import measures
-from pixmix_cli.pipelines.mixing_sets.storing import recipe_of
+from pixmix_cli.storage.images import recipe_of
 from tests.conftest import Cli, one_line_error, tree
 
 MAKE = ["generate-fractals", "-j", 1]

@@ -62,7 +62,7 @@ def test_a_smaller_set_is_the_beginning_of_a_larger_one_and_grows_into_it(
 
 def test_each_picture_carries_a_recipe_that_renders_it_again(cli: Cli, tmp_path: Path) -> None:
     from fractals import render_recipe
-    from pixmix_cli.pipelines.mixing_sets.storing import recipe_of
+    from pixmix_cli.storage.images import recipe_of
 
     code, stdout, _ = cli(*ARGUMENTS, "-o", tmp_path / "o", "--image-format", "png", "-n", 4)
     assert code == 0

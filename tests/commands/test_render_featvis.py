@@ -61,7 +61,7 @@ def test_pictures_of_a_fine_tuned_network_without_naming_its_classes(
 
 
 def test_the_picture_tells_how_it_was_made(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
-    from pixmix_cli.pipelines.mixing_sets.storing import recipe_of
+    from pixmix_cli.storage.images import recipe_of
 
     code, stdout, _ = cli(*arguments(checkpoint, 2), "-o", tmp_path / "o")
     assert code == 0
@@ -238,7 +238,7 @@ def test_every_objective_grows_to_the_bytes_of_a_run_at_once(
 
 
 def test_rows_and_recipes_tell_the_objective(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
-    from pixmix_cli.pipelines.mixing_sets.storing import recipe_of
+    from pixmix_cli.storage.images import recipe_of
 
     assert cli(*wish(checkpoint, "--pairs", 2), "-o", tmp_path / "o")[0] == 0
     row = rows(tmp_path / "o")[0]
@@ -423,7 +423,7 @@ def test_a_plan_for_several_gpus_has_no_more_workers_than_gpus(
 ) -> None:
     from featvis import FeatVisConfig
     from pixmix_cli.pipelines.mixing_sets.featvis import NetworkChoice, Wishes, plan
-    from pixmix_cli.pipelines.mixing_sets.storing import MixingSetJob
+    from pixmix_cli.pipelines.mixing_sets.job import MixingSetJob
 
     wishes = Wishes(("features.3",), None, 2)
     for gpus, workers in ((1, 1), (2, 2), (8, 4)):

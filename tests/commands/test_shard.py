@@ -107,7 +107,7 @@ def running_part(tmp_path):
         "from pixmix_cli.storage.output import Output, RunPlan, look\n"
         "from pixmix_cli.storage.part import Part, Whole\n"
         "from pixmix_cli.pipelines.mixing_sets import fractals as fractal_set\n"
-        "from pixmix_cli.pipelines.mixing_sets.storing import MixingSetJob\n"
+        "from pixmix_cli.pipelines.mixing_sets.job import MixingSetJob\n"
         "from fractals.config import FractalConfig\n"
         "out = Path(sys.argv[1])\n"
         "plan = fractal_set.plan(FractalConfig(size=32), 24, MixingSetJob(out))\n"

@@ -10,9 +10,10 @@ from fractals.config import FractalConfig
 from pixmix_cli.mixing.config import PRESETS
 from pixmix_cli.pipelines.bake import run as bake
 from pixmix_cli.pipelines.bake.job import BakeJob
+from pixmix_cli.pipelines.bake.plan import make_plan
 from pixmix_cli.pipelines.mixing_sets import fractals as fractal_set
 from pixmix_cli.pipelines.mixing_sets import storing as mixing_set
-from pixmix_cli.pipelines.mixing_sets.storing import MixingSetJob
+from pixmix_cli.pipelines.mixing_sets.job import MixingSetJob
 from pixmix_cli.storage.output import Output
 
 
@@ -24,7 +25,7 @@ def fractals(out, photos, mixing, engine):
 def baked(out, photos, mixing, engine):
     config = replace(PRESETS["cifar"], size=16)
     job = BakeJob(source=photos, mixing_sets=(mixing,), output=out, config=config, engine=engine)
-    return bake.run(bake.plan(job, pytest.fail))
+    return bake.run(make_plan(job, pytest.fail))
 
 
 @pytest.mark.parametrize("pipeline", [fractals, baked])

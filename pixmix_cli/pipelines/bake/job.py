@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pixmix_cli.mixing.config import PixMixConfig
+from pixmix_cli.mixing.draws import Draws
 from pixmix_cli.pipelines.engines.local import Engine, run_tasks
+from pixmix_cli.storage.files import Tmp
 from pixmix_cli.storage.part import Part
-from pixmix_cli.storage.pictures import PictureRef
+from pixmix_cli.storage.pictures import MixingSet, PictureRef
 from pixmix_cli.storage.remote import AnyPath, Url
 
 PLAIN = 1_000_000  # copies from this number on are plain: the crop and flip, and no PixMix
@@ -80,3 +85,26 @@ class Task:
     shard: int
     copies: tuple[int, ...]
     samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Baked:
+    """One finished picture, before it is written."""
+
+    sample: Sample
+    copy: int
+    draws: Draws
+    mixing: str | None  # name of the mixing picture, when a round used it
+    pixels: NDArray[np.uint8]  # (size, size, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a worker needs besides its tasks."""
+
+    config: PixMixConfig
+    job: BakeJob
+    mixing: MixingSet
+    classes: tuple[str, ...]
+    tmp: Tmp
+    mixing_key: str = ""  # of the mixing set in the cache of decoded pictures

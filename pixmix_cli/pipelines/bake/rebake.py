@@ -21,10 +21,13 @@ from typing import Any
 import numpy as np
 
 from pixmix_cli.errors import InputError, PixMixError, StorageError
-from pixmix_cli.pipelines.bake import formats as bake_formats
-from pixmix_cli.pipelines.bake import run as bake
-from pixmix_cli.pipelines.bake.job import PLAIN, BakeJob, Task
-from pixmix_cli.pipelines.bake.worker import Baker, Context
+from pixmix_cli.pipelines.bake.formats import npy, registry
+from pixmix_cli.pipelines.bake.formats.base import copy_folder
+from pixmix_cli.pipelines.bake.job import PLAIN, BakeJob, Context, Task
+from pixmix_cli.pipelines.bake.plan import Plan, context_of, describe_task, lay_out, tasks
+from pixmix_cli.pipelines.bake.run import extra_files
+from pixmix_cli.pipelines.bake.settings import job_of
+from pixmix_cli.pipelines.bake.worker import Baker
 from pixmix_cli.pipelines.engines.local import run_tasks
 from pixmix_cli.seeding import Stream, rng_for
 from pixmix_cli.storage import images
@@ -48,7 +51,7 @@ _OUR_NAME = re.compile(r"(copy|plain)-\d{3,}/(\d{6,}\.(tar|idx|parquet)|images\.
 class Recorded:
     """A finished baked set, and the plan that made it."""
 
-    plan: bake.Plan
+    plan: Plan
     rows: tuple[Row, ...]  # of its artefacts
     skipped: frozenset[int]  # samples that were left out
 
@@ -83,7 +86,7 @@ def open_recorded(
     everything = tuple(committed_rows(path))
     rows = tuple(row for row in everything if "error" not in row)
     try:
-        told = bake.job_of(manifest, replace(job, output=path, resume=True))
+        told = job_of(manifest, replace(job, output=path, resume=True))
         inputs = manifest["inputs"]
         told = replace(
             told,
@@ -95,7 +98,7 @@ def open_recorded(
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"manifest.json of {path} is damaged: {error!r}") from None
     try:
-        plan = bake.lay_out(told, warn)
+        plan = lay_out(told, warn)
     except InputError as error:
         raise InputError(
             f"{path} cannot be baked again: {error.message}",
@@ -137,7 +140,7 @@ def choose(recorded: Recorded, count: int, seed: int) -> list[Check]:
         groups[copies[number], kept[place] // plan.shard_size].append(place)
     checks = []
     for (copy, shard), places in groups.items():
-        (task,) = bake.tasks(replace(plan, pending=((shard, (copy,)),)))
+        (task,) = tasks(replace(plan, pending=((shard, (copy,)),)))
         samples = tuple(task.samples[kept[place] - shard * plan.shard_size] for place in places)
         checks.append(Check(replace(task, samples=samples), tuple(places)))
     return checks
@@ -148,10 +151,10 @@ def compare(recorded: Recorded, checks: list[Check]) -> Iterator[tuple[int, list
     plan = recorded.plan
     yield from run_tasks(
         Comparer,
-        (bake.context_of(plan, Path()),),
+        (context_of(plan, Path()),),
         checks,
         max(1, min(plan.job.workers, len(checks))),
-        lambda check: bake.describe_task(check.task),
+        lambda check: describe_task(check.task),
     )
 
 
@@ -170,14 +173,14 @@ class Comparer:
         problems: list[Row] = []
         stored: Mapping[str, bytes] = {}
         for sample, place in zip(task.samples, check.places):
-            path = bake_formats.artefact_path(job, copy, task.shard, sample)
+            path = registry.artefact_path(job, copy, task.shard, sample)
             try:
                 if not stored or job.format == "imagefolder":
-                    stored = bake_formats.stored_parts(job.output / path)
+                    stored = registry.stored_parts(job.output / path)
                 picture = self._baker.read(sample)
                 baked = next(self._baker.bake(sample, [copy], picture))
                 name = self._context.classes[sample.label]
-                for part, data in bake_formats.parts(job, baked, name, place).items():
+                for part, data in registry.parts(job, baked, name, place).items():
                     if stored.get(part) != data:
                         text = _difference(job.format, stored.get(part), data)
                         problems.append(_problem(path, f"{sample.ref.name}: {part} {text}"))
@@ -236,9 +239,9 @@ def repair(recorded: Recorded, broken: Iterable[str]) -> Iterator[Row]:
         tasks = _tasks(recorded, rows)
         if tasks and job.workers > 1:
             Baker.compile(job.config)
-        context = replace(bake.context_of(plan, output.tmp), job=job)
+        context = replace(context_of(plan, output.tmp), job=job)
         workers = max(1, min(job.workers, len(tasks)))
-        for made, _ in run_tasks(Baker, (context,), tasks, workers, bake.describe_task):
+        for made, _ in run_tasks(Baker, (context,), tasks, workers, describe_task):
             for row in made:
                 told = known.pop(_identity(row), None) if "error" not in row else None
                 if told is None:
@@ -304,7 +307,7 @@ def _remove_leftovers(recorded: Recorded, wrong: set[str]) -> Iterator[Row]:
 
 
 def _write_small_files(recorded: Recorded, output: Output, wrong: set[str]) -> Iterator[Row]:
-    for name, data in bake.extra_files(recorded.plan).items():
+    for name, data in extra_files(recorded.plan).items():
         if name in wrong:
             write_whole(recorded.path / name, data, output.tmp)
             yield {"path": name, "repaired": "written again"}
@@ -321,9 +324,7 @@ def _tasks(recorded: Recorded, rows: list[Row]) -> list[Task]:
     pending = tuple(grouped)
     return [
         replace(task, samples=tuple(s for s in task.samples if s.index in wanted or -1 in wanted))
-        for task, wanted in zip(
-            bake.tasks(replace(recorded.plan, pending=pending)), grouped.values()
-        )
+        for task, wanted in zip(tasks(replace(recorded.plan, pending=pending)), grouped.values())
     ]
 
 
@@ -339,9 +340,9 @@ def _put_in_place(made: Path, final: Path) -> None:
 def _slices(recorded: Recorded, copy: int) -> list[tuple[Row, tuple[slice, slice]]]:
     """Each slice of a copy's arrays, and where its bytes lie in images.npy and labels.npy."""
     rows = [row for row in recorded.rows if row["copy"] == copy]
-    placed = bake_formats.npy_slices(rows)
+    placed = npy.npy_slices(rows)
     size = recorded.plan.job.config.size
-    headers = bake_formats.npy_headers(sum(row["count"] for row in rows), size)
+    headers = npy.npy_headers(sum(row["count"] for row in rows), size)
     found = []
     for first, row in placed:
         where = [
@@ -358,7 +359,7 @@ ARRAYS = ("images.npy", "labels.npy")
 def _broken_slices(recorded: Recorded, copies: set[int]) -> list[Row]:
     broken = []
     for copy in sorted(copies):
-        folder = recorded.path / bake_formats.copy_folder(copy)
+        folder = recorded.path / copy_folder(copy)
         for row, places in _slices(recorded, copy):
             hashes = [_sha256_of_part(folder / n, where) for n, where in zip(ARRAYS, places)]
             if hashes != [row["sha256"], row["labels_sha256"]]:
@@ -384,13 +385,13 @@ def _sha256_of_part(path: Path, where: slice) -> str:
 
 def _join(recorded: Recorded, output: Output, staging: Path, copy: int) -> Row:
     """Write a copy's arrays anew: slices made again, and the others as they lie there."""
-    folder = recorded.path / bake_formats.copy_folder(copy)
+    folder = recorded.path / copy_folder(copy)
     slices = _slices(recorded, copy)
     count = sum(row["count"] for row, _ in slices)
     size = recorded.plan.job.config.size
-    with bake_formats.new_arrays(output, copy, count, size) as files:
+    with npy.new_arrays(output, copy, count, size) as files:
         for row, places in slices:
-            part = bake_formats.part_path(staging, copy, row["shard"])
+            part = npy.part_path(staging, copy, row["shard"])
             for file, name, where, suffix in zip(files, ARRAYS, places, (".images", ".labels")):
                 again = part.with_suffix(suffix)
                 whole = slice(0, where.stop - where.start)

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,45 +21,19 @@ from pixmix_cli.mixing.pixmix import (
     U8,
     Mixer,
     fit_square,
-    resize_shorter_side,
 )
 from pixmix_cli.mixing.resize import agrees
 from pixmix_cli.mixing.uniforms import uniforms_for
-from pixmix_cli.pipelines.bake import formats as bake_formats
-from pixmix_cli.pipelines.bake.job import PLAIN, BakeJob, Sample, Task
+from pixmix_cli.pipelines.bake.formats import npy, registry
+from pixmix_cli.pipelines.bake.job import PLAIN, Baked, Context, Sample, Task
+from pixmix_cli.pipelines.bake.mixing_pictures import MixingPictures
 from pixmix_cli.seeding import Stream, keys_for
 from pixmix_cli.storage import images
-from pixmix_cli.storage.files import Tmp
 from pixmix_cli.storage.picture_cache import PictureCache
-from pixmix_cli.storage.pictures import Ahead, MixingSet, PixelsRef
+from pixmix_cli.storage.pictures import Ahead, PixelsRef
 
-KEPT_BYTES = 64 << 20  # resized mixing pictures kept in a worker's memory: 320 at 256 x 256
 AT = "at"  # file in tmp that says which sample is being baked: eight bytes, its index
 BATCH = 512  # small pictures a compiled call: 1.5 MB at 32 px
-MAX_ASPECT = 50  # of a mixing picture: 1 x 5000 px would need 1 GB at a shorter side of 256
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What a worker needs besides its tasks."""
-
-    config: PixMixConfig
-    job: BakeJob
-    mixing: MixingSet
-    classes: tuple[str, ...]
-    tmp: Tmp
-    mixing_key: str = ""  # of the mixing set in the cache of decoded pictures
-
-
-@dataclass(frozen=True, slots=True)
-class Baked:
-    """One finished picture, before it is written."""
-
-    sample: Sample
-    copy: int
-    draws: Draws
-    mixing: str | None  # name of the mixing picture, when a round used it
-    pixels: U8
 
 
 class Baker:
@@ -100,12 +74,12 @@ class Baker:
 
     def __call__(self, task: Task) -> tuple[list[dict[str, Any]], int]:
         """Bake one shard and leave its files in place, durable."""
-        writer = bake_formats.shard_writer(
+        writer = registry.shard_writer(
             self._context.job, self._context.tmp, task, self._context.classes
         )
         rows: list[dict[str, Any]] = []
         try:
-            if isinstance(writer, bake_formats.NpyShard) and self._in_batches:
+            if isinstance(writer, npy.NpyShard) and self._in_batches:
                 self._bake_batches(task, writer, rows)
             else:
                 for sample, picture in self._pictures(task, rows):
@@ -149,9 +123,7 @@ class Baker:
             good.append(sample)
             yield sample, picture
 
-    def _bake_batches(
-        self, task: Task, writer: bake_formats.NpyShard, rows: list[dict[str, Any]]
-    ) -> None:
+    def _bake_batches(self, task: Task, writer: npy.NpyShard, rows: list[dict[str, Any]]) -> None:
         """Bake a shard of small pictures, many in one compiled call; as `bake` would."""
         config = self._context.config
         if self._batch_mixer is None:  # kept from shard to shard, with the mixing pictures it keeps
@@ -175,7 +147,7 @@ class Baker:
         samples: list[Sample],
         squares: U8,
         mixer: batch.BatchMixer,
-        writer: bake_formats.NpyShard,
+        writer: npy.NpyShard,
     ) -> None:
         job = self._context.job
         names = [sample.ref.name for sample in samples]
@@ -244,92 +216,3 @@ class Baker:
                 draws = replace(draws, mixing=index)
                 name = self._context.mixing.pictures[index].name
             yield Baked(sample, copy, draws, name, self._mixer.sample(draws, picture, mixing))
-
-
-def _check_not_thin(picture: U8, name: str) -> None:
-    """Refuse a mixing picture whose shorter side could be enlarged to size only at absurd cost."""
-    height, width = picture.shape[:2]
-    if max(height, width) > MAX_ASPECT * min(height, width):
-        raise PictureError(
-            f"{name}: {width} x {height} pixels is too thin to crop squares from "
-            f"(at most {MAX_ASPECT} to 1)"
-        )
-
-
-class MixingPictures:
-    """The mixing set, decoded and resized: from memory, else from the disk cache, else made."""
-
-    def __init__(
-        self, mixing: MixingSet, shorter_side: int, on_disk: PictureCache | None = None
-    ) -> None:
-        """Start with nothing in memory. shorter_side in pixels, as PixMixConfig.mixing_size."""
-        self._mixing = mixing
-        self._side = shorter_side
-        self._on_disk = on_disk
-        self._kept: dict[int, U8] = {}
-        self._bytes = 0
-        self._broken: set[int] = set()
-        self._untold: list[tuple[int, str]] = []  # of them, not yet in a row
-
-    def get(self, drawn: int, on_error: str) -> tuple[int, U8]:
-        """The mixing picture that a drawn number stands for, or the next one that can be read.
-
-        returns its index in the set, and (h, w, 3) uint8
-        raises  PictureError when it is broken and on_error is "fail", or when all are broken
-        """
-        count, index = len(self._mixing.pictures), self._mixing.pick(drawn)
-        picture = self._kept.get(index)
-        if picture is not None and self._bytes <= KEPT_BYTES // 2:
-            return index, picture  # with so much room left it does not matter which was used last
-        for candidate in ((index + step) % count for step in range(count)):
-            if candidate in self._broken:
-                continue
-            picture = self._kept.pop(candidate, None)
-            if picture is None:
-                try:
-                    picture = self._load(candidate)
-                except PixMixError as error:
-                    if on_error == "fail":
-                        raise PictureError(
-                            f"mixing set: {error.message}",
-                            "--on-error skip to mix in the next picture instead and list it",
-                        ) from None
-                    self._broken.add(candidate)
-                    self._untold.append((candidate, error.message))
-                    continue
-                self._bytes += picture.nbytes
-            self._kept[candidate] = picture  # now the latest used: dictionaries keep order
-            while self._bytes > KEPT_BYTES and len(self._kept) > 1:
-                oldest = next(iter(self._kept))
-                self._bytes -= self._kept.pop(oldest).nbytes
-            return candidate, picture
-        raise PictureError(
-            f"none of the {count} pictures of the mixing set can be read", "another --mixing-set"
-        )
-
-    def _load(self, number: int) -> U8:
-        if self._on_disk is not None:
-            picture = self._on_disk.get(number)
-            if picture is not None:
-                return picture
-        ref = self._mixing.pictures[number]
-        decoded = images.decode_rgb(ref.read(), ref.name)
-        _check_not_thin(decoded, ref.name)
-        picture = resize_shorter_side(decoded, self._side)
-        if self._on_disk is not None:
-            self._on_disk.put(number, picture)
-        return picture
-
-    def errors(self) -> list[dict[str, Any]]:
-        """A row for each mixing picture found broken since the last call."""
-        found, self._untold = self._untold, []
-        return [
-            {
-                "copy": -1,
-                "error": reason,
-                "index": index,
-                "key": self._mixing.pictures[index].name,
-                "shard": -1,
-            }
-            for index, reason in found
-        ]

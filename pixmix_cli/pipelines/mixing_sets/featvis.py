@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixmix_cli.errors import DeviceLostError, InputError, PictureError, PixMixError
-from pixmix_cli.pipelines.mixing_sets import storing as mixing_set
-from pixmix_cli.pipelines.mixing_sets.storing import Made, MixingSetJob, Plan, Task
+from pixmix_cli.pipelines.mixing_sets import plan as mixing_plan
+from pixmix_cli.pipelines.mixing_sets.job import Made, MixingSetJob, Task
+from pixmix_cli.pipelines.mixing_sets.plan import Plan
 from pixmix_cli.seeding import Stream, rng_for
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import sha256_hex
@@ -307,7 +308,7 @@ def plan(
     _check_layers(network, layers, config, wishes.diversity)
     targets = _targets(layers, wishes, job.seed, 0 if starts is None else len(starts))
     total = len(targets) * wishes.diversity if wishes.total is None else wishes.total
-    options, versions = mixing_set.storage_options(job)
+    options, versions = mixing_plan.storage_options(job)
     options |= {
         "model": choice.model,
         "weights": network.weights_id,
@@ -340,7 +341,7 @@ def plan(
     if on_gpu:
         job = replace(job, workers=min(job.workers, choice.gpus))
     group = wishes.diversity
-    here = mixing_set.pending_pictures(
+    here = mixing_plan.pending_pictures(
         job, run, total, _window(len(layers), config.batch_size, group), group
     )
     return Plan(
@@ -481,4 +482,4 @@ def layer_rows(choice: NetworkChoice, weights_are_local: bool) -> Iterator[dict[
 
 def describe(plan: Plan) -> dict[str, Any]:
     """What a run would do. Bytes are not estimated: a single picture takes seconds."""
-    return mixing_set.describe(plan, None)
+    return mixing_plan.describe(plan, None)

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixmix_cli import kernel_cache
-from pixmix_cli.pipelines.mixing_sets import storing as mixing_set
-from pixmix_cli.pipelines.mixing_sets.storing import Made, MixingSetJob, Plan, Task
+from pixmix_cli.pipelines.mixing_sets import plan as mixing_plan
+from pixmix_cli.pipelines.mixing_sets.job import Made, MixingSetJob, Task
+from pixmix_cli.pipelines.mixing_sets.plan import Plan
 from pixmix_cli.seeding import Stream, rng_for
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import canonical_json
@@ -53,11 +54,11 @@ def plan(config: FractalConfig, count: int, job: MixingSetJob) -> Plan:
 
     raises  InputError and its kin
     """
-    options, versions = mixing_set.storage_options(job)
+    options, versions = mixing_plan.storage_options(job)
     options |= {"size": config.size, "kind": config.kind}
     options["points-per-pixel"] = config.points_per_pixel
     run = RunPlan("generate-fractals", options, {"fractals": ALGORITHM, **versions}, {})
-    here = mixing_set.pending_pictures(job, run, count, TASK_PICTURES)
+    here = mixing_plan.pending_pictures(job, run, count, TASK_PICTURES)
     return Plan(
         job=job,
         run=run,
@@ -91,7 +92,7 @@ DESCRIBED = 2  # tasks really done for an estimate: a few pictures, of large one
 def describe(plan: Plan) -> dict[str, Any]:
     """What a run would do; makes a few pictures in memory to estimate bytes and time.
 
-    returns  as `mixing_set.describe`; the time supposes that each worker has a core to itself
+    returns  as `mixing_plan.describe`; the time supposes that each worker has a core to itself
     """
     maker = plan.make_maker(*plan.maker_context)
     job = plan.job
@@ -106,4 +107,4 @@ def describe(plan: Plan) -> dict[str, Any]:
                 sizes.append(len(images.encode(made.pixels, job.image_format, job.quality, recipe)))
     number = max(1, len(sizes))
     seconds = (time.perf_counter() - begin) / number
-    return mixing_set.describe(plan, sum(sizes) / number, seconds)
+    return mixing_plan.describe(plan, sum(sizes) / number, seconds)

@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 
 from pixmix_cli import kernel_cache
 from pixmix_cli.errors import InputError, PictureError, PixMixError
-from pixmix_cli.pipelines.mixing_sets import storing as mixing_set
+from pixmix_cli.pipelines.mixing_sets import plan as mixing_plan
 from pixmix_cli.pipelines.mixing_sets.fractals import (
     ALGORITHM,
     TASK_PICTURES,
     TASK_PIXELS,
     compile_kernels,
 )
-from pixmix_cli.pipelines.mixing_sets.storing import Made, MixingSetJob, Plan, Task
+from pixmix_cli.pipelines.mixing_sets.job import Made, MixingSetJob, Task
+from pixmix_cli.pipelines.mixing_sets.plan import Plan
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import canonical_json
 from pixmix_cli.storage.output import MANIFEST, ROWS, RunPlan
@@ -155,7 +156,7 @@ def plan(
     raises  InputError and its kin
     """
     refs = find_recipes(paths, warn)
-    options, versions = mixing_set.storage_options(job)
+    options, versions = mixing_plan.storage_options(job)
     del options["seed"]  # nothing is drawn
     options |= {"size": again.size, "points-per-pixel": again.points_per_pixel}
     inputs = {
@@ -166,7 +167,7 @@ def plan(
         }
     }
     run = RunPlan("generate-fractals", options, {"fractals": ALGORITHM, **versions}, inputs)
-    here = mixing_set.pending_pictures(job, run, len(refs), TASK_PICTURES)
+    here = mixing_plan.pending_pictures(job, run, len(refs), TASK_PICTURES)
     return Plan(
         job=job,
         run=run,

@@ -9,159 +9,27 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import json
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pixmix_cli.errors import InputError
-from pixmix_cli.pipelines.engines.local import Engine, run_tasks
-from pixmix_cli.pipelines.finish import begin, finish, unmade
+from pixmix_cli.pipelines.finish import begin, finish
+from pixmix_cli.pipelines.mixing_sets.job import Made, Maker, MixingSetJob, Task
+from pixmix_cli.pipelines.mixing_sets.plan import Plan
 from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import PartialFile, Tmp, canonical_json, commit_all, sha256_hex
 from pixmix_cli.storage.output import (
     Output,
     Row,
-    RunPlan,
-    check_allowed,
 )
-from pixmix_cli.storage.part import Part, Whole
-from pixmix_cli.storage.remote import Url
+from pixmix_cli.storage.part import Whole
 from pixmix_cli.storage.tar import Sink, TarWriter
 
 STORING_AHEAD = 2  # batches that wait for encoding before the GPU has to wait for them
 A_FOLDER = 1000  # pictures a folder: `ls` and network file systems stay quick
-
-
-@dataclass(frozen=True, slots=True)
-class MixingSetJob:
-    """What the user asked for, whatever the pictures are of. output None: a tar stream."""
-
-    output: Path | None
-    elsewhere: Url | None = None  # the output, of which `output` then is the mirror
-    format: str = "folder"  # "folder" | "webdataset"
-    image_format: str = "jpeg"
-    quality: int = 95
-    shard_size: int = 1000  # webdataset: pictures a tar
-    seed: int = 0
-    workers: int = 1
-    resume: bool = False
-    overwrite: bool = False
-    part: Part | None = None  # which part of the set to make, where several runs share the work
-    engine: Engine = run_tasks
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether it goes on with what is there, as every part does."""
-        return self.resume or self.part is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """Pictures to make together; `payload` is for the maker."""
-
-    indices: tuple[int, ...]
-    payload: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """One picture from a maker: pixels and recipe, or the reason why there is none.
-
-    facts  what its manifest row tells besides path, size and hash
-    """
-
-    index: int
-    pixels: NDArray[np.uint8] | None
-    recipe: dict[str, Any] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
-    error: str | None = None
-
-
-Maker = Callable[[Task], list[Made]]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Everything that is settled before the first pixel.
-
-    tasks  cuts the pictures still to make into tasks
-    """
-
-    job: MixingSetJob
-    run: RunPlan
-    total: int
-    own: int  # of these, the pictures that this run has to care for: all, or a part's
-    pending: NDArray[np.int64]  # indices still to make here, rising
-    make_maker: Callable[..., Maker]
-    maker_context: tuple[Any, ...]
-    tasks: Callable[[NDArray[np.int64]], Iterable[Task]]
-    compile: Callable[[], None] | None = None  # fills caches before the workers start
-    made_with: dict[str, str] = field(default_factory=dict)
-    overlapped: bool = False  # one process, its maker on a GPU, storing in a thread
-
-    @property
-    def remaining(self) -> int:
-        """Pictures this run has to make."""
-        return len(self.pending)
-
-
-def storage_options(job: MixingSetJob) -> tuple[dict[str, Any], dict[str, str]]:
-    """The options and versions of the storing half that decide bytes, for the RunPlan.
-
-    raises  InputError when this Pillow cannot write the format
-    """
-    if not images.codec_available(job.image_format):
-        raise InputError(f"this Pillow cannot write {job.image_format}", "--image-format png")
-    options: dict[str, Any] = {
-        "seed": job.seed,
-        "format": job.format,
-        "image-format": job.image_format,
-    }
-    if job.image_format == "jpeg":
-        options["quality"] = job.quality
-    if job.format == "webdataset":
-        options["shard-size"] = job.shard_size
-    return options, images.codec(job.image_format)
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """What a run has to care for, and what of it is still to make."""
-
-    own: int
-    pending: NDArray[np.int64]
-
-
-def pending_pictures(
-    job: MixingSetJob, run: RunPlan, total: int, together: int = 1, least: int = 1
-) -> Pending:
-    """Check the output and list the pictures that are not in it yet.
-
-    together  pictures that are best made by one run, where several share the work
-    least     pictures that have to be
-    raises    OutputExistsError, ResumeMismatchError, InputError
-    """
-    own = np.ones(total, bool)
-    if job.part is not None:
-        unit = job.shard_size
-        if job.format != "webdataset":
-            unit = job.part.unit(total, together, least)
-        own = np.arange(total) // unit % job.part.count == job.part.index
-    wanted = own
-    if job.output is not None:
-        check_allowed(job.output, run, resume=job.goes_on, overwrite=job.overwrite)
-        if job.goes_on:
-            wanted = own & unmade(
-                job.output, total, job.format, job.shard_size, settle_errors=False
-            )
-    return Pending(int(own.sum()), np.flatnonzero(wanted))
 
 
 def run(plan: Plan) -> Iterator[Step]:
@@ -386,37 +254,3 @@ def _in_order(plan: Plan, finished: Iterator[list[Finished]]) -> Iterator[Finish
         while expected in waiting:
             yield waiting.pop(expected)
             expected = next(order, None)
-
-
-def describe(
-    plan: Plan, bytes_each: float | None, seconds_each: float | None = None
-) -> dict[str, Any]:
-    """What a run of this plan would do, for --dry-run.
-
-    bytes_each    expected bytes a picture, or None where nothing was measured
-    seconds_each  expected seconds of one worker a picture, or None
-    """
-    job = plan.job
-    record: dict[str, Any] = {
-        "path": "-" if job.output is None else str(job.elsewhere or job.output),
-        "pictures": plan.own,
-        "done_already": plan.own - plan.remaining,
-    }
-    if job.format == "webdataset":
-        record["shards"] = -(-plan.own // job.shard_size)
-        record["shard_size"] = job.shard_size
-    if bytes_each is not None:
-        record["estimated_bytes"] = round(bytes_each * plan.remaining)
-    if seconds_each is not None:
-        record["estimated_seconds"] = round(seconds_each * plan.remaining / job.workers, 1)
-    return record
-
-
-def recipe_of(data: bytes, name: str) -> dict[str, Any] | None:
-    """The recipe inside a picture's bytes, or None when it carries none of ours."""
-    text = images.read_recipe(data, name)
-    try:
-        recipe = json.loads(text) if text else None
-    except ValueError:
-        return None
-    return recipe if isinstance(recipe, dict) else None

@@ -15,7 +15,7 @@ from PIL import Image
 
 from pixmix_cli.errors import InputError, PixMixError
 from pixmix_cli.pipelines import preview
-from pixmix_cli.pipelines.bake import formats as bake_formats
+from pixmix_cli.pipelines.bake.formats import parquet
 from pixmix_cli.pipelines.bake.job import PLAIN
 from pixmix_cli.pipelines.inspect import summary as inspect
 from pixmix_cli.pipelines.report.draws_fit import Fit, fits_of
@@ -287,7 +287,7 @@ def records_of(path: Path, manifest: dict[str, Any], most: int) -> Iterator[Reco
             yield Record(row["key"], row["copy"], row["label"], row.get("draws"))
     elif kind == "parquet":
         for row in rows:
-            for sample in bake_formats.parquet_rows(path / row["path"]):
+            for sample in parquet.parquet_rows(path / row["path"]):
                 draws = json.loads(sample["draws"]) if "draws" in sample else None
                 yield Record(sample["key"], sample["copy"], sample["label"], draws)
     elif kind == "npy":

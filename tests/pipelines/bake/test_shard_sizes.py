@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pixmix_cli.pipelines.bake.run import SLICE_BYTES, default_shard_size
+from pixmix_cli.pipelines.bake.plan import SLICE_BYTES, default_shard_size
 
 SMALL, LARGE = 32 * 32 * 3, 224 * 224 * 3
 

@@ -1,0 +1,1 @@
+"""The layouts that a baked set can have."""

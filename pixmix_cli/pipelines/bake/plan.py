@@ -1,0 +1,322 @@
+"""What a bake will make: its inputs listed, its shards laid out, what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pixmix_cli.errors import InputError
+from pixmix_cli.pipelines.bake import missing
+from pixmix_cli.pipelines.bake.estimate import bake_a_few
+from pixmix_cli.pipelines.bake.formats import imagefolder, registry
+from pixmix_cli.pipelines.bake.formats.base import SHARDED
+from pixmix_cli.pipelines.bake.job import PLAIN, BakeJob, Context, Sample, Task
+from pixmix_cli.pipelines.bake.settings import run_plan
+from pixmix_cli.seeding import Stream, rng_for
+from pixmix_cli.storage import images, picture_cache, spool
+from pixmix_cli.storage.files import Tmp
+from pixmix_cli.storage.output import RunPlan, check_allowed
+from pixmix_cli.storage.pictures import STDIN, MixingSet, open_mixing_set
+from pixmix_cli.storage.recognise import open_source
+from pixmix_cli.storage.remote import is_inside
+from pixmix_cli.storage.source import Source
+
+if TYPE_CHECKING:
+    from pixmix_cli.pipelines.bake.reference_draws import ReferenceDraws
+
+
+RESIZE = "1"  # raise it when mixing pictures would be resized to other bytes
+SHARD_RANGE = (100, 1000)  # samples: no shard too small to stream well, none too large to redo
+SLICE_BYTES = 16 << 20  # of one array that a task may make
+GOOD_SLICE_COUNT = 16
+GOOD_SHARD_COUNT = 64  # shards enough to feed many workers and loaders
+STREAM_TASK = 64  # samples: a few MB of pictures, held until their turn comes
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that is settled before the first pixel."""
+
+    job: BakeJob
+    source: Source
+    mixing: MixingSet
+    order: np.ndarray  # (n,) int64: sample indices in output order
+    shard_size: int
+    run: RunPlan
+    pending: tuple[tuple[int, tuple[int, ...]], ...]  # (shard, copies still to make)
+    reference: ReferenceDraws | None = None  # draws in the published code's order, if asked for
+
+    @property
+    def shards(self) -> int:
+        """Number of shards a copy."""
+        return -(-len(self.order) // self.shard_size)
+
+    def indices(self, shard: int) -> np.ndarray:
+        """The samples of one shard, as indices into the source."""
+        return self.order[shard * self.shard_size : (shard + 1) * self.shard_size]
+
+    @property
+    def advice(self) -> str | None:
+        """What to warn of before the work begins: shards that are not equally long."""
+        part = self.job.part
+        if part is not None and self.shards < part.count:
+            return (
+                f"{self.shards} shards are fewer than the {part.count} parts: some parts have "
+                "nothing to do. Try: a smaller --shard-size"
+            )
+        last = len(self.order) % self.shard_size
+        if self.job.format in SHARDED and not self.job.stream and last and self.pending:
+            return (
+                f"the last of {self.shards} shards has {last} samples, the others "
+                f"{self.shard_size}: under DDP the ranks that get more wait for ever for the one "
+                "that gets fewer. Try: --pad or --drop-last"
+            )
+        return None
+
+    @property
+    def total(self) -> int:
+        """Pictures of the whole output."""
+        return len(self.order) * len(self.job.all_copies)
+
+    @property
+    def own(self) -> int:
+        """Pictures of the whole output that this run has to care for: all, or a part's."""
+        if self.job.part is None:
+            return self.total
+        lengths = missing.shard_lengths(len(self.order), self.shard_size)
+        return sum(lengths[self.job.part.index :: self.job.part.count]) * len(self.job.all_copies)
+
+    @property
+    def remaining(self) -> int:
+        """Pictures this run has to make."""
+        return sum(len(self.indices(shard)) * len(copies) for shard, copies in self.pending)
+
+
+def default_shard_size(samples: int, picture_bytes: int = 0) -> int:
+    """Samples a shard when the user does not say: a function of dataset and recipe alone.
+
+    Between 100 and 1,000; where it can, 64 shards of equal size. Shards that nobody sees, the
+    slices of arrays, are to be worth their files when pictures are small: 16 of up to 16 MB.
+
+    picture_bytes  of one picture where the format is one array, else 0
+    """
+    low, high = SHARD_RANGE
+    good = GOOD_SHARD_COUNT
+    if picture_bytes:
+        high, good = max(high, SLICE_BYTES // picture_bytes), GOOD_SLICE_COUNT
+    wanted = min(max(-(-samples // good), low), high)
+    shards = max(1, -(-samples // wanted))
+    return max(1, -(-samples // shards))
+
+
+def make_plan(job: BakeJob, warn: Callable[[str], None]) -> Plan:
+    """List the inputs, lay out the shards and see what is done already; writes nothing.
+
+    warn    called with one line for each thing passed over
+    raises  InputError, StorageError
+    """
+    laid_out = lay_out(job, warn)
+    if job.stream:
+        laid_out = replace(laid_out, shard_size=STREAM_TASK)
+        own = [s for s in range(laid_out.shards) if job.part is None or job.part.has(s)]
+        return replace(laid_out, pending=tuple((s, (c,)) for c in job.all_copies for s in own))
+    check_allowed(job.output, laid_out.run, resume=job.goes_on, overwrite=job.overwrite)
+    pending = tuple(row for row in unbaked(laid_out) if job.part is None or job.part.has(row[0]))
+    return replace(laid_out, pending=pending)
+
+
+def lay_out(job: BakeJob, warn: Callable[[str], None]) -> Plan:
+    """The plan without regard to what the output holds: nothing is pending."""
+    if not images.codec_available(job.image_format):
+        raise InputError(f"this Pillow cannot write {job.image_format}", "--image-format png")
+    if job.equal and job.format not in SHARDED:
+        raise InputError(
+            f"--{job.equal} is for formats with shards, and {job.format} has none that show",
+            "--format webdataset or parquet",
+        )
+    if job.stream and job.format != "webdataset":
+        raise InputError(f"-o - streams a tar, which --format {job.format} is not", "-o FOLDER")
+    if job.dali_index and job.format != "webdataset":
+        raise InputError("--dali-index is for tars", "--format webdataset")
+    if (job.source, *job.mixing_sets).count(STDIN) > 1:
+        raise InputError("stdin can be read only once", "- for SOURCE or one --mixing-set")
+    registry.check_available(job)
+    if not job.stream:
+        _check_output_apart(job)
+    source = open_source(
+        job.source, warn, kind=job.source_format, split=job.split, label_field=job.label_field
+    )
+    if job.format == "imagefolder":
+        _check_no_empty_class(source)
+        source = replace(source, classes=imagefolder.folder_names(source.classes))
+    mixing = open_mixing_set(job.mixing_sets, warn, job.mixing_weights)
+    if STDIN in job.mixing_sets and job.mixing_cache is not None:
+        job = replace(job, mixing_cache=spool.new_file("cache"))  # no later run reads it
+    count = len(source.pictures)
+    order = np.arange(count)
+    if job.format in SHARDED and job.shuffle:
+        order = _shuffled(count, source.runs, job.seed)
+    whole_array = job.config.size**2 * 3 if job.format == "npy" else 0
+    shard_size = job.shard_size or default_shard_size(count, whole_array)
+    run = run_plan(job, source, mixing)
+    reference = _reference_draws(job, source, mixing)
+    laid_out = Plan(job, source, mixing, order, shard_size, run, (), reference)
+    if job.shard_bytes:
+        measured = bake_a_few(context_of(laid_out, Path()), source)
+        bytes_each = measured.bytes_each or job.shard_bytes
+        shard_size = min(count, max(1, int(job.shard_bytes / bytes_each)))
+    if job.shard_bytes or whole_array:  # else it follows from the other settings
+        options = {**laid_out.run.options, "samples-a-shard": shard_size}
+        laid_out = replace(
+            laid_out, shard_size=shard_size, run=replace(laid_out.run, options=options)
+        )
+    return replace(laid_out, order=_equalised(order, shard_size, job.equal))
+
+
+def _reference_draws(job: BakeJob, source: Source, mixing: MixingSet) -> ReferenceDraws | None:
+    """The maker of draws in the published order; nothing is drawn yet. Raises InputError."""
+    if job.draws != "reference":
+        return None
+    from pixmix_cli.pipelines.bake import reference_draws  # imports torch
+
+    reference_draws.check(job.config, mixing, job.seed)
+    return reference_draws.ReferenceDraws(job.config, source, mixing, job.seed)
+
+
+def _equalised(order: np.ndarray, shard_size: int, how: str | None) -> np.ndarray:
+    """The order with samples repeated from its start, or left out at its end, for equal shards.
+
+    raises  InputError when nothing would be left
+    """
+    count = len(order)
+    if how == "pad":
+        return np.resize(order, -(-count // shard_size) * shard_size)
+    if how == "drop-last":
+        if count < shard_size:
+            raise InputError(
+                f"--drop-last would leave nothing: {count} samples are no whole shard of "
+                f"{shard_size}",
+                f"--shard-size {count} or less, or --pad",
+            )
+        return order[: count // shard_size * shard_size]
+    return order
+
+
+def _shuffled(count: int, runs: tuple[int, ...], seed: int) -> np.ndarray:
+    """A random order; where pictures come in runs, of the runs and of the pictures in each."""
+    rng = rng_for(seed, Stream.SHUFFLE)
+    places = rng.random(count)
+    if not runs:
+        return np.argsort(places, kind="stable")
+    lengths = np.diff([*runs, count])
+    return np.lexsort((places, np.repeat(rng.random(len(runs)), lengths)))
+
+
+def _check_no_empty_class(source: Source) -> None:
+    """Refuse a class without pictures: ImageFolder numbers the folders that it finds."""
+    present = set(source.labels)
+    for label in range(len(source.classes)):
+        if label not in present:
+            raise InputError(
+                f"class {source.classes[label]} holds no pictures in SOURCE {source.path}, and an "
+                "ImageFolder cannot keep its label",
+                "without that class, or --format webdataset",
+            )
+
+
+def _check_output_apart(job: BakeJob) -> None:
+    """Refuse an output inside an input: the next run would take it for more input."""
+    inputs = [("SOURCE", job.source), *(("the mixing set", path) for path in job.mixing_sets)]
+    for name, path in inputs:
+        if path != STDIN and is_inside(job.elsewhere or job.output, path):
+            raise InputError(
+                f"output {job.output} lies inside {name} {path}", "an --output somewhere else"
+            )
+
+
+def unbaked(plan: Plan) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Which copies of which shards are to be made: all, or where a run goes on the missing ones."""
+    job = plan.job
+    lengths = missing.shard_lengths(len(plan.order), plan.shard_size)
+    return missing.unbaked(job.output if job.goes_on else None, job.format, lengths, job.all_copies)
+
+
+def tasks(plan: Plan) -> Iterator[Task]:
+    """What is pending, shard by shard."""
+    targets = imagefolder.target_names(plan.source) if plan.job.format == "imagefolder" else None
+    made: dict[int, list[str]] = {}
+    if plan.reference is not None and plan.pending:
+        wanted = {copy % PLAIN for _, copies in plan.pending for copy in copies}
+        made = {copy: plan.reference.of(copy) for copy in sorted(wanted)}
+    for shard, copies in plan.pending:
+        mine = sorted({copy % PLAIN for copy in copies} & set(made))
+        samples = tuple(
+            Sample(
+                index=index,
+                ref=plan.source.pictures[index],
+                label=plan.source.labels[index],
+                target=targets[index] if targets is not None else "",
+                pad=place // len(plan.source.pictures),
+                records=tuple((copy, made[copy][index]) for copy in mine),
+            )
+            for place, index in enumerate(plan.indices(shard).tolist(), shard * plan.shard_size)
+        )
+        yield Task(shard, copies, samples)
+
+
+def describe_task(task: Task) -> str:
+    """A task's name in an error message."""
+    return f"shard {task.shard} ({task.samples[0].ref.name} to {task.samples[-1].ref.name})"
+
+
+def context_of(plan: Plan, tmp: Tmp) -> Context:
+    """What the workers of this plan need; their partial files go to tmp."""
+    return Context(
+        config=plan.job.config,
+        job=plan.job,
+        mixing=plan.mixing,
+        classes=plan.source.classes,
+        tmp=tmp,
+        mixing_key=_mixing_key(plan),
+    )
+
+
+def _mixing_key(plan: Plan) -> str:
+    """The mixing set's place in the cache of decoded pictures, with room made for it."""
+    folder = plan.job.mixing_cache
+    if folder is None:
+        return ""
+    versions = {"resize": RESIZE, **images.reader(), **images.codec("jpeg")}
+    made_how = f"{plan.job.config.mixing_size} {versions}"
+    pictures = plan.mixing.pictures
+    key = picture_cache.identity(pictures, made_how, pictures.versions)
+    picture_cache.make_room(folder, key)
+    return key
+
+
+def describe(plan: Plan) -> dict[str, Any]:
+    """What a run of this plan would do, for --dry-run; bakes a few samples in memory to estimate.
+
+    returns  counts of items, and `estimated_bytes` and `estimated_seconds` for the pictures still
+             to make; the time supposes that each worker has a core to itself
+    """
+    job = plan.job
+    measured = bake_a_few(context_of(plan, Path()), plan.source)
+    return {
+        "path": str(job.elsewhere or job.output),
+        "samples": len(plan.order),
+        "classes": len(plan.source.classes),
+        "mixing_pictures": len(plan.mixing.pictures),
+        "copies": job.copies,
+        "plain": job.plain,
+        "pictures": plan.own,
+        "done_already": plan.own - plan.remaining,
+        "shards": plan.shards * len(job.all_copies),
+        "shard_size": plan.shard_size,
+        "estimated_bytes": round(measured.bytes_each * plan.remaining),
+        "estimated_seconds": round(measured.seconds_each * plan.remaining / job.workers, 1),
+    }

@@ -1,0 +1,144 @@
+"""What a run that makes a mixing set will do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixmix_cli.errors import InputError
+from pixmix_cli.pipelines.mixing_sets.job import Maker, MixingSetJob, Task
+from pixmix_cli.storage import images
+from pixmix_cli.storage.output import (
+    RunPlan,
+    check_allowed,
+    committed_rows,
+    has_its_length,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that is settled before the first pixel.
+
+    tasks  cuts the pictures still to make into tasks
+    """
+
+    job: MixingSetJob
+    run: RunPlan
+    total: int
+    own: int  # of these, the pictures that this run has to care for: all, or a part's
+    pending: NDArray[np.int64]  # indices still to make here, rising
+    make_maker: Callable[..., Maker]
+    maker_context: tuple[Any, ...]
+    tasks: Callable[[NDArray[np.int64]], Iterable[Task]]
+    compile: Callable[[], None] | None = None  # fills caches before the workers start
+    made_with: dict[str, str] = field(default_factory=dict)
+    overlapped: bool = False  # one process, its maker on a GPU, storing in a thread
+
+    @property
+    def remaining(self) -> int:
+        """Pictures this run has to make."""
+        return len(self.pending)
+
+
+def storage_options(job: MixingSetJob) -> tuple[dict[str, Any], dict[str, str]]:
+    """The options and versions of the storing half that decide bytes, for the RunPlan.
+
+    raises  InputError when this Pillow cannot write the format
+    """
+    if not images.codec_available(job.image_format):
+        raise InputError(f"this Pillow cannot write {job.image_format}", "--image-format png")
+    options: dict[str, Any] = {
+        "seed": job.seed,
+        "format": job.format,
+        "image-format": job.image_format,
+    }
+    if job.image_format == "jpeg":
+        options["quality"] = job.quality
+    if job.format == "webdataset":
+        options["shard-size"] = job.shard_size
+    return options, images.codec(job.image_format)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What a run has to care for, and what of it is still to make."""
+
+    own: int
+    pending: NDArray[np.int64]
+
+
+def pending_pictures(
+    job: MixingSetJob, run: RunPlan, total: int, together: int = 1, least: int = 1
+) -> Pending:
+    """Check the output and list the pictures that are not in it yet.
+
+    together  pictures that are best made by one run, where several share the work
+    least     pictures that have to be
+    raises    OutputExistsError, ResumeMismatchError, InputError
+    """
+    own = np.ones(total, bool)
+    if job.part is not None:
+        unit = job.shard_size
+        if job.format != "webdataset":
+            unit = job.part.unit(total, together, least)
+        own = np.arange(total) // unit % job.part.count == job.part.index
+    wanted = own
+    if job.output is not None:
+        check_allowed(job.output, run, resume=job.goes_on, overwrite=job.overwrite)
+        if job.goes_on:
+            wanted = own & unmade(
+                job.output, total, job.format, job.shard_size, settle_errors=False
+            )
+    return Pending(int(own.sum()), np.flatnonzero(wanted))
+
+
+def unmade(
+    path: Path, total: int, layout: str, shard_size: int, *, settle_errors: bool
+) -> np.ndarray:
+    """Which pictures of a mixing set are not there, (total,) bool.
+
+    layout         "folder" | "webdataset"
+    shard_size     webdataset: pictures a tar
+    settle_errors  what was skipped is not missing; else it is to be tried again
+    raises         InputError for a damaged row
+    """
+    wanted = np.ones(total, bool)
+    for row in committed_rows(path):
+        index = row.get("index", -1)
+        if not 0 <= index < total:
+            continue
+        if layout == "folder":
+            wanted[index] = not settle_errors if "error" in row else not has_its_length(path, row)
+        elif "stop" in row and row["stop"] == min(index + shard_size, total):
+            wanted[index : row["stop"]] = not has_its_length(path, row)
+    return wanted
+
+
+def describe(
+    plan: Plan, bytes_each: float | None, seconds_each: float | None = None
+) -> dict[str, Any]:
+    """What a run of this plan would do, for --dry-run.
+
+    bytes_each    expected bytes a picture, or None where nothing was measured
+    seconds_each  expected seconds of one worker a picture, or None
+    """
+    job = plan.job
+    record: dict[str, Any] = {
+        "path": "-" if job.output is None else str(job.elsewhere or job.output),
+        "pictures": plan.own,
+        "done_already": plan.own - plan.remaining,
+    }
+    if job.format == "webdataset":
+        record["shards"] = -(-plan.own // job.shard_size)
+        record["shard_size"] = job.shard_size
+    if bytes_each is not None:
+        record["estimated_bytes"] = round(bytes_each * plan.remaining)
+    if seconds_each is not None:
+        record["estimated_seconds"] = round(seconds_each * plan.remaining / job.workers, 1)
+    return record
