@@ -96,7 +96,7 @@ def command(
     """
     from pixmix_cli.pipelines import verify
     from pixmix_cli.pipelines.engines.local import default_workers
-    from pixmix_cli.pipelines.finish import finish_left_over
+    from pixmix_cli.pipelines.left_over import finish_left_over
     from pixmix_cli.storage.mirror import at_hand
 
     terminal = options.make_terminal(quiet, verbose, progress, as_json)

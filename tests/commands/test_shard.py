@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -170,6 +171,24 @@ def test_verify_finish_says_what_is_missing(cli, photos, mixing, tmp_path):
     code, _, err = cli("verify", tmp_path / "half", "--finish")
     assert code == 2
     assert "6 missing (copy-000, shard 1" in one_line_error(err)
+
+
+@pytest.mark.parametrize("what", ["command", "no count", "count of nothing"])
+def test_verify_finish_refuses_a_damaged_plan_in_one_line(cli, photos, mixing, tmp_path, what):
+    arguments = bake_options(photos, mixing, "webdataset")
+    assert cli(*arguments, "-o", tmp_path / "half", "--shard", "0/2")[0] == 0
+    file = tmp_path / "half" / ".pixmix" / "plan.json"
+    plan = json.loads(file.read_bytes())
+    if what == "command":
+        plan["command"] = "bakery"
+    elif what == "no count":
+        del plan["whole"]["layout"]["samples"]
+    else:
+        plan["whole"]["layout"]["shard_size"] = 0
+    file.write_text(json.dumps(plan))
+    code, _, err = cli("verify", tmp_path / "half", "--finish")
+    assert code == 2
+    assert f"{file} is damaged" in one_line_error(err)
 
 
 def test_verify_finish_refuses_what_no_parts_have_made(cli, tmp_path):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pixmix_cli.errors import InputError
-from pixmix_cli.pipelines.bake import missing
+from pixmix_cli.pipelines.bake import completion
+from pixmix_cli.pipelines.bake.completion import shard_lengths
 from pixmix_cli.pipelines.bake.estimate import bake_a_few
 from pixmix_cli.pipelines.bake.formats import imagefolder, registry
 from pixmix_cli.pipelines.bake.formats.base import SHARDED
@@ -87,7 +88,7 @@ class Plan:
         """Pictures of the whole output that this run has to care for: all, or a part's."""
         if self.job.part is None:
             return self.total
-        lengths = missing.shard_lengths(len(self.order), self.shard_size)
+        lengths = shard_lengths(len(self.order), self.shard_size)
         return sum(lengths[self.job.part.index :: self.job.part.count]) * len(self.job.all_copies)
 
     @property
@@ -241,8 +242,10 @@ def _check_output_apart(job: BakeJob) -> None:
 def unbaked(plan: Plan) -> Iterator[tuple[int, tuple[int, ...]]]:
     """Which copies of which shards are to be made: all, or where a run goes on the missing ones."""
     job = plan.job
-    lengths = missing.shard_lengths(len(plan.order), plan.shard_size)
-    return missing.unbaked(job.output if job.goes_on else None, job.format, lengths, job.all_copies)
+    lengths = shard_lengths(len(plan.order), plan.shard_size)
+    return completion.unbaked(
+        job.output if job.goes_on else None, job.format, lengths, job.all_copies
+    )
 
 
 def tasks(plan: Plan) -> Iterator[Task]:

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from pixmix_cli.errors import PictureError
-from pixmix_cli.pipelines import finish
 from pixmix_cli.pipelines.bake.card import dataset_card
+from pixmix_cli.pipelines.bake.completion import COMPLETION
 from pixmix_cli.pipelines.bake.job import Task
 from pixmix_cli.pipelines.bake.plan import Plan, context_of, describe_task, tasks
 from pixmix_cli.pipelines.bake.worker import AT, Baker
+from pixmix_cli.pipelines.finish import finish, open_for
 from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.storage.output import Output
 from pixmix_cli.storage.part import Whole
@@ -42,7 +43,7 @@ def run(plan: Plan) -> Iterator[Step]:
     }
     extras = {name: data.decode() for name, data in extra_files(plan).items()}
     whole = Whole(layout, extras)
-    with finish.begin(job, plan.run, whole) as output:
+    with open_for(job, plan.run, whole, COMPLETION) as output:
         skipped = 0
         if plan.pending and output.open_for_writing():
             if job.workers > 1:
@@ -51,7 +52,7 @@ def run(plan: Plan) -> Iterator[Step]:
                 skipped += step.errors
                 yield step
         made = plan.own - skipped * len(job.all_copies)
-        yield finish.finish(output, whole, made, skipped)
+        yield finish(output, whole, COMPLETION, made, skipped)
 
 
 def extra_files(plan: Plan) -> dict[str, bytes]:

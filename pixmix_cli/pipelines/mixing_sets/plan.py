@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixmix_cli.errors import InputError
+from pixmix_cli.pipelines.mixing_sets.completion import unmade
 from pixmix_cli.pipelines.mixing_sets.job import Maker, MixingSetJob, Task
 from pixmix_cli.storage import images
 from pixmix_cli.storage.output import (
     RunPlan,
     check_allowed,
-    committed_rows,
-    has_its_length,
 )
 
 
@@ -96,28 +94,6 @@ def pending_pictures(
                 job.output, total, job.format, job.shard_size, settle_errors=False
             )
     return Pending(int(own.sum()), np.flatnonzero(wanted))
-
-
-def unmade(
-    path: Path, total: int, layout: str, shard_size: int, *, settle_errors: bool
-) -> np.ndarray:
-    """Which pictures of a mixing set are not there, (total,) bool.
-
-    layout         "folder" | "webdataset"
-    shard_size     webdataset: pictures a tar
-    settle_errors  what was skipped is not missing; else it is to be tried again
-    raises         InputError for a damaged row
-    """
-    wanted = np.ones(total, bool)
-    for row in committed_rows(path):
-        index = row.get("index", -1)
-        if not 0 <= index < total:
-            continue
-        if layout == "folder":
-            wanted[index] = not settle_errors if "error" in row else not has_its_length(path, row)
-        elif "stop" in row and row["stop"] == min(index + shard_size, total):
-            wanted[index : row["stop"]] = not has_its_length(path, row)
-    return wanted
 
 
 def describe(

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pixmix_cli.pipelines.finish import begin, finish
+from pixmix_cli.pipelines.finish import finish, open_for
+from pixmix_cli.pipelines.mixing_sets.completion import COMPLETION
 from pixmix_cli.pipelines.mixing_sets.job import Made, Maker, MixingSetJob, Task
 from pixmix_cli.pipelines.mixing_sets.plan import Plan
 from pixmix_cli.pipelines.steps import Step
@@ -40,7 +41,7 @@ def run(plan: Plan) -> Iterator[Step]:
     job = plan.job
     assert job.output is not None
     whole = Whole({"pictures": plan.total}, made_with=plan.made_with)
-    with begin(job, plan.run, whole) as output:
+    with open_for(job, plan.run, whole, COMPLETION) as output:
         skipped = 0
         if plan.remaining and output.open_for_writing():
             store = _store_folder if job.format == "folder" else _store_tars
@@ -48,7 +49,7 @@ def run(plan: Plan) -> Iterator[Step]:
                 for step in store(plan, output, finished):
                     skipped += step.errors
                     yield step
-        yield finish(output, whole, plan.own - skipped, skipped)
+        yield finish(output, whole, COMPLETION, plan.own - skipped, skipped)
 
 
 def stream(plan: Plan, sink: Sink) -> Iterator[Step]:

@@ -1,4 +1,4 @@
-"""Which shards of a baked set are not there."""
+"""What of a baked set is not there, and how it is ended."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from pixmix_cli.pipelines.bake.formats import registry
+from pixmix_cli.pipelines.bake.formats import npy, registry
+from pixmix_cli.pipelines.bake.formats.base import copy_folder
+from pixmix_cli.pipelines.bake.job import PLAIN
+from pixmix_cli.pipelines.finish import Completion
 from pixmix_cli.storage.output import (
+    Output,
+    Row,
+    RunPlan,
     committed_rows,
 )
+from pixmix_cli.storage.part import Whole
 
 
 def shard_lengths(samples: int, shard_size: int) -> list[int]:
@@ -46,3 +53,22 @@ def unbaked(
         )
         if missing:
             yield shard, missing
+
+
+def gaps(path: Path, run: RunPlan, whole: Whole) -> Iterator[str]:
+    """Names of the shards that have still to be made."""
+    layout = whole.layout
+    copies = (*range(layout["copies"]), *range(PLAIN, PLAIN + layout["plain"]))
+    lengths = shard_lengths(layout["samples"], layout["shard_size"])
+    for shard, missing in unbaked(path, run.options["format"], lengths, copies):
+        yield from (f"{copy_folder(copy)}, shard {shard}" for copy in missing)
+
+
+def join(output: Output) -> list[Row]:
+    """Arrays are joined from their slices."""
+    if output.plan.options["format"] == "npy":
+        return npy.merge(output, output.plan.options["size"])
+    return []
+
+
+COMPLETION = Completion(gaps, join)

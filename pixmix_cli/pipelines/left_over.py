@@ -1,0 +1,71 @@
+"""An output that --shard runs have filled, and whose last run did not come to its end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pixmix_cli.errors import InputError
+from pixmix_cli.pipelines.bake import completion as bake_completion
+from pixmix_cli.pipelines.finish import write_manifest
+from pixmix_cli.pipelines.mixing_sets import completion as mixing_sets_completion
+from pixmix_cli.storage.mirror import open_output
+from pixmix_cli.storage.output import (
+    MANIFEST,
+    PLAN,
+    RunPlan,
+    look,
+)
+from pixmix_cli.storage.part import Whole
+from pixmix_cli.storage.remote import Url
+
+# what each command says of its outputs' end
+COMPLETIONS = {
+    "generate-fractals": mixing_sets_completion.COMPLETION,
+    "render-featvis": mixing_sets_completion.COMPLETION,
+    "bake": bake_completion.COMPLETION,
+}
+
+
+def finish_left_over(path: Path, elsewhere: Url | None = None) -> dict[str, int]:
+    """Finish an output whose parts are all done, and whose last one did not come to its end.
+
+    elsewhere  the output, where `path` is its mirror
+    returns    the output's totals
+    raises     InputError when it is no such output, when parts are missing or still at work
+    """
+    state = look(path)
+    if state.status == "finished":
+        summary: dict[str, int] = json.loads((path / MANIFEST).read_bytes()).get("summary", {})
+        return summary
+    told = (state.plan or {}).get("whole")
+    if told is None:
+        raise InputError(
+            f"{path} is not the unfinished work of --shard runs",
+            "the command that makes it, with --resume",
+        )
+    assert state.plan is not None
+    run = RunPlan(*(state.plan[name] for name in ("command", "options", "versions", "inputs")))
+    try:
+        whole = Whole.from_json(told)
+        completion = COMPLETIONS[run.command]
+        next(completion.gaps(path, run, whole), None)  # fails where counts are missing or absurd
+    except (ValueError, TypeError, KeyError, ArithmeticError) as error:
+        raise InputError(
+            f"{path / PLAN} is damaged: {error}", "one of its --shard runs again"
+        ) from None
+    with open_output(path, run, elsewhere, resume=True, overwrite=False, whole=whole) as output:
+        gaps = list(completion.gaps(output.path, run, whole))
+        if gaps:
+            raise InputError(
+                f"{path} is not complete: {_shown(gaps)}",
+                "its --shard runs again; what is there is not made again",
+            )
+        step = write_manifest(output, whole, completion)
+    assert step.summary is not None
+    return step.summary
+
+
+def _shown(gaps: list[str]) -> str:
+    names = ", ".join(gaps[:3]) + (", ..." if len(gaps) > 3 else "")
+    return f"{len(gaps)} missing ({names})"
