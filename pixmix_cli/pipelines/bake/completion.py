@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pixmix_cli.pipelines.bake.formats import npy, registry
-from pixmix_cli.pipelines.bake.formats.base import copy_folder
-from pixmix_cli.pipelines.bake.job import PLAIN
+from pixmix_cli.pipelines.bake.job import Copy, all_copies
 from pixmix_cli.pipelines.finish import Completion
 from pixmix_cli.storage.output import (
     Output,
@@ -26,15 +25,15 @@ def shard_lengths(samples: int, shard_size: int) -> list[int]:
 
 
 def unbaked(
-    path: Path | None, layout: str, lengths: list[int], copies: tuple[int, ...]
-) -> Iterator[tuple[int, tuple[int, ...]]]:
+    path: Path | None, layout: str, lengths: list[int], copies: tuple[Copy, ...]
+) -> Iterator[tuple[int, tuple[Copy, ...]]]:
     """(shard, copies that are not there) of a baked set, for each shard that lacks any.
 
     path    None: nothing is there
     layout  "webdataset" | "imagefolder" | "npy" | "parquet"
     raises  InputError for a damaged row
     """
-    done: Counter[tuple[int, int]] = Counter()
+    done: Counter[tuple[int, int]] = Counter()  # by the copy's code, and shard
     skipped: defaultdict[int, set[int]] = defaultdict(set)
     if path is not None:
         for row in committed_rows(path):
@@ -48,8 +47,8 @@ def unbaked(
             copy
             for copy in copies
             # a shard of which every sample was skipped is a row of 0 pictures, or no row at all
-            if done[copy, shard] < expected
-            or (expected == 0 and layout != "imagefolder" and (copy, shard) not in done)
+            if done[copy.code, shard] < expected
+            or (expected == 0 and layout != "imagefolder" and (copy.code, shard) not in done)
         )
         if missing:
             yield shard, missing
@@ -58,10 +57,10 @@ def unbaked(
 def gaps(path: Path, run: RunPlan, whole: Whole) -> Iterator[str]:
     """Names of the shards that have still to be made."""
     layout = whole.layout
-    copies = (*range(layout["copies"]), *range(PLAIN, PLAIN + layout["plain"]))
+    copies = all_copies(layout["copies"], layout["plain"])
     lengths = shard_lengths(layout["samples"], layout["shard_size"])
     for shard, missing in unbaked(path, run.options["format"], lengths, copies):
-        yield from (f"{copy_folder(copy)}, shard {shard}" for copy in missing)
+        yield from (f"{copy.folder}, shard {shard}" for copy in missing)
 
 
 def join(output: Output) -> list[Row]:

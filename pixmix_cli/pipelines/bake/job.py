@@ -16,7 +16,38 @@ from pixmix_cli.storage.part import Part
 from pixmix_cli.storage.pictures import MixingSet, PictureRef
 from pixmix_cli.storage.remote import AnyPath, Url
 
-PLAIN = 1_000_000  # copies from this number on are plain: the crop and flip, and no PixMix
+_FIRST_PLAIN = 1_000_000  # the code of the first plain copy
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One copy of the dataset: an augmented one, or a plain one (crop and flip, no PixMix).
+
+    Plain copy n has the crops and flips of augmented copy n.
+    """
+
+    number: int
+    plain: bool = False
+
+    @property
+    def code(self) -> int:
+        """The copy as one number, as rows and file orders have it: plain ones come after all."""
+        return self.number + (_FIRST_PLAIN if self.plain else 0)
+
+    @classmethod
+    def from_code(cls, code: int) -> Copy:
+        """The copy that a row's `copy` stands for."""
+        return cls(code % _FIRST_PLAIN, code >= _FIRST_PLAIN)
+
+    @property
+    def folder(self) -> str:
+        """Its folder in the output. Epoch e reads augmented copy e mod N."""
+        return f"{'plain' if self.plain else 'copy'}-{self.number:03d}"
+
+
+def all_copies(augmented: int, plain: int) -> tuple[Copy, ...]:
+    """So many copies of each kind, plain ones last."""
+    return (*map(Copy, range(augmented)), *(Copy(number, True) for number in range(plain)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +59,7 @@ class BakeJob:
     output: Path
     config: PixMixConfig
     copies: int = 1
-    plain: int = 0  # copies without PixMix beside them, numbered from PLAIN
+    plain: int = 0  # copies without PixMix beside them
     format: str = "webdataset"  # "webdataset" | "imagefolder" | "npy"
     image_format: str = "jpeg"
     quality: int = 95
@@ -61,9 +92,9 @@ class BakeJob:
         return self.resume or self.part is not None
 
     @property
-    def all_copies(self) -> tuple[int, ...]:
-        """The numbers of all copies, plain ones last."""
-        return (*range(self.copies), *range(PLAIN, PLAIN + self.plain))
+    def all_copies(self) -> tuple[Copy, ...]:
+        """All copies, plain ones last."""
+        return all_copies(self.copies, self.plain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +106,7 @@ class Sample:
     label: int
     target: str  # output name without extension (imagefolder)
     pad: int = 0  # 0, or the how manieth repetition this is, to fill a shard
-    records: tuple[tuple[int, str], ...] = ()  # (copy, JSON) of draws made beforehand
+    records: tuple[tuple[int, str], ...] = ()  # (number of the copy, JSON) of draws made beforehand
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +114,7 @@ class Task:
     """One shard: these samples, for these copies."""
 
     shard: int
-    copies: tuple[int, ...]
+    copies: tuple[Copy, ...]
     samples: tuple[Sample, ...]
 
 
@@ -92,7 +123,7 @@ class Baked:
     """One finished picture, before it is written."""
 
     sample: Sample
-    copy: int
+    copy: Copy
     draws: Draws
     mixing: str | None  # name of the mixing picture, when a round used it
     pixels: NDArray[np.uint8]  # (size, size, 3)

@@ -15,7 +15,7 @@ from pixmix_cli.pipelines.bake.completion import shard_lengths
 from pixmix_cli.pipelines.bake.estimate import bake_a_few
 from pixmix_cli.pipelines.bake.formats import imagefolder, registry
 from pixmix_cli.pipelines.bake.formats.base import SHARDED
-from pixmix_cli.pipelines.bake.job import PLAIN, BakeJob, Context, Sample, Task
+from pixmix_cli.pipelines.bake.job import BakeJob, Context, Copy, Sample, Task
 from pixmix_cli.pipelines.bake.settings import run_plan
 from pixmix_cli.seeding import Stream, rng_for
 from pixmix_cli.storage import images, picture_cache, spool
@@ -48,7 +48,7 @@ class Plan:
     order: np.ndarray  # (n,) int64: sample indices in output order
     shard_size: int
     run: RunPlan
-    pending: tuple[tuple[int, tuple[int, ...]], ...]  # (shard, copies still to make)
+    pending: tuple[tuple[int, tuple[Copy, ...]], ...]  # (shard, copies still to make)
     reference: ReferenceDraws | None = None  # draws in the published code's order, if asked for
 
     @property
@@ -239,7 +239,7 @@ def _check_output_apart(job: BakeJob) -> None:
             )
 
 
-def unbaked(plan: Plan) -> Iterator[tuple[int, tuple[int, ...]]]:
+def unbaked(plan: Plan) -> Iterator[tuple[int, tuple[Copy, ...]]]:
     """Which copies of which shards are to be made: all, or where a run goes on the missing ones."""
     job = plan.job
     lengths = shard_lengths(len(plan.order), plan.shard_size)
@@ -253,10 +253,10 @@ def tasks(plan: Plan) -> Iterator[Task]:
     targets = imagefolder.target_names(plan.source) if plan.job.format == "imagefolder" else None
     made: dict[int, list[str]] = {}
     if plan.reference is not None and plan.pending:
-        wanted = {copy % PLAIN for _, copies in plan.pending for copy in copies}
-        made = {copy: plan.reference.of(copy) for copy in sorted(wanted)}
+        wanted = {copy.number for _, copies in plan.pending for copy in copies}
+        made = {number: plan.reference.of(number) for number in sorted(wanted)}
     for shard, copies in plan.pending:
-        mine = sorted({copy % PLAIN for copy in copies} & set(made))
+        mine = sorted({copy.number for copy in copies} & set(made))
         samples = tuple(
             Sample(
                 index=index,
@@ -264,7 +264,7 @@ def tasks(plan: Plan) -> Iterator[Task]:
                 label=plan.source.labels[index],
                 target=targets[index] if targets is not None else "",
                 pad=place // len(plan.source.pictures),
-                records=tuple((copy, made[copy][index]) for copy in mine),
+                records=tuple((number, made[number][index]) for number in mine),
             )
             for place, index in enumerate(plan.indices(shard).tolist(), shard * plan.shard_size)
         )

@@ -22,8 +22,7 @@ import numpy as np
 
 from pixmix_cli.errors import InputError, PixMixError, StorageError
 from pixmix_cli.pipelines.bake.formats import npy, registry
-from pixmix_cli.pipelines.bake.formats.base import copy_folder
-from pixmix_cli.pipelines.bake.job import PLAIN, BakeJob, Context, Task
+from pixmix_cli.pipelines.bake.job import BakeJob, Context, Copy, Task
 from pixmix_cli.pipelines.bake.plan import Plan, context_of, describe_task, lay_out, tasks
 from pixmix_cli.pipelines.bake.run import extra_files
 from pixmix_cli.pipelines.bake.settings import job_of
@@ -88,12 +87,13 @@ def open_recorded(
     try:
         told = job_of(manifest, replace(job, output=path, resume=True))
         inputs = manifest["inputs"]
+        there = {Copy.from_code(row["copy"]) for row in rows}
         told = replace(
             told,
             source=any_path(inputs["SOURCE"]["path"]) if job.source == Path() else job.source,
             mixing_sets=job.mixing_sets or tuple(map(any_path, inputs["mixing-set"]["path"])),
-            copies=1 + max((row["copy"] for row in rows if row["copy"] < PLAIN), default=0),
-            plain=len({row["copy"] for row in rows if row["copy"] >= PLAIN}),
+            copies=max((copy.number + 1 for copy in there if not copy.plain), default=1),
+            plain=sum(copy.plain for copy in there),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"manifest.json of {path} is damaged: {error!r}") from None
@@ -135,7 +135,7 @@ def choose(recorded: Recorded, count: int, seed: int) -> list[Check]:
     chosen: set[int] = set()
     while len(chosen) < min(count, total):
         chosen.add(int(rng.random() * total))
-    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    groups: dict[tuple[Copy, int], list[int]] = defaultdict(list)
     for number, place in (divmod(number, len(kept)) for number in sorted(chosen)):
         groups[copies[number], kept[place] // plan.shard_size].append(place)
     checks = []
@@ -231,7 +231,7 @@ def repair(recorded: Recorded, broken: Iterable[str]) -> Iterator[Row]:
         yield from _write_small_files(recorded, output, wrong)
         rows = [row for row in recorded.rows if row["path"] in wrong]
         if plan.job.format == "npy":
-            rows = _broken_slices(recorded, {row["copy"] for row in rows})
+            rows = _broken_slices(recorded, {Copy.from_code(row["copy"]) for row in rows})
         staging = output.local_tmp / "again"
         job = replace(plan.job, output=staging)
         known = {_identity(row): row for row in rows}
@@ -258,9 +258,9 @@ def repair(recorded: Recorded, broken: Iterable[str]) -> Iterator[Row]:
             failed.add(told["copy"])
             yield _problem(told["path"], NOT_THE_SAME)
         if plan.job.format == "npy":
-            for copy in sorted({row["copy"] for row in recorded.rows if row["path"] in wrong}):
-                if copy not in failed:
-                    yield _join(recorded, output, staging, copy)
+            for code in sorted({row["copy"] for row in recorded.rows if row["path"] in wrong}):
+                if code not in failed:
+                    yield _join(recorded, output, staging, Copy.from_code(code))
 
 
 HASHES = ("sha256", "labels_sha256", "idx_sha256")
@@ -318,9 +318,9 @@ def _tasks(recorded: Recorded, rows: list[Row]) -> list[Task]:
     copies: dict[tuple[int, int], set[int]] = defaultdict(set)
     for row in rows:
         copies[row["shard"], row.get("index", -1)].add(row["copy"])
-    grouped: dict[tuple[int, tuple[int, ...]], set[int]] = defaultdict(set)
+    grouped: dict[tuple[int, tuple[Copy, ...]], set[int]] = defaultdict(set)
     for (shard, index), which in sorted(copies.items()):
-        grouped[shard, tuple(sorted(which))].add(index)
+        grouped[shard, tuple(map(Copy.from_code, sorted(which)))].add(index)
     pending = tuple(grouped)
     return [
         replace(task, samples=tuple(s for s in task.samples if s.index in wanted or -1 in wanted))
@@ -337,9 +337,9 @@ def _put_in_place(made: Path, final: Path) -> None:
         raise StorageError.from_os_error(error, str(final)) from error
 
 
-def _slices(recorded: Recorded, copy: int) -> list[tuple[Row, tuple[slice, slice]]]:
+def _slices(recorded: Recorded, copy: Copy) -> list[tuple[Row, tuple[slice, slice]]]:
     """Each slice of a copy's arrays, and where its bytes lie in images.npy and labels.npy."""
-    rows = [row for row in recorded.rows if row["copy"] == copy]
+    rows = [row for row in recorded.rows if row["copy"] == copy.code]
     placed = npy.npy_slices(rows)
     size = recorded.plan.job.config.size
     headers = npy.npy_headers(sum(row["count"] for row in rows), size)
@@ -356,10 +356,10 @@ def _slices(recorded: Recorded, copy: int) -> list[tuple[Row, tuple[slice, slice
 ARRAYS = ("images.npy", "labels.npy")
 
 
-def _broken_slices(recorded: Recorded, copies: set[int]) -> list[Row]:
+def _broken_slices(recorded: Recorded, copies: set[Copy]) -> list[Row]:
     broken = []
-    for copy in sorted(copies):
-        folder = recorded.path / copy_folder(copy)
+    for copy in sorted(copies, key=lambda copy: copy.code):
+        folder = recorded.path / copy.folder
         for row, places in _slices(recorded, copy):
             hashes = [_sha256_of_part(folder / n, where) for n, where in zip(ARRAYS, places)]
             if hashes != [row["sha256"], row["labels_sha256"]]:
@@ -383,9 +383,9 @@ def _sha256_of_part(path: Path, where: slice) -> str:
     return digest.hexdigest()
 
 
-def _join(recorded: Recorded, output: Output, staging: Path, copy: int) -> Row:
+def _join(recorded: Recorded, output: Output, staging: Path, copy: Copy) -> Row:
     """Write a copy's arrays anew: slices made again, and the others as they lie there."""
-    folder = recorded.path / copy_folder(copy)
+    folder = recorded.path / copy.folder
     slices = _slices(recorded, copy)
     count = sum(row["count"] for row, _ in slices)
     size = recorded.plan.job.config.size

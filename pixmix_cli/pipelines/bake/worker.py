@@ -25,7 +25,7 @@ from pixmix_cli.mixing.pixmix import (
 from pixmix_cli.mixing.resize import agrees
 from pixmix_cli.mixing.uniforms import uniforms_for
 from pixmix_cli.pipelines.bake.formats import npy, registry
-from pixmix_cli.pipelines.bake.job import PLAIN, Baked, Context, Sample, Task
+from pixmix_cli.pipelines.bake.job import Baked, Context, Copy, Sample, Task
 from pixmix_cli.pipelines.bake.mixing_pictures import MixingPictures
 from pixmix_cli.seeding import Stream, keys_for
 from pixmix_cli.storage import images
@@ -143,7 +143,7 @@ class Baker:
 
     def _bake_batch(
         self,
-        copies: tuple[int, ...],
+        copies: tuple[Copy, ...],
         samples: list[Sample],
         squares: U8,
         mixer: batch.BatchMixer,
@@ -151,9 +151,9 @@ class Baker:
     ) -> None:
         job = self._context.job
         names = [sample.ref.name for sample in samples]
-        keys = keys_for(job.seed, Stream.BAKE, [copy % PLAIN for copy in copies], names)
+        keys = keys_for(job.seed, Stream.BAKE, [copy.number for copy in copies], names)
         which = np.tile(np.arange(len(samples)), len(copies))
-        plain = np.repeat(np.array(copies) >= PLAIN, len(samples))
+        plain = np.repeat(np.array([copy.plain for copy in copies]), len(samples))
         pixels = mixer(keys, squares, which, lambda i: self._cache.get(i, job.on_error)[1], plain)
         labels = np.array([sample.label for sample in samples], "<i8")
         for copy, part in zip(copies, np.split(pixels, len(copies))):
@@ -181,10 +181,10 @@ class Baker:
             sample = readable[number % len(readable)]
             yield replace(sample, pad=lap + number // len(readable))
 
-    def _drawn(self, sample: Sample, copies: Sequence[int], picture: U8) -> list[Draws]:
+    def _drawn(self, sample: Sample, copies: Sequence[Copy], picture: U8) -> list[Draws]:
         """The draws of copies: made beforehand, or now by their keys."""
         job, shape = self._context.job, picture.shape[:2]
-        numbers = [copy % PLAIN for copy in copies]
+        numbers = [copy.number for copy in copies]
         made = {number: record for number, record in sample.records if record}
         keys = keys_for(job.seed, Stream.BAKE, numbers, [sample.ref.name])
         count = self._context.mixing.draws_from
@@ -202,13 +202,13 @@ class Baker:
                 self._at = os.open(self._context.tmp / AT, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC)
             os.pwrite(self._at, index.to_bytes(8, "little"), 0)
 
-    def bake(self, sample: Sample, copies: Sequence[int], picture: U8) -> Iterator[Baked]:
+    def bake(self, sample: Sample, copies: Sequence[Copy], picture: U8) -> Iterator[Baked]:
         """Copies of one decoded sample. All are drawn before the first is made: that is quicker.
 
         picture  (h, w, 3) uint8
         """
         for copy, draws in zip(copies, self._drawn(sample, copies, picture)):
-            if copy >= PLAIN:  # the crop and flip of the copy of the same number, nothing else
+            if copy.plain:  # the crop and flip of the copy of the same number, nothing else
                 draws = replace(draws, start=None, rounds=())
             name = mixing = None
             if draws.uses_mixing:

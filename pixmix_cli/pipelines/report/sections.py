@@ -16,7 +16,7 @@ from PIL import Image
 from pixmix_cli.errors import InputError, PixMixError
 from pixmix_cli.pipelines import preview
 from pixmix_cli.pipelines.bake.formats import parquet
-from pixmix_cli.pipelines.bake.job import PLAIN
+from pixmix_cli.pipelines.bake.job import Copy
 from pixmix_cli.pipelines.inspect import summary as inspect
 from pixmix_cli.pipelines.report.draws_fit import Fit, fits_of
 from pixmix_cli.storage import images, tar
@@ -272,7 +272,11 @@ def records_of(path: Path, manifest: dict[str, Any], most: int) -> Iterator[Reco
     """
     kind = manifest["options"].get("format")
     # plain copies would not follow the recipe that draws are tested against
-    rows = (row for row in committed_rows(path) if "error" not in row and row["copy"] < PLAIN)
+    rows = (
+        row
+        for row in committed_rows(path)
+        if "error" not in row and not Copy.from_code(row["copy"]).plain
+    )
     if kind == "webdataset":
         shards = list(rows)
         total = sum(row["count"] for row in shards)

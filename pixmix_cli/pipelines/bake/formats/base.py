@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from pixmix_cli.pipelines.bake.job import PLAIN, Baked, BakeJob, Sample
+from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Sample
 from pixmix_cli.storage import images
 from pixmix_cli.storage.output import Row
 
@@ -20,11 +20,6 @@ class ShardWriter(Protocol):
 
     def discard(self) -> None:
         """Leave nothing behind."""
-
-
-def copy_folder(copy: int) -> str:
-    """Folder name of one copy: epoch e reads copy e mod N."""
-    return f"plain-{copy - PLAIN:03d}" if copy >= PLAIN else f"copy-{copy:03d}"
 
 
 def draws_of(baked: Baked) -> Row:

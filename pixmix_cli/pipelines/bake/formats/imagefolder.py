@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import PurePosixPath
 
-from pixmix_cli.pipelines.bake.formats.base import copy_folder, draws_of, encoded
-from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Sample, Task
+from pixmix_cli.pipelines.bake.formats.base import draws_of, encoded
+from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Sample, Task
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import (
     PartialFile,
@@ -61,9 +61,9 @@ def target_names(source: Source) -> list[str]:
     return names
 
 
-def picture_path(job: BakeJob, sample: Sample, copy: int) -> str:
+def picture_path(job: BakeJob, sample: Sample, copy: Copy) -> str:
     """Where a loose picture lies in the output."""
-    return f"{copy_folder(copy)}/{sample.target}.{images.FORMATS[job.image_format]}"
+    return f"{copy.folder}/{sample.target}.{images.FORMATS[job.image_format]}"
 
 
 class FolderShard:
@@ -88,7 +88,7 @@ class FolderShard:
         self._rows.append(
             {
                 "bytes": file.bytes,
-                "copy": baked.copy,
+                "copy": baked.copy.code,
                 "index": baked.sample.index,
                 "key": baked.sample.ref.name,
                 "label": baked.sample.label,

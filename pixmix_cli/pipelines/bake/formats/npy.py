@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pixmix_cli.pipelines.bake.formats.base import copy_folder
-from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Task
+from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Task
 from pixmix_cli.storage.files import (
     PartialFile,
     Tmp,
@@ -28,8 +27,8 @@ class NpyShard:
     def __init__(self, job: BakeJob, tmp: Tmp, task: Task) -> None:
         """Open the partial slices."""
         self._task = task
-        self._images: dict[int, PartialFile] = {}
-        self._labels: dict[int, PartialFile] = {}
+        self._images: dict[Copy, PartialFile] = {}
+        self._labels: dict[Copy, PartialFile] = {}
         self._counts = dict.fromkeys(task.copies, 0)
         for copy in task.copies:
             final = part_path(job.output, copy, task.shard)
@@ -42,7 +41,7 @@ class NpyShard:
         self._labels[baked.copy].write(struct.pack("<q", baked.sample.label))
         self._counts[baked.copy] += 1
 
-    def add_many(self, copy: int, pixels: np.ndarray, labels: np.ndarray) -> None:
+    def add_many(self, copy: Copy, pixels: np.ndarray, labels: np.ndarray) -> None:
         """Append pictures of one copy, (m, h, w, 3) uint8, and their labels, (m,) "<i8"."""
         self._images[copy].write(pixels.reshape(-1).data)
         self._labels[copy].write(labels.tobytes())
@@ -54,10 +53,10 @@ class NpyShard:
         return [
             {
                 "bytes": self._images[copy].bytes,
-                "copy": copy,
+                "copy": copy.code,
                 "count": self._counts[copy],
                 "labels_sha256": self._labels[copy].sha256,
-                "path": f"{copy_folder(copy)}/images.npy",
+                "path": f"{copy.folder}/images.npy",
                 "sha256": self._images[copy].sha256,
                 "shard": self._task.shard,
             }
@@ -70,9 +69,9 @@ class NpyShard:
             file.discard()
 
 
-def part_path(output: Path, copy: int, shard: int) -> Path:
+def part_path(output: Path, copy: Copy, shard: int) -> Path:
     """Where a slice of a copy's pictures waits; its labels are beside it, as .labels."""
-    return output / META / "parts" / copy_folder(copy) / f"{shard:06d}.images"
+    return output / META / "parts" / copy.folder / f"{shard:06d}.images"
 
 
 def merge(output: Output, size: int) -> list[Row]:
@@ -84,12 +83,12 @@ def merge(output: Output, size: int) -> list[Row]:
     returns  a record for each array written
     """
     output.refresh()
-    rows: dict[int, dict[int, Row]] = {}
+    rows: dict[Copy, dict[int, Row]] = {}
     for row in output.rows():
         if "error" not in row:
-            rows.setdefault(row["copy"], {})[row["shard"]] = row
+            rows.setdefault(Copy.from_code(row["copy"]), {})[row["shard"]] = row
     records = []
-    for copy, slices in sorted(rows.items()):
+    for copy, slices in sorted(rows.items(), key=lambda item: item[0].code):
         parts = [part_path(output.path, copy, shard) for shard in sorted(slices)]
         if not all(part.exists() for part in parts):
             continue  # joined by an earlier run
@@ -99,15 +98,17 @@ def merge(output: Output, size: int) -> list[Row]:
                 _append(output.at_hand(part), pictures)
                 _append(output.at_hand(part.with_suffix(".labels")), labels)
         for file in (pictures, labels):
-            path = f"{copy_folder(copy)}/{file.final.name}"
-            records.append({"bytes": file.bytes, "copy": copy, "path": path, "sha256": file.sha256})
+            path = f"{copy.folder}/{file.final.name}"
+            records.append(
+                {"bytes": file.bytes, "copy": copy.code, "path": path, "sha256": file.sha256}
+            )
     return records
 
 
 @contextlib.contextmanager
-def new_arrays(output: Output, copy: int, count: int, size: int) -> Iterator[list[PartialFile]]:
+def new_arrays(output: Output, copy: Copy, count: int, size: int) -> Iterator[list[PartialFile]]:
     """images.npy and labels.npy of a copy, with their headers; in place when the block ends."""
-    folder = output.path / copy_folder(copy)
+    folder = output.path / copy.folder
     finals = [folder / "images.npy", folder / "labels.npy"]
     with partial_files(finals, output.tmp) as files:
         for file, header in zip(files, npy_headers(count, size)):

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pixmix_cli.errors import StorageError
-from pixmix_cli.pipelines.bake.formats.base import copy_folder, draws_of, encoded, sample_key
-from pixmix_cli.pipelines.bake.job import PLAIN, Baked, BakeJob, Task
+from pixmix_cli.pipelines.bake.formats.base import draws_of, encoded, sample_key
+from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Task
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import (
     PartialFile,
@@ -36,7 +36,7 @@ def parquet_row(job: BakeJob, baked: Baked, class_name: str) -> Row:
         "image": {"bytes": encoded(job, baked), "path": name},
         "label": baked.sample.label,
         "key": baked.sample.ref.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
-        "copy": baked.copy % PLAIN,
+        "copy": baked.copy.number,
     }
     if job.with_json:
         row["draws"] = canonical_json(draws_of(baked))
@@ -79,12 +79,12 @@ class ParquetShard:
         self._job = job
         self._task = task
         self._classes = classes
-        self._files: dict[int, PartialFile] = {}
-        self._writers: dict[int, Any] = {}
-        self._rows: dict[int, list[Row]] = {copy: [] for copy in task.copies}
+        self._files: dict[Copy, PartialFile] = {}
+        self._writers: dict[Copy, Any] = {}
+        self._rows: dict[Copy, list[Row]] = {copy: [] for copy in task.copies}
         self._counts = dict.fromkeys(task.copies, 0)
         for copy in task.copies:
-            final = job.output / copy_folder(copy) / f"{task.shard:06d}.parquet"
+            final = job.output / copy.folder / f"{task.shard:06d}.parquet"
             self._files[copy] = PartialFile(final, tmp)
 
     def add(self, baked: Baked, class_name: str) -> None:
@@ -95,7 +95,7 @@ class ParquetShard:
         if len(self._rows[copy]) == PARQUET_GROUP:
             self._write_group(copy)
 
-    def _write_group(self, copy: int) -> None:
+    def _write_group(self, copy: Copy) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -118,9 +118,9 @@ class ParquetShard:
         return [
             {
                 "bytes": file.bytes,
-                "copy": copy,
+                "copy": copy.code,
                 "count": self._counts[copy],
-                "path": f"{copy_folder(copy)}/{self._task.shard:06d}.parquet",
+                "path": f"{copy.folder}/{self._task.shard:06d}.parquet",
                 "sha256": file.sha256,
                 "shard": self._task.shard,
             }

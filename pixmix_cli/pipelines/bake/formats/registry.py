@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pixmix_cli.errors import InputError
-from pixmix_cli.pipelines.bake.formats.base import ShardWriter, copy_folder, encoded
+from pixmix_cli.pipelines.bake.formats.base import ShardWriter, encoded
 from pixmix_cli.pipelines.bake.formats.imagefolder import FolderShard, picture_path
 from pixmix_cli.pipelines.bake.formats.npy import NpyShard, _StoredArrays, part_path
 from pixmix_cli.pipelines.bake.formats.parquet import ParquetShard, parquet_row, parquet_rows
 from pixmix_cli.pipelines.bake.formats.webdataset import StreamShard, TarShard, tar_members
-from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Sample, Task
+from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Sample, Task
 from pixmix_cli.storage.files import (
     Tmp,
     read_bytes,
@@ -58,14 +58,14 @@ def estimated_size(job: BakeJob, baked: Baked) -> int:
     return sum(BLOCK + -(-size // BLOCK) * BLOCK for size in sizes)
 
 
-def artefact_path(job: BakeJob, copy: int, shard: int, sample: Sample) -> str:
+def artefact_path(job: BakeJob, copy: Copy, shard: int, sample: Sample) -> str:
     """The file of the output in which a sample's copy lies."""
     if job.format in ("webdataset", "parquet"):
         extension = {"webdataset": "tar"}.get(job.format, job.format)
-        return f"{copy_folder(copy)}/{shard:06d}.{extension}"
+        return f"{copy.folder}/{shard:06d}.{extension}"
     if job.format == "imagefolder":
         return picture_path(job, sample, copy)
-    return f"{copy_folder(copy)}/images.npy"
+    return f"{copy.folder}/images.npy"
 
 
 def parts(job: BakeJob, baked: Baked, class_name: str, place: int) -> dict[str, bytes]:
@@ -114,5 +114,5 @@ def is_in_place(output: Path, row: Row) -> bool:
         return whole and ("idx_sha256" not in row or path.with_suffix(".idx").is_file())
     if path.exists():  # joined already: the row tells of a slice of it
         return path.stat().st_size >= row["bytes"] and path.with_name("labels.npy").exists()
-    part = part_path(output, row["copy"], row["shard"])
+    part = part_path(output, Copy.from_code(row["copy"]), row["shard"])
     return has_its_length(output, {**row, "path": part.relative_to(output)})

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import json
 
-from pixmix_cli.pipelines.bake.formats.base import copy_folder, draws_of, encoded, sample_key
-from pixmix_cli.pipelines.bake.job import PLAIN, Baked, BakeJob, Task
+from pixmix_cli.pipelines.bake.formats.base import draws_of, encoded, sample_key
+from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Task
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import (
     PartialFile,
@@ -26,12 +26,12 @@ def sample_record(job: BakeJob, baked: Baked, class_name: str) -> Row:
     """
     record = {
         "class": class_name,
-        "copy": baked.copy % PLAIN,
+        "copy": baked.copy.number,
         "draws": canonical_json(draws_of(baked)),
         "key": baked.sample.ref.name,
         "label": baked.sample.label,
     }
-    if baked.copy >= PLAIN:
+    if baked.copy.plain:
         record["plain"] = True
     if job.equal == "pad":  # in every record, as `datasets` wants the same fields in all
         record["pad"] = baked.sample.pad
@@ -66,11 +66,11 @@ class TarShard:
         """Open one partial tar a copy."""
         self._job = job
         self._task = task
-        self._files: dict[int, PartialFile] = {}
-        self._indexes: dict[int, PartialFile] = {}
-        self._lines: dict[int, list[str]] = {copy: [] for copy in task.copies}
+        self._files: dict[Copy, PartialFile] = {}
+        self._indexes: dict[Copy, PartialFile] = {}
+        self._lines: dict[Copy, list[str]] = {copy: [] for copy in task.copies}
         for copy in task.copies:
-            final = job.output / copy_folder(copy) / f"{task.shard:06d}.tar"
+            final = job.output / copy.folder / f"{task.shard:06d}.tar"
             self._files[copy] = PartialFile(final, tmp)
             if job.dali_index:
                 self._indexes[copy] = PartialFile(final.with_suffix(".idx"), tmp)
@@ -101,9 +101,9 @@ class TarShard:
         for copy, file in self._files.items():
             row = {
                 "bytes": file.bytes,
-                "copy": copy,
+                "copy": copy.code,
                 "count": self._count // len(self._files),
-                "path": f"{copy_folder(copy)}/{self._task.shard:06d}.tar",
+                "path": f"{copy.folder}/{self._task.shard:06d}.tar",
                 "sha256": file.sha256,
                 "shard": self._task.shard,
             }
@@ -133,7 +133,7 @@ class StreamShard:
     def add(self, baked: Baked, class_name: str) -> None:
         """Append a sample."""
         found = tar_members(self._job, baked, class_name)
-        folder = copy_folder(baked.copy)
+        folder = baked.copy.folder
         TarWriter(self._data).add_all((f"{folder}/{name}", data) for name, data in found.items())
         self._count += 1
 
