@@ -12,8 +12,8 @@ import numpy as np
 
 from pixmix_cli.pipelines.inspect.measures import shrink
 from pixmix_cli.pipelines.preview import Sheet, draw
+from pixmix_cli.sources.pictures import find_pictures
 from pixmix_cli.storage.images import decode_rgb, encode
-from pixmix_cli.storage.pictures import find_pictures
 
 COUNT, COLUMNS = 100, 10
 CELL = 112  # pixels: a sheet of 1,164 fits a page, and 600 KB

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from pixmix_cli.pipelines.preview import Sheet, draw, sheet_of
+from pixmix_cli.sources.pictures import find_pictures
 from pixmix_cli.storage.images import decode_rgb, encode
-from pixmix_cli.storage.pictures import find_pictures
 
 CELL, COLUMNS, ROWS = 96, 6, 7
 

@@ -13,9 +13,9 @@ from PIL import Image
 
 from pixmix_cli.errors import InputError, PixMixError
 from pixmix_cli.mixing.pixmix import fit_square
+from pixmix_cli.sources.open import open_source, recognise
+from pixmix_cli.sources.pictures import PictureRef, open_mixing_set
 from pixmix_cli.storage import images
-from pixmix_cli.storage.pictures import PictureRef, open_mixing_set
-from pixmix_cli.storage.recognise import open_source, recognise
 
 U8 = NDArray[np.uint8]
 SIDE = 32  # pixels; other pictures are shrunk or enlarged to it

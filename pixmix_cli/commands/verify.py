@@ -137,7 +137,7 @@ def _open_recorded(
     from pixmix_cli.mixing.config import PRESETS
     from pixmix_cli.pipelines.bake import rebake
     from pixmix_cli.pipelines.bake.job import BakeJob
-    from pixmix_cli.storage.picture_cache import default_folder
+    from pixmix_cli.sources.picture_cache import default_folder
 
     job = BakeJob(
         source=source or Path(),

@@ -146,7 +146,7 @@ def _disk(name: str, folder: Path, hint: str) -> Finding:
 
 def _picture_cache() -> Finding:
     """The folder that keeps decoded mixing pictures."""
-    from pixmix_cli.storage import picture_cache
+    from pixmix_cli.sources import picture_cache
 
     folder = picture_cache.default_folder()
     hint = f"{picture_cache.ENV_FOLDER}=FOLDER, or bake --mixing-cache FOLDER"

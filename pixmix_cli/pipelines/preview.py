@@ -18,10 +18,10 @@ from PIL import Image
 
 from pixmix_cli.errors import InputError, PixMixError
 from pixmix_cli.pipelines.bake.formats import parquet
+from pixmix_cli.sources.open import open_source
+from pixmix_cli.sources.pictures import STDIN, PictureRef, Pictures, find_pictures
 from pixmix_cli.storage import images, tar
 from pixmix_cli.storage.output import Row, committed_rows, look
-from pixmix_cli.storage.pictures import STDIN, PictureRef, Pictures, find_pictures
-from pixmix_cli.storage.recognise import open_source
 from pixmix_cli.storage.remote import any_path
 
 U8 = NDArray[np.uint8]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import Cli, Run, one_line_error, tree
-from tests.storage import datasets_in as made
+from tests.sources import datasets_in as made
 
 SMALL = ["--preset", "cifar", "--seed", "3", "--mixing-cache", "none"]
 
@@ -63,7 +63,7 @@ def test_row_groups_stay_together_and_every_row_comes_once(
 
 
 def test_hostile_names_in_a_tar_lead_nowhere(cli: Cli, mixing: Path, tmp_path: Path) -> None:
-    from tests.storage.test_sources import write_tar
+    from tests.sources.test_sources import write_tar
 
     names = ["../../../evil", "/absolute", "a/../../b", "..", "c\\d"]
     members = [

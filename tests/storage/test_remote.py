@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from pixmix_cli.errors import InputError, OutputBusyError, StorageError
+from pixmix_cli.sources.open import open_source
+from pixmix_cli.sources.pictures import Ahead, open_mixing_set
+from pixmix_cli.sources.source import Source
 from pixmix_cli.storage import mirror, remote, tar
-from pixmix_cli.storage.pictures import Ahead, open_mixing_set
-from pixmix_cli.storage.recognise import open_source
 from pixmix_cli.storage.remote import Url
-from pixmix_cli.storage.source import Source
 from tests.object_store import FAULTS, ObjectStore
 
 

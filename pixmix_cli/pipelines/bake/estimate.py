@@ -9,7 +9,7 @@ from pixmix_cli.errors import PixMixError
 from pixmix_cli.pipelines.bake.formats import registry
 from pixmix_cli.pipelines.bake.job import Context, Copy, Sample
 from pixmix_cli.pipelines.bake.worker import Baker
-from pixmix_cli.storage.source import Source
+from pixmix_cli.sources.source import Source
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from pixmix_cli.mixing.config import PixMixConfig
 from pixmix_cli.mixing.draws import Draws
 from pixmix_cli.pipelines.engines.local import Engine, run_tasks
+from pixmix_cli.sources.pictures import MixingSet, PictureRef
 from pixmix_cli.storage.files import Tmp
 from pixmix_cli.storage.part import Part
-from pixmix_cli.storage.pictures import MixingSet, PictureRef
 from pixmix_cli.storage.remote import AnyPath, Url
 
 _FIRST_PLAIN = 1_000_000  # the code of the first plain copy
@@ -73,7 +73,7 @@ class BakeJob:
     draws: str = "keyed"  # "keyed" by seed, copy and sample | "reference": see reference_draws
     workers: int = 1
     mixing_cache: Path | None = None  # folder of decoded mixing pictures kept between runs
-    source_format: str = "auto"  # "auto" or one of storage.recognise.KINDS
+    source_format: str = "auto"  # "auto" or one of sources.open.KINDS
     split: str | None = None  # part of the source, of kinds that have parts
     mixing_weights: tuple[float, ...] = ()  # one a mixing set, or none: all pictures alike
     label_field: str | None = None  # which labels, of kinds that have several

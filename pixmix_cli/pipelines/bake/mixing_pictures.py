@@ -9,9 +9,9 @@ from pixmix_cli.mixing.pixmix import (
     U8,
     resize_shorter_side,
 )
+from pixmix_cli.sources.picture_cache import PictureCache
+from pixmix_cli.sources.pictures import MixingSet
 from pixmix_cli.storage import images
-from pixmix_cli.storage.picture_cache import PictureCache
-from pixmix_cli.storage.pictures import MixingSet
 
 KEPT_BYTES = 64 << 20  # resized mixing pictures kept in a worker's memory: 320 at 256 x 256
 MAX_ASPECT = 50  # of a mixing picture: 1 x 5000 px would need 1 GB at a shorter side of 256

@@ -18,13 +18,14 @@ from pixmix_cli.pipelines.bake.formats.base import SHARDED
 from pixmix_cli.pipelines.bake.job import BakeJob, Context, Copy, Sample, Task
 from pixmix_cli.pipelines.bake.settings import run_plan
 from pixmix_cli.seeding import Stream, rng_for
-from pixmix_cli.storage import images, picture_cache, spool
+from pixmix_cli.sources import picture_cache
+from pixmix_cli.sources.open import open_source
+from pixmix_cli.sources.pictures import STDIN, MixingSet, open_mixing_set
+from pixmix_cli.sources.source import Source
+from pixmix_cli.storage import images, spool
 from pixmix_cli.storage.files import Tmp
 from pixmix_cli.storage.output import RunPlan, check_allowed
-from pixmix_cli.storage.pictures import STDIN, MixingSet, open_mixing_set
-from pixmix_cli.storage.recognise import open_source
 from pixmix_cli.storage.remote import is_inside
-from pixmix_cli.storage.source import Source
 
 if TYPE_CHECKING:
     from pixmix_cli.pipelines.bake.reference_draws import ReferenceDraws

@@ -28,9 +28,9 @@ from pixmix_cli.pipelines.bake.formats import npy, registry
 from pixmix_cli.pipelines.bake.job import Baked, Context, Copy, Sample, Task
 from pixmix_cli.pipelines.bake.mixing_pictures import MixingPictures
 from pixmix_cli.seeding import Stream, keys_for
+from pixmix_cli.sources.picture_cache import PictureCache
+from pixmix_cli.sources.pictures import Ahead, PixelsRef
 from pixmix_cli.storage import images
-from pixmix_cli.storage.picture_cache import PictureCache
-from pixmix_cli.storage.pictures import Ahead, PixelsRef
 
 AT = "at"  # file in tmp that says which sample is being baked: eight bytes, its index
 BATCH = 512  # small pictures a compiled call: 1.5 MB at 32 px

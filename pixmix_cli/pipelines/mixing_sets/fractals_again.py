@@ -27,10 +27,10 @@ from pixmix_cli.pipelines.mixing_sets.fractals import (
 )
 from pixmix_cli.pipelines.mixing_sets.job import Made, MixingSetJob, Task
 from pixmix_cli.pipelines.mixing_sets.plan import Plan
+from pixmix_cli.sources.pictures import Folder, PictureRef, Pictures, digest_of, find_pictures
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import canonical_json
 from pixmix_cli.storage.output import MANIFEST, ROWS, RunPlan
-from pixmix_cli.storage.pictures import Folder, PictureRef, Pictures, digest_of, find_pictures
 
 MAX_RECIPE = 1 << 20  # bytes of a recipe file: the longest that is allowed has 300 KB
 UNKNOWN_SIZE = 512  # pixels, for cutting tasks where each recipe has its own size

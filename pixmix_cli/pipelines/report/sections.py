@@ -19,10 +19,10 @@ from pixmix_cli.pipelines.bake.formats import parquet
 from pixmix_cli.pipelines.bake.job import Copy
 from pixmix_cli.pipelines.inspect import summary as inspect
 from pixmix_cli.pipelines.report.draws_fit import Fit, fits_of
+from pixmix_cli.sources.pictures import PictureRef
 from pixmix_cli.storage import images, tar
 from pixmix_cli.storage.files import read_bytes
 from pixmix_cli.storage.output import Row, committed_rows
-from pixmix_cli.storage.pictures import PictureRef
 
 THUMBNAIL = 160  # pixels of the longer side
 THUMBNAIL_QUALITY = 82  # of its JPEG: 7 KB on average, so that a page of 600 keeps below 10 MB

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 
 from pixmix_cli.pipelines.bake.formats.base import draws_of, encoded
 from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Sample, Task
+from pixmix_cli.sources.source import Source
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import (
     PartialFile,
@@ -16,7 +17,6 @@ from pixmix_cli.storage.files import (
     commit_all,
 )
 from pixmix_cli.storage.output import Row
-from pixmix_cli.storage.source import Source
 
 
 def folder_names(classes: Sequence[str]) -> tuple[str, ...]:

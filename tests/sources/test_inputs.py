@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 
 from pixmix_cli.errors import InputError, StorageError
-from pixmix_cli.storage import spool
-from pixmix_cli.storage.imagefolder import open_imagefolder
-from pixmix_cli.storage.images import encode
-from pixmix_cli.storage.pictures import (
+from pixmix_cli.sources.imagefolder import open_imagefolder
+from pixmix_cli.sources.pictures import (
     WEIGHTED_DRAWS,
     find_pictures,
     open_mixing_set,
     weighted_paths,
 )
+from pixmix_cli.storage import spool
+from pixmix_cli.storage.images import encode
 from pixmix_cli.storage.tar import TarWriter
 from tests.conftest import picture
 

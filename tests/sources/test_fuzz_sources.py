@@ -11,11 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pixmix_cli.errors import PixMixError
-from pixmix_cli.storage import parquet, pictures, spool
-from pixmix_cli.storage.cifar import load_plain
+from pixmix_cli.sources import parquet, pictures
+from pixmix_cli.sources.cifar import load_plain
+from pixmix_cli.sources.open import open_source
+from pixmix_cli.storage import spool
 from pixmix_cli.storage.images import decode_rgb
-from pixmix_cli.storage.recognise import open_source
-from tests.storage import datasets_in as made
+from tests.sources import datasets_in as made
 
 EXAMPLES = 40
 

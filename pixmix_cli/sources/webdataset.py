@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pixmix_cli.errors import InputError, StorageError
+from pixmix_cli.sources.pictures import Container, Pictures, Warn
+from pixmix_cli.sources.source import Labels, Source, digest_of_source, label_text, names_beside
 from pixmix_cli.storage import remote, tar
 from pixmix_cli.storage.images import is_picture_name
-from pixmix_cli.storage.pictures import Container, Pictures, Warn
 from pixmix_cli.storage.remote import AnyPath, Url
-from pixmix_cli.storage.source import Labels, Source, digest_of_source, label_text, names_beside
 
 MAX_LABEL_BYTES = 1 << 20  # of a .cls or .json member
 MAX_SHARDS = 1_000_000  # of a pattern; beyond it is surely a slip

@@ -5,10 +5,10 @@ from __future__ import annotations
 import array
 
 from pixmix_cli.errors import InputError
+from pixmix_cli.sources.pictures import Folder, Pictures, Warn, digest_of, length_of, walk_each
+from pixmix_cli.sources.source import Source
 from pixmix_cli.storage.images import EXTENSIONS, is_picture_name
-from pixmix_cli.storage.pictures import Folder, Pictures, Warn, digest_of, length_of, walk_each
 from pixmix_cli.storage.remote import AnyPath
-from pixmix_cli.storage.source import Source
 
 
 def open_imagefolder(path: AnyPath, warn: Warn) -> Source:

@@ -9,10 +9,10 @@ import os
 from collections.abc import Iterator
 
 from pixmix_cli.errors import InputError, StorageError
+from pixmix_cli.sources.pictures import STDIN, Folder, Pictures, Warn
+from pixmix_cli.sources.source import Labels, Source, digest_of_source, label_text, names_beside
 from pixmix_cli.storage import remote
-from pixmix_cli.storage.pictures import STDIN, Folder, Pictures, Warn
 from pixmix_cli.storage.remote import AnyPath, Url, is_url
-from pixmix_cli.storage.source import Labels, Source, digest_of_source, label_text, names_beside
 
 PATH_FIELDS = ("path", "filename", "file_name", "file", "image")
 LABEL_FIELDS = ("label", "class", "cls", "target", "class_name")

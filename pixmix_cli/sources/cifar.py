@@ -18,10 +18,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pixmix_cli.errors import InputError
+from pixmix_cli.sources.pictures import Container, Pictures, read_bytes_at
+from pixmix_cli.sources.source import MAX_CLASSES, Source, digest_of_source
 from pixmix_cli.storage import spool, tar
-from pixmix_cli.storage.pictures import Container, Pictures, read_bytes_at
 from pixmix_cli.storage.remote import AnyPath
-from pixmix_cli.storage.source import MAX_CLASSES, Source, digest_of_source
 
 SIDE = 32  # pixels
 PIXELS = 3 * SIDE * SIDE  # bytes of a picture: all red values, then green, then blue

@@ -18,17 +18,17 @@ import numpy as np
 import pytest
 
 from pixmix_cli.errors import InputError, PixMixError, StorageError
-from pixmix_cli.storage import parquet as parquet_reader
+from pixmix_cli.sources import parquet as parquet_reader
+from pixmix_cli.sources.cifar import load_plain
+from pixmix_cli.sources.open import open_source, recognise
+from pixmix_cli.sources.pictures import read_bytes_at
+from pixmix_cli.sources.source import MAX_CLASSES, Labels, Source
+from pixmix_cli.sources.webdataset import expand_braces
 from pixmix_cli.storage import spool
-from pixmix_cli.storage.cifar import load_plain
 from pixmix_cli.storage.images import decode_rgb
-from pixmix_cli.storage.pictures import read_bytes_at
-from pixmix_cli.storage.recognise import open_source, recognise
-from pixmix_cli.storage.source import MAX_CLASSES, Labels, Source
 from pixmix_cli.storage.tar import TarWriter
-from pixmix_cli.storage.webdataset import expand_braces
-from tests.storage import datasets_in as made
-from tests.storage.test_inputs import ODD_NAMES, silent
+from tests.sources import datasets_in as made
+from tests.sources.test_inputs import ODD_NAMES, silent
 
 
 def open_(path: Path, **options: str) -> Source:

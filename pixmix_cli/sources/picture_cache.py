@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pixmix_cli.storage.pictures import PictureRef
+from pixmix_cli.sources.pictures import PictureRef
 from pixmix_cli.storage.remote import is_url
 
 U8 = NDArray[np.uint8]

@@ -12,15 +12,16 @@ from itertools import islice
 from pathlib import Path
 
 from pixmix_cli.errors import InputError, StorageError
-from pixmix_cli.storage import cifar, lists, published, spool, tar, webdataset
-from pixmix_cli.storage.imagefolder import open_imagefolder
+from pixmix_cli.sources import cifar, lists, torchvision_downloads, webdataset
+from pixmix_cli.sources.imagefolder import open_imagefolder
+from pixmix_cli.sources.numpy_arrays import open_numpy
+from pixmix_cli.sources.parquet import open_parquet
+from pixmix_cli.sources.picture_cache import default_folder
+from pixmix_cli.sources.pictures import STDIN, Warn
+from pixmix_cli.sources.source import Source
+from pixmix_cli.storage import spool, tar
 from pixmix_cli.storage.images import is_picture_name
-from pixmix_cli.storage.numpy_arrays import open_numpy
-from pixmix_cli.storage.parquet import open_parquet
-from pixmix_cli.storage.picture_cache import default_folder
-from pixmix_cli.storage.pictures import STDIN, Warn
 from pixmix_cli.storage.remote import AnyPath, Url
-from pixmix_cli.storage.source import Source
 
 KINDS = ("imagefolder", "webdataset", "cifar", "numpy", "parquet", "list")
 SPOOLED = ("cifar", "numpy", "parquet")  # copied whole where they are remote
@@ -49,8 +50,8 @@ def open_source(
     """
     if path == STDIN and listed is None and kind in ("auto", "webdataset", "list"):
         return _open_stdin(kind, warn, split, label_field)
-    if published.is_published(path) and kind in ("auto", "cifar"):
-        local = published.fetch(str(path), default_folder() / "torchvision")
+    if torchvision_downloads.is_published(path) and kind in ("auto", "cifar"):
+        local = torchvision_downloads.fetch(str(path), default_folder() / "torchvision")
         source = open_source(local, warn, kind="cifar", split=split, label_field=label_field)
         return replace(source, path=str(path))
     if kind == "auto":

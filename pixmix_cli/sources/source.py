@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pixmix_cli.errors import InputError, StorageError
-from pixmix_cli.storage.pictures import Pictures, Warn, encoded
+from pixmix_cli.sources.pictures import Pictures, Warn, encoded
 from pixmix_cli.storage.remote import AnyPath
 
 MAX_CLASSES = 1_000_000  # beyond it a label is surely something else, an identifier or a hash

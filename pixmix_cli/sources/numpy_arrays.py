@@ -18,9 +18,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from pixmix_cli.errors import InputError, StorageError
+from pixmix_cli.sources.pictures import Container, Pictures, Warn
+from pixmix_cli.sources.source import Labels, Source, digest_of_source, names_beside
 from pixmix_cli.storage import spool
-from pixmix_cli.storage.pictures import Container, Pictures, Warn
-from pixmix_cli.storage.source import Labels, Source, digest_of_source, names_beside
 
 IMAGE_NAMES = ("images", "x", "data", "pictures", "arr_0")
 LABEL_NAMES = ("labels", "y", "targets", "arr_1")

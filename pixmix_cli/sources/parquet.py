@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from pixmix_cli.errors import InputError, PictureError, PixMixError, StorageError
-from pixmix_cli.storage.pictures import Container, PictureRef, Pictures, Warn, walk
-from pixmix_cli.storage.source import Labels, Source, digest_of_source, label_text
+from pixmix_cli.sources.pictures import Container, PictureRef, Pictures, Warn, walk
+from pixmix_cli.sources.source import Labels, Source, digest_of_source, label_text
 
 IMAGE_NAMES = ("image", "img", "picture", "jpg", "png", "webp", "bytes")
 LABEL_NAMES = ("label", "labels", "cls", "fine_label", "class", "target")

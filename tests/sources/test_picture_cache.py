@@ -7,9 +7,9 @@ import struct
 import numpy as np
 import pytest
 
-from pixmix_cli.storage import picture_cache
-from pixmix_cli.storage.picture_cache import PictureCache, default_folder, identity, make_room
-from pixmix_cli.storage.pictures import PictureRef
+from pixmix_cli.sources import picture_cache
+from pixmix_cli.sources.picture_cache import PictureCache, default_folder, identity, make_room
+from pixmix_cli.sources.pictures import PictureRef
 
 KEY = "0" * 32
 
