@@ -12,7 +12,7 @@ import numpy as np
 
 from pixmix_cli.pipelines.inspect.measures import shrink
 from pixmix_cli.pipelines.preview import Sheet, draw
-from pixmix_cli.sources.pictures import find_pictures
+from pixmix_cli.sources.find import find_pictures
 from pixmix_cli.storage.images import decode_rgb, encode
 
 COUNT, COLUMNS = 100, 10

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pixmix_cli.pipelines.preview import Sheet, draw, sheet_of
-from pixmix_cli.sources.pictures import find_pictures
+from pixmix_cli.sources.find import find_pictures
 from pixmix_cli.storage.images import decode_rgb, encode
 
 CELL, COLUMNS, ROWS = 96, 6, 7

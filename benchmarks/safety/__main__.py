@@ -31,7 +31,7 @@ from benchmarks.safety.arms import Arm
 from benchmarks.safety.runs import Bakes, Job, record_path, run_all
 from benchmarks.safety.train import Training, has_fast_bfloat16
 from pixmix_cli.errors import InputError, PixMixError
-from pixmix_cli.sources.pictures import open_mixing_set
+from pixmix_cli.sources.mixing_set import open_mixing_set
 from pixmix_cli.storage.files import write_whole
 
 VERSION = 1  # raise it when the same settings would train another network

@@ -13,8 +13,9 @@ from PIL import Image
 
 from pixmix_cli.errors import InputError, PixMixError
 from pixmix_cli.mixing.pixmix import fit_square
+from pixmix_cli.sources.mixing_set import open_mixing_set
 from pixmix_cli.sources.open import open_source, recognise
-from pixmix_cli.sources.pictures import PictureRef, open_mixing_set
+from pixmix_cli.sources.pictures import PictureRef
 from pixmix_cli.storage import images
 
 U8 = NDArray[np.uint8]

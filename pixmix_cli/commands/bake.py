@@ -253,8 +253,8 @@ def command(
     from pixmix_cli.pipelines.bake.job import BakeJob
     from pixmix_cli.pipelines.bake.plan import describe, make_plan
     from pixmix_cli.pipelines.bake.run import run, stream
+    from pixmix_cli.sources.mixing_set import weighted_paths
     from pixmix_cli.sources.picture_cache import default_folder
-    from pixmix_cli.sources.pictures import weighted_paths
 
     if pad and drop_last:
         raise click.UsageError("--pad and --drop-last exclude each other")

@@ -14,7 +14,7 @@ import numpy as np
 from pixmix_cli.errors import InputError, PixMixError
 from pixmix_cli.pipelines.bake.formats import npy, parquet, webdataset
 from pixmix_cli.pipelines.engines.local import run_tasks
-from pixmix_cli.sources.pictures import walk
+from pixmix_cli.sources.walk import walk
 from pixmix_cli.storage import images, tar
 from pixmix_cli.storage.files import read_bytes, sha256_hex
 from pixmix_cli.storage.mirror import files_at_hand

@@ -5,8 +5,9 @@ from __future__ import annotations
 import array
 
 from pixmix_cli.errors import InputError
-from pixmix_cli.sources.pictures import Folder, Pictures, Warn, digest_of, length_of, walk_each
+from pixmix_cli.sources.pictures import Folder, Pictures, Warn, digest_of
 from pixmix_cli.sources.source import Source
+from pixmix_cli.sources.walk import length_of, walk_each
 from pixmix_cli.storage.images import EXTENSIONS, is_picture_name
 from pixmix_cli.storage.remote import AnyPath
 

@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from pixmix_cli.errors import InputError, PictureError, PixMixError, StorageError
-from pixmix_cli.sources.pictures import Container, PictureRef, Pictures, Warn, walk
+from pixmix_cli.sources.pictures import Container, PictureRef, Pictures, Warn
 from pixmix_cli.sources.source import Labels, Source, digest_of_source, label_text
+from pixmix_cli.sources.walk import walk
 
 IMAGE_NAMES = ("image", "img", "picture", "jpg", "png", "webp", "bytes")
 LABEL_NAMES = ("label", "labels", "cls", "fine_label", "class", "target")

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pixmix_cli.errors import PixMixError
-from pixmix_cli.sources import parquet, pictures
+from pixmix_cli.sources import parquet
 from pixmix_cli.sources.cifar import load_plain
+from pixmix_cli.sources.find import find_pictures
 from pixmix_cli.sources.open import open_source
 from pixmix_cli.storage import spool
 from pixmix_cli.storage.images import decode_rgb
@@ -102,5 +103,5 @@ def test_any_bytes_as_a_file_are_read_or_refused(tmp_path: Path, data: bytes, su
     with contextlib.suppress(PixMixError):
         open_source(path, lambda text: None)
     with contextlib.suppress(PixMixError):
-        pictures.find_pictures(path, lambda text: None)
+        find_pictures(path, lambda text: None)
     spool.remove_all()

@@ -13,13 +13,9 @@ from pathlib import Path
 import pytest
 
 from pixmix_cli.errors import InputError, StorageError
+from pixmix_cli.sources.find import find_pictures
 from pixmix_cli.sources.imagefolder import open_imagefolder
-from pixmix_cli.sources.pictures import (
-    WEIGHTED_DRAWS,
-    find_pictures,
-    open_mixing_set,
-    weighted_paths,
-)
+from pixmix_cli.sources.mixing_set import WEIGHTED_DRAWS, open_mixing_set, weighted_paths
 from pixmix_cli.storage import spool
 from pixmix_cli.storage.images import encode
 from pixmix_cli.storage.tar import TarWriter

@@ -9,8 +9,8 @@ from pixmix_cli.mixing.pixmix import (
     U8,
     resize_shorter_side,
 )
+from pixmix_cli.sources.mixing_set import MixingSet
 from pixmix_cli.sources.picture_cache import PictureCache
-from pixmix_cli.sources.pictures import MixingSet
 from pixmix_cli.storage import images
 
 KEPT_BYTES = 64 << 20  # resized mixing pictures kept in a worker's memory: 320 at 256 x 256

@@ -19,8 +19,9 @@ from pixmix_cli.pipelines.bake.job import BakeJob, Context, Copy, Sample, Task
 from pixmix_cli.pipelines.bake.settings import run_plan
 from pixmix_cli.seeding import Stream, rng_for
 from pixmix_cli.sources import picture_cache
+from pixmix_cli.sources.mixing_set import MixingSet, open_mixing_set
 from pixmix_cli.sources.open import open_source
-from pixmix_cli.sources.pictures import STDIN, MixingSet, open_mixing_set
+from pixmix_cli.sources.pictures import STDIN
 from pixmix_cli.sources.source import Source
 from pixmix_cli.storage import images, spool
 from pixmix_cli.storage.files import Tmp

@@ -38,7 +38,8 @@ from pixmix_cli.mixing.draws import (
     augmentation_at,
 )
 from pixmix_cli.mixing.pixmix import shorter_side_at
-from pixmix_cli.sources.pictures import MixingSet, PictureRef, PixelsRef
+from pixmix_cli.sources.mixing_set import MixingSet
+from pixmix_cli.sources.pictures import PictureRef, PixelsRef
 from pixmix_cli.sources.source import Source
 
 LARGEST_SEED = 2**32 - 1  # of NumPy's legacy generator

@@ -9,7 +9,7 @@ from pixmix_cli.mixing.config import PAPER_OPERATIONS, PixMixConfig
 from pixmix_cli.pipelines.bake.formats import parquet
 from pixmix_cli.pipelines.bake.formats.base import SHARDED
 from pixmix_cli.pipelines.bake.job import BakeJob
-from pixmix_cli.sources.pictures import MixingSet
+from pixmix_cli.sources.mixing_set import MixingSet
 from pixmix_cli.sources.source import Source
 from pixmix_cli.storage import images
 from pixmix_cli.storage.output import RunPlan

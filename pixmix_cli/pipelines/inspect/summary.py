@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from pixmix_cli.errors import InputError, PixMixError
 from pixmix_cli.pipelines.engines.local import run_tasks
 from pixmix_cli.pipelines.inspect import measures
-from pixmix_cli.sources.pictures import PictureRef, Pictures, find_pictures
+from pixmix_cli.sources.find import find_pictures
+from pixmix_cli.sources.pictures import PictureRef, Pictures
 from pixmix_cli.storage import images
 
 U8 = NDArray[np.uint8]

@@ -22,7 +22,8 @@ from pixmix_cli.pipelines.mixing_sets import plan as mixing_plan
 from pixmix_cli.pipelines.mixing_sets.job import Made, MixingSetJob, Task
 from pixmix_cli.pipelines.mixing_sets.plan import Plan
 from pixmix_cli.seeding import Stream, rng_for
-from pixmix_cli.sources.pictures import PictureRef, Pictures, digest_of, find_pictures
+from pixmix_cli.sources.find import find_pictures
+from pixmix_cli.sources.pictures import PictureRef, Pictures, digest_of
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import sha256_hex
 from pixmix_cli.storage.output import RunPlan

@@ -27,7 +27,8 @@ from pixmix_cli.pipelines.mixing_sets.fractals import (
 )
 from pixmix_cli.pipelines.mixing_sets.job import Made, MixingSetJob, Task
 from pixmix_cli.pipelines.mixing_sets.plan import Plan
-from pixmix_cli.sources.pictures import Folder, PictureRef, Pictures, digest_of, find_pictures
+from pixmix_cli.sources.find import find_pictures
+from pixmix_cli.sources.pictures import Folder, PictureRef, Pictures, digest_of
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import canonical_json
 from pixmix_cli.storage.output import MANIFEST, ROWS, RunPlan

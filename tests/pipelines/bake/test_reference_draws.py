@@ -20,8 +20,8 @@ from pixmix_cli.mixing.draws import Draws
 from pixmix_cli.mixing.pixmix import crop_mixing, crop_original, resize_shorter_side
 from pixmix_cli.pipelines.bake import reference_draws
 from pixmix_cli.pipelines.bake.reference_draws import ReferenceDraws
+from pixmix_cli.sources.mixing_set import open_mixing_set
 from pixmix_cli.sources.open import open_source
-from pixmix_cli.sources.pictures import open_mixing_set
 from tests.conftest import Cli, tree
 
 SIDES = [(70, 90), (64, 64), (120, 61), (33, 200), (80, 80)]  # height, width

@@ -1,0 +1,109 @@
+"""The pictures of a folder, a tar file or stdin, whoever made it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pixmix_cli.errors import InputError, StorageError
+from pixmix_cli.sources.pictures import Container, Folder, Pictures, Warn, encoded
+from pixmix_cli.sources.walk import Files, length_at, length_of, walk
+from pixmix_cli.storage import remote, spool, tar
+from pixmix_cli.storage.images import is_picture_name
+from pixmix_cli.storage.remote import AnyPath, Url
+
+_GZIPPED = (".tar.gz", ".tgz")
+_GZIP_START = b"\x1f\x8b"
+
+
+def find_pictures(path: AnyPath, warn: Warn) -> Pictures:
+    """The pictures of one folder, tar file or picture file, sorted by name.
+
+    warn    called with one line for each thing passed over
+    raises  InputError when the path is missing; StorageError for a broken tar
+    """
+    found = Pictures()
+    if not path.exists():
+        raise InputError(f"{path} does not exist")
+    if path.is_file():
+        if path.suffix == ".tar":
+            _add_tar(found, path, path.name, _picture_members(path))
+        elif path.name.endswith(_GZIPPED):
+            packed = spool.fetch(path) if isinstance(path, Url) else path
+            _add_spooled(found, spool.gunzip(packed), path.name, str(path))
+        elif is_picture_name(path.name):
+            found.begin(Folder("", str(path.parent)))
+            found.add(path.name, length_at(path))
+        else:
+            raise InputError(f"{path} is neither a folder, a .tar or .tar.gz file nor a picture")
+        if isinstance(path, Url):
+            _note_version(found, path.look())
+        return found
+    if not path.is_dir():
+        raise InputError(f"{path} is neither a folder nor a regular file")
+    if (path / ".pixmix").is_dir():
+        warn(f"{path} is an unfinished set (add --resume to the command that makes it)")
+    folders: Iterable[tuple[str, Files]] = walk(path, warn)
+    indexes: Iterator[Iterable[tar.Member]] | None = None
+    if isinstance(path, Url):  # several tars are indexed at a time
+        folders = list(folders)
+        tars = [Url(e.path) for _, files in folders for e in files if e.name.endswith(".tar")]
+        indexes = remote.ahead(lambda url: list(_picture_members(url)), tars)
+    for relative, files in folders:
+        folder = Folder(relative, f"{path}/{relative}".rstrip("/"))
+        found.begin(folder)
+        for entry in files:
+            if is_picture_name(entry.name):
+                found.add(entry.name, length_of(entry))
+            elif entry.name.endswith(".tar"):
+                members = next(indexes) if indexes else _picture_members(Path(entry.path))
+                _add_tar(found, entry.path, f"{relative}{entry.name}", members)
+                found.begin(folder)
+            if isinstance(entry, remote.Entry):
+                _note_version(found, entry)
+    return found
+
+
+def _note_version(found: Pictures, file: remote.Entry | remote.Info | None) -> None:
+    if file is not None:
+        found.note_version(encoded(f"{file.length} {file.version}"))
+
+
+def _picture_members(path: AnyPath) -> Iterator[tar.Member]:
+    return (member for member in tar.members(path) if is_picture_name(member.name))
+
+
+def _add_tar(
+    found: Pictures, path: AnyPath | str, name: str, members: Iterable[tar.Member]
+) -> None:
+    found.begin(Container(f"{name}/", str(path)))
+    for member in members:
+        found.add(member.name, member.length, member.offset)
+
+
+def _add_spooled(found: Pictures, file: Path, name: str, where: str) -> None:
+    """Add the pictures of a temporary tar; errors tell where it came from."""
+    try:
+        _add_tar(found, file, name, _picture_members(file))
+    except StorageError as error:
+        raise InputError(error.message.replace(str(file), where)) from None
+
+
+def pictures_on_stdin() -> Pictures:
+    """The pictures of a tar that is piped in, which is kept in a temporary file meanwhile."""
+    if sys.stdin is None or sys.stdin.isatty():
+        raise InputError(
+            "--mixing-set - reads a tar, but stdin is a terminal",
+            "pixmix generate-fractals -n 1000 -o - | ",
+        )
+    file = spool.keep(sys.stdin.buffer, "stdin.tar")
+    with file.open("rb") as kept:
+        start = kept.read(2)
+    if not start:
+        raise InputError("--mixing-set -: nothing came on stdin", "the command before it alone")
+    if start == _GZIP_START:
+        file = spool.gunzip(file)
+    found = Pictures()
+    _add_spooled(found, file, "stdin.tar", "the tar on stdin")
+    return found
