@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
+from pixmix_cli.outputs.output import JOURNALS, Output, RunPlan
 from pixmix_cli.pipelines.bake.plan import default_shard_size
 from pixmix_cli.pipelines.mixing_sets.fractals import TASK_PICTURES
 from pixmix_cli.storage.files import canonical_json
-from pixmix_cli.storage.output import JOURNALS, Output, RunPlan
 
 CORES = (1, 64, 1024)
 MACHINE = 64  # cores of one machine, which is one part (--shard i/n)

@@ -19,8 +19,8 @@ from pixmix_cli.storage.remote import Url, is_url
 from pixmix_cli.terminal import Terminal
 
 if TYPE_CHECKING:
+    from pixmix_cli.outputs.part import Part
     from pixmix_cli.pipelines.engines.local import Engine
-    from pixmix_cli.storage.part import Part
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -351,7 +351,7 @@ def chosen_part(text: str | None, overwrite: bool) -> Part | None:
     """The part of the work that --shard names. Raises InputError."""
     if text is None:
         return None
-    from pixmix_cli.storage.part import part_from
+    from pixmix_cli.outputs.part import part_from
 
     if overwrite:
         raise click.UsageError("--shard and --overwrite exclude each other: parts share the output")
@@ -434,7 +434,7 @@ def job_settings(
     **others: Any,
 ) -> Iterator[dict[str, Any]]:
     """What every making command's job says of where it writes and who works, and `others`."""
-    from pixmix_cli.storage.mirror import at_hand
+    from pixmix_cli.outputs.mirror import at_hand
 
     check_existing(resume, overwrite)
     run, at_once = chosen_engine(engine, ray_address, workers, *inputs, output)

@@ -94,10 +94,10 @@ def command(
 
     Prints one line for each problem and exits 1 when there is any that it could not repair.
     """
+    from pixmix_cli.outputs.mirror import at_hand
     from pixmix_cli.pipelines import verify
     from pixmix_cli.pipelines.engines.local import default_workers
     from pixmix_cli.pipelines.left_over import finish_left_over
-    from pixmix_cli.storage.mirror import at_hand
 
     terminal = options.make_terminal(quiet, verbose, progress, as_json)
     workers = workers or default_workers()

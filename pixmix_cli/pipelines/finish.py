@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from pixmix_cli.pipelines.steps import Step
-from pixmix_cli.storage.mirror import open_output
-from pixmix_cli.storage.output import (
+from pixmix_cli.outputs.mirror import open_output
+from pixmix_cli.outputs.output import (
     Output,
     Row,
     RunPlan,
 )
-from pixmix_cli.storage.part import Part, Whole
+from pixmix_cli.outputs.part import Part, Whole
+from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.storage.remote import Url
 
 if TYPE_CHECKING:

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pixmix_cli.errors import InputError, PixMixError
+from pixmix_cli.outputs.output import Row, committed_rows, look
 from pixmix_cli.pipelines.bake.formats import parquet
 from pixmix_cli.sources.find import find_pictures
 from pixmix_cli.sources.open import open_source
 from pixmix_cli.sources.pictures import STDIN, PictureRef, Pictures
 from pixmix_cli.storage import images, tar
-from pixmix_cli.storage.output import Row, committed_rows, look
 from pixmix_cli.storage.remote import any_path
 
 U8 = NDArray[np.uint8]

@@ -12,13 +12,8 @@ from typing import Any
 import numpy as np
 
 from pixmix_cli.errors import InputError, PixMixError
-from pixmix_cli.pipelines.bake.formats import npy, parquet, webdataset
-from pixmix_cli.pipelines.engines.local import run_tasks
-from pixmix_cli.sources.walk import walk
-from pixmix_cli.storage import images, tar
-from pixmix_cli.storage.files import read_bytes, sha256_hex
-from pixmix_cli.storage.mirror import files_at_hand
-from pixmix_cli.storage.output import (
+from pixmix_cli.outputs.mirror import files_at_hand
+from pixmix_cli.outputs.output import (
     BAKE_EXTRAS,
     MANIFEST,
     META,
@@ -28,6 +23,11 @@ from pixmix_cli.storage.output import (
     companions,
     look,
 )
+from pixmix_cli.pipelines.bake.formats import npy, parquet, webdataset
+from pixmix_cli.pipelines.engines.local import run_tasks
+from pixmix_cli.sources.walk import walk
+from pixmix_cli.storage import images, tar
+from pixmix_cli.storage.files import read_bytes, sha256_hex
 from pixmix_cli.storage.remote import Url
 
 PICTURES_A_TASK = 64

@@ -1,1 +1,1 @@
-"""Files: pictures and datasets in, committed outputs and their manifests out."""
+"""Files and places: written whole, pictures in and out, tars, URLs, temporary copies."""

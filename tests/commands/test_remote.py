@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pixmix_cli.storage import mirror
+from pixmix_cli.outputs import mirror
 from pixmix_cli.storage.remote import Url
 from tests.conftest import Cli, Run, command_line, environment, one_line_error, tree
 from tests.object_store import FAULTS, ObjectStore

@@ -105,8 +105,8 @@ def running_part(tmp_path):
     """Part 0/2 of the fractals, held by another process that does not end by itself."""
     script = (
         "import sys, time; from pathlib import Path\n"
-        "from pixmix_cli.storage.output import Output, RunPlan, look\n"
-        "from pixmix_cli.storage.part import Part, Whole\n"
+        "from pixmix_cli.outputs.output import Output, RunPlan, look\n"
+        "from pixmix_cli.outputs.part import Part, Whole\n"
         "from pixmix_cli.pipelines.mixing_sets import fractals as fractal_set\n"
         "from pixmix_cli.pipelines.mixing_sets.job import MixingSetJob\n"
         "from fractals.config import FractalConfig\n"
@@ -152,7 +152,7 @@ def test_parts_grow_a_finished_set(cli, tmp_path):
 def test_verify_finish_writes_the_manifest_that_no_part_came_to_write(
     cli, photos, mixing, tmp_path, monkeypatch, layout
 ):
-    from pixmix_cli.storage.output import Output
+    from pixmix_cli.outputs.output import Output
 
     arguments = bake_options(photos, mixing, layout)
     assert cli(*arguments, "-o", tmp_path / "one")[0] == 0
@@ -192,7 +192,7 @@ def test_verify_finish_refuses_a_damaged_plan_in_one_line(cli, photos, mixing, t
 
 
 def test_verify_finish_refuses_what_no_parts_have_made(cli, tmp_path):
-    from pixmix_cli.storage.output import Output, RunPlan
+    from pixmix_cli.outputs.output import Output, RunPlan
 
     run = RunPlan("generate-fractals", {}, {}, {})
     with Output(tmp_path / "out", run, resume=False, overwrite=False):

@@ -8,13 +8,13 @@ import pytest
 
 from fractals.config import FractalConfig
 from pixmix_cli.mixing.config import PRESETS
+from pixmix_cli.outputs.output import Output
 from pixmix_cli.pipelines.bake import run as bake
 from pixmix_cli.pipelines.bake.job import BakeJob
 from pixmix_cli.pipelines.bake.plan import make_plan
 from pixmix_cli.pipelines.mixing_sets import fractals as fractal_set
 from pixmix_cli.pipelines.mixing_sets import storing as mixing_set
 from pixmix_cli.pipelines.mixing_sets.job import MixingSetJob
-from pixmix_cli.storage.output import Output
 
 
 def fractals(out, photos, mixing, engine):

@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from pixmix_cli.errors import InputError, OutputBusyError, StorageError
+from pixmix_cli.outputs import mirror
 from pixmix_cli.sources.mixing_set import open_mixing_set
 from pixmix_cli.sources.open import open_source
 from pixmix_cli.sources.pictures import Ahead
 from pixmix_cli.sources.source import Source
-from pixmix_cli.storage import mirror, remote, tar
+from pixmix_cli.storage import remote, tar
 from pixmix_cli.storage.remote import Url
 from tests.object_store import FAULTS, ObjectStore
 

@@ -6,16 +6,16 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from pixmix_cli.pipelines.bake.formats import npy, registry
-from pixmix_cli.pipelines.bake.job import Copy, all_copies
-from pixmix_cli.pipelines.finish import Completion
-from pixmix_cli.storage.output import (
+from pixmix_cli.outputs.output import (
     Output,
     Row,
     RunPlan,
     committed_rows,
 )
-from pixmix_cli.storage.part import Whole
+from pixmix_cli.outputs.part import Whole
+from pixmix_cli.pipelines.bake.formats import npy, registry
+from pixmix_cli.pipelines.bake.job import Copy, all_copies
+from pixmix_cli.pipelines.finish import Completion
 
 
 def shard_lengths(samples: int, shard_size: int) -> list[int]:

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from pixmix_cli.mixing.config import PixMixConfig
 from pixmix_cli.mixing.draws import Draws
+from pixmix_cli.outputs.part import Part
 from pixmix_cli.pipelines.engines.local import Engine, run_tasks
 from pixmix_cli.sources.mixing_set import MixingSet
 from pixmix_cli.sources.pictures import PictureRef
 from pixmix_cli.storage.files import Tmp
-from pixmix_cli.storage.part import Part
 from pixmix_cli.storage.remote import AnyPath, Url
 
 _FIRST_PLAIN = 1_000_000  # the code of the first plain copy

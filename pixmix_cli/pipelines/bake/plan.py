@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pixmix_cli.errors import InputError
+from pixmix_cli.outputs.output import RunPlan, check_allowed
 from pixmix_cli.pipelines.bake import completion
 from pixmix_cli.pipelines.bake.completion import shard_lengths
 from pixmix_cli.pipelines.bake.estimate import bake_a_few
@@ -25,7 +26,6 @@ from pixmix_cli.sources.pictures import STDIN
 from pixmix_cli.sources.source import Source
 from pixmix_cli.storage import images, spool
 from pixmix_cli.storage.files import Tmp
-from pixmix_cli.storage.output import RunPlan, check_allowed
 from pixmix_cli.storage.remote import is_inside
 
 if TYPE_CHECKING:

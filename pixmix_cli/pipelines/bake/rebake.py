@@ -21,6 +21,16 @@ from typing import Any
 import numpy as np
 
 from pixmix_cli.errors import InputError, PixMixError, StorageError
+from pixmix_cli.outputs.output import (
+    MANIFEST,
+    META,
+    ROWS,
+    Output,
+    Row,
+    committed_rows,
+    companions,
+    describe_difference,
+)
 from pixmix_cli.pipelines.bake.formats import npy, registry
 from pixmix_cli.pipelines.bake.job import BakeJob, Context, Copy, Task
 from pixmix_cli.pipelines.bake.plan import Plan, context_of, describe_task, lay_out, tasks
@@ -31,16 +41,6 @@ from pixmix_cli.pipelines.engines.local import run_tasks
 from pixmix_cli.seeding import Stream, rng_for
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import sync_directory, write_whole
-from pixmix_cli.storage.output import (
-    MANIFEST,
-    META,
-    ROWS,
-    Output,
-    Row,
-    committed_rows,
-    companions,
-    describe_difference,
-)
 from pixmix_cli.storage.remote import any_path
 
 _OUR_NAME = re.compile(r"(copy|plain)-\d{3,}/(\d{6,}\.(tar|idx|parquet)|images\.npy|labels\.npy)")

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from pixmix_cli.errors import PictureError
+from pixmix_cli.outputs.output import Output
+from pixmix_cli.outputs.part import Whole
 from pixmix_cli.pipelines.bake.card import dataset_card
 from pixmix_cli.pipelines.bake.completion import COMPLETION
 from pixmix_cli.pipelines.bake.job import Task
@@ -24,8 +26,6 @@ from pixmix_cli.pipelines.bake.plan import Plan, context_of, describe_task, task
 from pixmix_cli.pipelines.bake.worker import AT, Baker
 from pixmix_cli.pipelines.finish import finish, open_for
 from pixmix_cli.pipelines.steps import Step
-from pixmix_cli.storage.output import Output
-from pixmix_cli.storage.part import Whole
 from pixmix_cli.storage.tar import Sink, TarWriter
 
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 from pixmix_cli.mixing.config import PAPER_OPERATIONS, PixMixConfig
+from pixmix_cli.outputs.output import RunPlan
 from pixmix_cli.pipelines.bake.formats import parquet
 from pixmix_cli.pipelines.bake.formats.base import SHARDED
 from pixmix_cli.pipelines.bake.job import BakeJob
 from pixmix_cli.sources.mixing_set import MixingSet
 from pixmix_cli.sources.source import Source
 from pixmix_cli.storage import images
-from pixmix_cli.storage.output import RunPlan
 
 ALGORITHM = "2"  # raise it when the same settings would give other bytes
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pixmix_cli.outputs.output import RunPlan, committed_rows, has_its_length
+from pixmix_cli.outputs.part import Whole
 from pixmix_cli.pipelines.finish import Completion
-from pixmix_cli.storage.output import RunPlan, committed_rows, has_its_length
-from pixmix_cli.storage.part import Whole
 
 
 def unmade(

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixmix_cli.errors import DeviceLostError, InputError, PictureError, PixMixError
+from pixmix_cli.outputs.output import RunPlan
 from pixmix_cli.pipelines.mixing_sets import plan as mixing_plan
 from pixmix_cli.pipelines.mixing_sets.job import Made, MixingSetJob, Task
 from pixmix_cli.pipelines.mixing_sets.plan import Plan
@@ -26,7 +27,6 @@ from pixmix_cli.sources.find import find_pictures
 from pixmix_cli.sources.pictures import PictureRef, Pictures, digest_of
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import sha256_hex
-from pixmix_cli.storage.output import RunPlan
 
 if TYPE_CHECKING:
     from featvis.config import FeatVisConfig

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixmix_cli import kernel_cache
+from pixmix_cli.outputs.output import RunPlan
 from pixmix_cli.pipelines.mixing_sets import plan as mixing_plan
 from pixmix_cli.pipelines.mixing_sets.job import Made, MixingSetJob, Task
 from pixmix_cli.pipelines.mixing_sets.plan import Plan
 from pixmix_cli.seeding import Stream, rng_for
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import canonical_json
-from pixmix_cli.storage.output import RunPlan
 
 if TYPE_CHECKING:
     from fractals.config import FractalConfig

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pixmix_cli import kernel_cache
 from pixmix_cli.errors import InputError, PictureError, PixMixError
+from pixmix_cli.outputs.output import MANIFEST, ROWS, RunPlan
 from pixmix_cli.pipelines.mixing_sets import plan as mixing_plan
 from pixmix_cli.pipelines.mixing_sets.fractals import (
     ALGORITHM,
@@ -31,7 +32,6 @@ from pixmix_cli.sources.find import find_pictures
 from pixmix_cli.sources.pictures import Folder, PictureRef, Pictures, digest_of
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import canonical_json
-from pixmix_cli.storage.output import MANIFEST, ROWS, RunPlan
 
 MAX_RECIPE = 1 << 20  # bytes of a recipe file: the longest that is allowed has 300 KB
 UNKNOWN_SIZE = 512  # pixels, for cutting tasks where each recipe has its own size

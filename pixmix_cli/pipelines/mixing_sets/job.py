@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pixmix_cli.outputs.part import Part
 from pixmix_cli.pipelines.engines.local import Engine, run_tasks
-from pixmix_cli.storage.part import Part
 from pixmix_cli.storage.remote import Url
 
 

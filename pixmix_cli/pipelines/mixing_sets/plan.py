@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixmix_cli.errors import InputError
-from pixmix_cli.pipelines.mixing_sets.completion import unmade
-from pixmix_cli.pipelines.mixing_sets.job import Maker, MixingSetJob, Task
-from pixmix_cli.storage import images
-from pixmix_cli.storage.output import (
+from pixmix_cli.outputs.output import (
     RunPlan,
     check_allowed,
 )
+from pixmix_cli.pipelines.mixing_sets.completion import unmade
+from pixmix_cli.pipelines.mixing_sets.job import Maker, MixingSetJob, Task
+from pixmix_cli.storage import images
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pixmix_cli.outputs.output import (
+    Output,
+    Row,
+)
+from pixmix_cli.outputs.part import Whole
 from pixmix_cli.pipelines.finish import finish, open_for
 from pixmix_cli.pipelines.mixing_sets.completion import COMPLETION
 from pixmix_cli.pipelines.mixing_sets.job import Made, Maker, MixingSetJob, Task
@@ -22,11 +27,6 @@ from pixmix_cli.pipelines.mixing_sets.plan import Plan
 from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import PartialFile, Tmp, canonical_json, commit_all, sha256_hex
-from pixmix_cli.storage.output import (
-    Output,
-    Row,
-)
-from pixmix_cli.storage.part import Whole
 from pixmix_cli.storage.tar import Sink, TarWriter
 
 STORING_AHEAD = 2  # batches that wait for encoding before the GPU has to wait for them

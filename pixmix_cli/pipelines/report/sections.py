@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from pixmix_cli.errors import InputError, PixMixError
+from pixmix_cli.outputs.output import Row, committed_rows
 from pixmix_cli.pipelines import preview
 from pixmix_cli.pipelines.bake.formats import parquet
 from pixmix_cli.pipelines.bake.job import Copy
@@ -22,7 +23,6 @@ from pixmix_cli.pipelines.report.draws_fit import Fit, fits_of
 from pixmix_cli.sources.pictures import PictureRef
 from pixmix_cli.storage import images, tar
 from pixmix_cli.storage.files import read_bytes
-from pixmix_cli.storage.output import Row, committed_rows
 
 THUMBNAIL = 160  # pixels of the longer side
 THUMBNAIL_QUALITY = 82  # of its JPEG: 7 KB on average, so that a page of 600 keeps below 10 MB

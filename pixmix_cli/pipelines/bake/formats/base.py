@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from pixmix_cli.outputs.output import Row
 from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Sample
 from pixmix_cli.storage import images
-from pixmix_cli.storage.output import Row
 
 
 class ShardWriter(Protocol):

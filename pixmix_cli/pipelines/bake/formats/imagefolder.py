@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import PurePosixPath
 
+from pixmix_cli.outputs.output import Row
 from pixmix_cli.pipelines.bake.formats.base import draws_of, encoded
 from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Sample, Task
 from pixmix_cli.sources.source import Source
@@ -16,7 +17,6 @@ from pixmix_cli.storage.files import (
     Tmp,
     commit_all,
 )
-from pixmix_cli.storage.output import Row
 
 
 def folder_names(classes: Sequence[str]) -> tuple[str, ...]:

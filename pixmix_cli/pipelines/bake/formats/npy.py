@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pixmix_cli.outputs.output import META, Output, Row
 from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Task
 from pixmix_cli.storage.files import (
     PartialFile,
@@ -18,7 +19,6 @@ from pixmix_cli.storage.files import (
     partial_files,
     sha256_hex,
 )
-from pixmix_cli.storage.output import META, Output, Row
 
 
 class NpyShard:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pixmix_cli.errors import StorageError
+from pixmix_cli.outputs.output import Row
 from pixmix_cli.pipelines.bake.formats.base import draws_of, encoded, sample_key
 from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Task
 from pixmix_cli.storage import images
@@ -17,7 +18,6 @@ from pixmix_cli.storage.files import (
     canonical_json,
     commit_all,
 )
-from pixmix_cli.storage.output import Row
 
 PARQUET_GROUP = 100  # samples a row group: what a reader decodes at once, and a writer holds
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 
+from pixmix_cli.outputs.output import Row
 from pixmix_cli.pipelines.bake.formats.base import draws_of, encoded, sample_key
 from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Task
 from pixmix_cli.storage import images
@@ -14,7 +15,6 @@ from pixmix_cli.storage.files import (
     canonical_json,
     commit_all,
 )
-from pixmix_cli.storage.output import Row
 from pixmix_cli.storage.tar import BLOCK, TarWriter
 
 

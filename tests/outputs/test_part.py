@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pixmix_cli.errors import InputError
-from pixmix_cli.storage.part import Part, Whole, part_from
+from pixmix_cli.outputs.part import Part, Whole, part_from
 
 
 def test_every_unit_belongs_to_exactly_one_part():

@@ -47,6 +47,7 @@ from pixmix_cli.errors import (
     ResumeMismatchError,
     StorageError,
 )
+from pixmix_cli.outputs.part import Part, Whole
 from pixmix_cli.storage.files import (
     PartialFile,
     Tmp,
@@ -56,7 +57,6 @@ from pixmix_cli.storage.files import (
     sync_directory,
     write_whole,
 )
-from pixmix_cli.storage.part import Part, Whole
 
 Row = dict[str, Any]
 

@@ -16,7 +16,7 @@ from pixmix_cli.errors import (
     OutputExistsError,
     ResumeMismatchError,
 )
-from pixmix_cli.storage.output import Output, RunPlan, committed_rows, look
+from pixmix_cli.outputs.output import Output, RunPlan, committed_rows, look
 from tests.conftest import environment
 
 PLAN = RunPlan(
@@ -221,7 +221,7 @@ def test_a_second_run_on_one_output_refuses_and_the_lock_dies_with_its_holder(
     tmp_path: Path,
 ) -> None:
     program = (
-        "import sys,time; from pathlib import Path; from tests.storage.test_output import *;"
+        "import sys,time; from pathlib import Path; from tests.outputs.test_output import *;"
         "o=Output(Path(sys.argv[1]),PLAN,resume=True,overwrite=False); print('ready',flush=True);"
         "time.sleep(600)"
     )

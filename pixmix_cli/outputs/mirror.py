@@ -33,9 +33,9 @@ from types import TracebackType
 from typing import Any
 
 from pixmix_cli.errors import InputError, OutputBusyError, StorageError
+from pixmix_cli.outputs.output import META, PLAN, Output, RunPlan
 from pixmix_cli.storage import remote, spool
 from pixmix_cli.storage.files import Tmp
-from pixmix_cli.storage.output import META, PLAN, Output, RunPlan
 from pixmix_cli.storage.remote import Upload, Url
 
 FLUSH_SECONDS = 5  # of finished work that a kill may cost; a request each
