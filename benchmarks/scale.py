@@ -22,7 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from pixmix_cli.outputs.output import JOURNALS, Output, RunPlan
+from pixmix_cli.outputs.output import Output
+from pixmix_cli.outputs.rows import JOURNALS
+from pixmix_cli.outputs.run_plan import RunPlan
 from pixmix_cli.pipelines.bake.plan import default_shard_size
 from pixmix_cli.pipelines.mixing_sets.fractals import TASK_PICTURES
 from pixmix_cli.storage.files import canonical_json

@@ -9,23 +9,14 @@ every step that counts is repeated in the store:
     an artefact       stored as one object, looked at, then stood in for
     rows              gathered for FLUSH_SECONDS, then stored as OUT/.pixmix/journal-<unique>.jsonl
     manifest and co.  stored in the same order; the objects below .pixmix are removed last
-    the lock          an object OUT/.pixmix/lock-..., written again every HEARTBEAT seconds
-
-The lock: a run writes its own, then lists; it gives way to any other that is alive. Two that start
-at the same moment may both give way, and never both go on, as long as the store lists what was
-written (S3 does, since 2020). A lock that was not written again for STALE seconds is of a run that
-died; of a run that died on this machine that is known at once. A run that was paused for longer may
-find another beside it: both then write the same bytes under the same names.
+    the lock          an object OUT/.pixmix/lock-..., written again and again, see object_lock.py
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import platform
 import re
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -33,14 +24,15 @@ from types import TracebackType
 from typing import Any
 
 from pixmix_cli.errors import InputError, OutputBusyError, StorageError
-from pixmix_cli.outputs.output import META, PLAN, Output, RunPlan
+from pixmix_cli.outputs.object_lock import Lock
+from pixmix_cli.outputs.output import Output
+from pixmix_cli.outputs.rows import META, PLAN
+from pixmix_cli.outputs.run_plan import RunPlan
 from pixmix_cli.storage import remote, spool
 from pixmix_cli.storage.files import Tmp
 from pixmix_cli.storage.remote import Upload, Url
 
 FLUSH_SECONDS = 5  # of finished work that a kill may cost; a request each
-HEARTBEAT, STALE = 20, 120  # seconds
-_LOCK = re.compile(r"lock-(alone|ending|([0-9]+)-of-([0-9]+))-[0-9a-f]+")
 
 
 @contextlib.contextmanager
@@ -261,115 +253,3 @@ class RemoteOutput(Output):
                 raise
         finally:
             super().__exit__(kind, error, traceback)
-
-
-class Lock:
-    """An object that says who is at work on an output, written again and again."""
-
-    def __init__(self, url: Url, role: str) -> None:
-        """Claim it.
-
-        role    "alone", "ending", or a part's name
-        raises  OutputBusyError, StorageError
-        """
-        self._url = url
-        self._role = role
-        self._name = f"lock-{role}-{os.urandom(6).hex()}"
-        self._ended = threading.Event()
-        self._write()
-        try:
-            self._give_way()
-        except BaseException:
-            self.release()
-            raise
-        threading.Thread(target=self._beat, daemon=True).start()
-
-    @property
-    def _text(self) -> str:
-        return f"{self._url}/{META}/{self._name}"
-
-    def _write(self) -> None:
-        holder = {"host": platform.node(), "process": os.getpid()}
-        remote.write(self._text, json.dumps(holder).encode())
-
-    def _beat(self) -> None:
-        while not self._ended.wait(HEARTBEAT):
-            with contextlib.suppress(StorageError, InputError):
-                self._write()
-
-    def release(self) -> None:
-        """Let go of it; what cannot be removed grows stale."""
-        self._ended.set()
-        with contextlib.suppress(StorageError):
-            remote.remove([self._text])
-
-    def _give_way(self) -> None:
-        """Raise OutputBusyError where a lock is held that excludes this one."""
-        system, _ = remote.opened(self._url)
-        now = _modified(system, self._text)
-        for child in remote.Url(f"{self._url}/{META}").iterdir():
-            match = _LOCK.fullmatch(child.name)
-            if match is None or child.name == self._name or not self._excludes(match):
-                continue
-            age = now - _modified(system, str(child))
-            holder = _holder(child)
-            if age > STALE or _is_dead_here(holder):
-                remote.remove([str(child)])
-                continue
-            who = f"process {holder.get('process')} on {holder.get('host')}"
-            if match[3] is not None and self._role not in ("alone", "ending"):
-                count = int(match[3])
-                what = f"part {match[2].lstrip('0') or 0}/{count} of output {self._url}"
-                raise OutputBusyError(
-                    f"{what} is being written by another pixmix run ({who})",
-                    f"another part, of {count}",
-                )
-            raise OutputBusyError(
-                f"output {self._url} is being written by another pixmix run ({who}, last heard of "
-                f"{max(age, 0):.0f} s ago)",
-                f"wait for it (a run that died counts for {STALE} s), or another --output",
-            )
-
-    def _excludes(self, other: re.Match[str]) -> bool:
-        """Whether another lock cannot be held beside this one."""
-        mine, others = self._role, other[1]
-        if mine == "ending":  # of two the one of the smaller name goes on
-            return others != "ending" or other[0] < self._name
-        if others == "ending":
-            return mine == "alone"
-        if "alone" in (mine, others):
-            return True
-        return mine == others or int(mine.rpartition("-")[2]) != int(other[3])
-
-
-def _modified(system: Any, text: str) -> float:
-    """When an object was written, by the store's clock; long ago where it is gone."""
-    name = system._strip_protocol(text)
-    try:
-        when = remote.attempt("looking at", text, lambda: system.modified(name))
-    except FileNotFoundError:
-        return float("-inf")
-    seconds: float = when.timestamp()
-    return seconds
-
-
-def _holder(lock: Url) -> dict[str, Any]:
-    try:
-        told = json.loads(lock.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return told if isinstance(told, dict) else {}
-
-
-def _is_dead_here(holder: dict[str, Any]) -> bool:
-    """Whether a lock is of a process of this machine that is no more."""
-    process = holder.get("process")
-    if holder.get("host") != platform.node() or type(process) is not int or process <= 0:
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        pass
-    return False

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pixmix_cli.outputs.mirror import open_output
-from pixmix_cli.outputs.output import (
-    Output,
-    Row,
-    RunPlan,
-)
+from pixmix_cli.outputs.output import Output
 from pixmix_cli.outputs.part import Part, Whole
+from pixmix_cli.outputs.rows import Row
+from pixmix_cli.outputs.run_plan import RunPlan
 from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.storage.remote import Url
 

@@ -7,13 +7,9 @@ from pathlib import Path
 
 from pixmix_cli.errors import InputError
 from pixmix_cli.outputs.mirror import open_output
-from pixmix_cli.outputs.output import (
-    MANIFEST,
-    PLAN,
-    RunPlan,
-    look,
-)
 from pixmix_cli.outputs.part import Whole
+from pixmix_cli.outputs.rows import MANIFEST, PLAN
+from pixmix_cli.outputs.run_plan import RunPlan, look
 from pixmix_cli.pipelines.bake import completion as bake_completion
 from pixmix_cli.pipelines.finish import write_manifest
 from pixmix_cli.pipelines.mixing_sets import completion as mixing_sets_completion

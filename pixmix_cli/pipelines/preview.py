@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pixmix_cli.errors import InputError, PixMixError
-from pixmix_cli.outputs.output import Row, committed_rows, look
+from pixmix_cli.outputs.rows import Row, committed_rows
+from pixmix_cli.outputs.run_plan import look
 from pixmix_cli.pipelines.bake.formats import parquet
 from pixmix_cli.sources.find import find_pictures
 from pixmix_cli.sources.open import open_source

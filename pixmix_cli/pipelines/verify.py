@@ -13,7 +13,7 @@ import numpy as np
 
 from pixmix_cli.errors import InputError, PixMixError
 from pixmix_cli.outputs.mirror import files_at_hand
-from pixmix_cli.outputs.output import (
+from pixmix_cli.outputs.rows import (
     BAKE_EXTRAS,
     MANIFEST,
     META,
@@ -21,8 +21,8 @@ from pixmix_cli.outputs.output import (
     Row,
     committed_rows,
     companions,
-    look,
 )
+from pixmix_cli.outputs.run_plan import look
 from pixmix_cli.pipelines.bake.formats import npy, parquet, webdataset
 from pixmix_cli.pipelines.engines.local import run_tasks
 from pixmix_cli.sources.walk import walk

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pixmix_cli.outputs import mirror
+from pixmix_cli.outputs import mirror, object_lock
+from pixmix_cli.outputs.object_lock import Lock
 from pixmix_cli.storage.remote import Url
 from tests.conftest import Cli, Run, command_line, environment, one_line_error, tree
 from tests.object_store import FAULTS, ObjectStore
@@ -238,7 +239,7 @@ def test_objects_of_others_are_not_mixed_with_an_output(cli: Cli, s3: ObjectStor
 
 
 def test_a_second_run_on_s3_refuses_while_the_first_is_alive(cli: Cli, s3: ObjectStore) -> None:
-    lock = mirror.Lock(Url(f"{s3.url}/out"), "alone")
+    lock = Lock(Url(f"{s3.url}/out"), "alone")
     code, _, err = cli(*FRACTALS, "-o", f"{s3.url}/out")
     assert code == 2
     assert f"output {s3.url}/out is being written by another pixmix run" in one_line_error(err)
@@ -264,7 +265,7 @@ def test_a_lock_that_nobody_writes_again_does_not_count(
     key = "out/.pixmix/lock-alone-0123456789ab"
     s3.client.put_object(Bucket=s3.bucket, Key=key, Body=b'{"host": "elsewhere", "process": 1}')
     assert cli(*FRACTALS, "-o", f"{s3.url}/out")[0] == 2
-    monkeypatch.setattr(mirror, "STALE", -1)
+    monkeypatch.setattr(object_lock, "STALE", -1)
     assert cli(*FRACTALS, "-o", f"{s3.url}/out")[0] == 0
 
 
@@ -281,7 +282,7 @@ def test_parts_on_s3_make_the_bytes_of_one_run(
 
 
 def test_a_part_on_s3_cannot_be_begun_twice_nor_cut_otherwise(cli: Cli, s3: ObjectStore) -> None:
-    lock = mirror.Lock(Url(f"{s3.url}/out"), "00001-of-00003")
+    lock = Lock(Url(f"{s3.url}/out"), "00001-of-00003")
     for part, words in (("1/3", "part 1/3 of output"), ("0/2", "part 1/3 of output")):
         code, _, err = cli(*FRACTALS, "-o", f"{s3.url}/out", "--shard", part)
         assert code == 2
@@ -397,7 +398,7 @@ def test_verify_finishes_parts_on_s3_and_repairs_local_folders_only(
 ) -> None:
     assert cli(*FRACTALS, "-o", tmp_path / "a")[0] == 0
     assert cli(*FRACTALS, "-o", f"{s3.url}/out", "--shard", "0/2")[0] == 0
-    lock = mirror.Lock(Url(f"{s3.url}/out"), "00005-of-00002")
+    lock = Lock(Url(f"{s3.url}/out"), "00005-of-00002")
     assert cli(*FRACTALS, "-o", f"{s3.url}/out", "--shard", "1/2")[0] == 0
     lock.release()
     assert "manifest.json" not in s3.objects("out")

@@ -105,7 +105,8 @@ def running_part(tmp_path):
     """Part 0/2 of the fractals, held by another process that does not end by itself."""
     script = (
         "import sys, time; from pathlib import Path\n"
-        "from pixmix_cli.outputs.output import Output, RunPlan, look\n"
+        "from pixmix_cli.outputs.output import Output\n"
+        "from pixmix_cli.outputs.run_plan import RunPlan, look\n"
         "from pixmix_cli.outputs.part import Part, Whole\n"
         "from pixmix_cli.pipelines.mixing_sets import fractals as fractal_set\n"
         "from pixmix_cli.pipelines.mixing_sets.job import MixingSetJob\n"
@@ -192,7 +193,8 @@ def test_verify_finish_refuses_a_damaged_plan_in_one_line(cli, photos, mixing, t
 
 
 def test_verify_finish_refuses_what_no_parts_have_made(cli, tmp_path):
-    from pixmix_cli.outputs.output import Output, RunPlan
+    from pixmix_cli.outputs.output import Output
+    from pixmix_cli.outputs.run_plan import RunPlan
 
     run = RunPlan("generate-fractals", {}, {}, {})
     with Output(tmp_path / "out", run, resume=False, overwrite=False):

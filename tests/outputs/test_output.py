@@ -16,7 +16,9 @@ from pixmix_cli.errors import (
     OutputExistsError,
     ResumeMismatchError,
 )
-from pixmix_cli.outputs.output import Output, RunPlan, committed_rows, look
+from pixmix_cli.outputs.output import Output
+from pixmix_cli.outputs.rows import committed_rows
+from pixmix_cli.outputs.run_plan import RunPlan, look
 from tests.conftest import environment
 
 PLAN = RunPlan(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
@@ -14,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from pixmix_cli.errors import InputError, OutputBusyError, StorageError
-from pixmix_cli.outputs import mirror
+from pixmix_cli.errors import InputError, StorageError
 from pixmix_cli.sources.mixing_set import open_mixing_set
 from pixmix_cli.sources.open import open_source
 from pixmix_cli.sources.pictures import Ahead
@@ -313,42 +311,3 @@ def test_an_upload_that_never_arrives_is_an_error(s3: ObjectStore, tmp_path: Pat
     (tmp_path / "x").write_bytes(b"bytes")
     with pytest.raises(StorageError, match=r"writing s3://.* failed 6 times: the store took it"):
         remote.upload(tmp_path / "x", f"{s3.url}/x", hashlib.sha256(b"bytes").hexdigest())
-
-
-def claims(s3: ObjectStore, role: str, count: int) -> int:
-    """How many of several runs that start at the same moment hold the lock."""
-    together = threading.Barrier(count)
-    held: list[mirror.Lock] = []
-
-    def claim() -> None:
-        together.wait()
-        with contextlib.suppress(OutputBusyError):
-            held.append(mirror.Lock(Url(f"{s3.url}/out"), role))
-
-    threads = [threading.Thread(target=claim) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for lock in held:
-        lock.release()
-    return len(held)
-
-
-def test_of_runs_that_start_at_the_same_moment_one_at_most_goes_on(s3: ObjectStore) -> None:
-    assert claims(s3, "alone", 4) <= 1
-    assert claims(s3, "00001-of-00004", 4) <= 1
-
-
-def test_of_parts_that_end_at_the_same_moment_one_at_least_finishes(s3: ObjectStore) -> None:
-    assert claims(s3, "ending", 4) >= 1
-
-
-def test_different_parts_hold_their_locks_side_by_side(s3: ObjectStore) -> None:
-    held = [mirror.Lock(Url(f"{s3.url}/out"), f"{i:05d}-of-00003") for i in range(3)]
-    for role in ("alone", "ending", "00002-of-00003", "00000-of-00002"):
-        with pytest.raises(OutputBusyError):
-            mirror.Lock(Url(f"{s3.url}/out"), role)
-    for lock in held:
-        lock.release()
-    mirror.Lock(Url(f"{s3.url}/out"), "alone").release()

@@ -6,13 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from pixmix_cli.outputs.output import (
-    Output,
-    Row,
-    RunPlan,
-    committed_rows,
-)
+from pixmix_cli.outputs.output import Output
 from pixmix_cli.outputs.part import Whole
+from pixmix_cli.outputs.rows import Row, committed_rows
+from pixmix_cli.outputs.run_plan import RunPlan
 from pixmix_cli.pipelines.bake.formats import npy, registry
 from pixmix_cli.pipelines.bake.job import Copy, all_copies
 from pixmix_cli.pipelines.finish import Completion

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pixmix_cli.errors import InputError
-from pixmix_cli.outputs.output import RunPlan, check_allowed
+from pixmix_cli.outputs.run_plan import RunPlan, check_allowed
 from pixmix_cli.pipelines.bake import completion
 from pixmix_cli.pipelines.bake.completion import shard_lengths
 from pixmix_cli.pipelines.bake.estimate import bake_a_few

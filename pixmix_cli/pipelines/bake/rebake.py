@@ -21,16 +21,9 @@ from typing import Any
 import numpy as np
 
 from pixmix_cli.errors import InputError, PixMixError, StorageError
-from pixmix_cli.outputs.output import (
-    MANIFEST,
-    META,
-    ROWS,
-    Output,
-    Row,
-    committed_rows,
-    companions,
-    describe_difference,
-)
+from pixmix_cli.outputs.output import Output
+from pixmix_cli.outputs.rows import MANIFEST, META, ROWS, Row, committed_rows, companions
+from pixmix_cli.outputs.run_plan import describe_difference
 from pixmix_cli.pipelines.bake.formats import npy, registry
 from pixmix_cli.pipelines.bake.job import BakeJob, Context, Copy, Task
 from pixmix_cli.pipelines.bake.plan import Plan, context_of, describe_task, lay_out, tasks

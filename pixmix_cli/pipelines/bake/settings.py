@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from pixmix_cli.mixing.config import PAPER_OPERATIONS, PixMixConfig
-from pixmix_cli.outputs.output import RunPlan
+from pixmix_cli.outputs.run_plan import RunPlan
 from pixmix_cli.pipelines.bake.formats import parquet
 from pixmix_cli.pipelines.bake.formats.base import SHARDED
 from pixmix_cli.pipelines.bake.job import BakeJob

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pixmix_cli.outputs.output import RunPlan, committed_rows, has_its_length
 from pixmix_cli.outputs.part import Whole
+from pixmix_cli.outputs.rows import committed_rows, has_its_length
+from pixmix_cli.outputs.run_plan import RunPlan
 from pixmix_cli.pipelines.finish import Completion
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixmix_cli import kernel_cache
-from pixmix_cli.outputs.output import RunPlan
+from pixmix_cli.outputs.run_plan import RunPlan
 from pixmix_cli.pipelines.mixing_sets import plan as mixing_plan
 from pixmix_cli.pipelines.mixing_sets.job import Made, MixingSetJob, Task
 from pixmix_cli.pipelines.mixing_sets.plan import Plan

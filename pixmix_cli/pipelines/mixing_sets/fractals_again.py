@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from pixmix_cli import kernel_cache
 from pixmix_cli.errors import InputError, PictureError, PixMixError
-from pixmix_cli.outputs.output import MANIFEST, ROWS, RunPlan
+from pixmix_cli.outputs.rows import MANIFEST, ROWS
+from pixmix_cli.outputs.run_plan import RunPlan
 from pixmix_cli.pipelines.mixing_sets import plan as mixing_plan
 from pixmix_cli.pipelines.mixing_sets.fractals import (
     ALGORITHM,

@@ -10,10 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixmix_cli.errors import InputError
-from pixmix_cli.outputs.output import (
-    RunPlan,
-    check_allowed,
-)
+from pixmix_cli.outputs.run_plan import RunPlan, check_allowed
 from pixmix_cli.pipelines.mixing_sets.completion import unmade
 from pixmix_cli.pipelines.mixing_sets.job import Maker, MixingSetJob, Task
 from pixmix_cli.storage import images

@@ -15,11 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pixmix_cli.outputs.output import (
-    Output,
-    Row,
-)
+from pixmix_cli.outputs.output import Output
 from pixmix_cli.outputs.part import Whole
+from pixmix_cli.outputs.rows import Row
 from pixmix_cli.pipelines.finish import finish, open_for
 from pixmix_cli.pipelines.mixing_sets.completion import COMPLETION
 from pixmix_cli.pipelines.mixing_sets.job import Made, Maker, MixingSetJob, Task

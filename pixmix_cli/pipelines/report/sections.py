@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from pixmix_cli.errors import InputError, PixMixError
-from pixmix_cli.outputs.output import Row, committed_rows
+from pixmix_cli.outputs.rows import Row, committed_rows
 from pixmix_cli.pipelines import preview
 from pixmix_cli.pipelines.bake.formats import parquet
 from pixmix_cli.pipelines.bake.job import Copy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from pixmix_cli.outputs.output import Row
+from pixmix_cli.outputs.rows import Row
 from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Sample
 from pixmix_cli.storage import images
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import PurePosixPath
 
-from pixmix_cli.outputs.output import Row
+from pixmix_cli.outputs.rows import Row
 from pixmix_cli.pipelines.bake.formats.base import draws_of, encoded
 from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Sample, Task
 from pixmix_cli.sources.source import Source

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pixmix_cli.outputs.output import META, Output, Row
+from pixmix_cli.outputs.output import Output
+from pixmix_cli.outputs.rows import META, Row
 from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Task
 from pixmix_cli.storage.files import (
     PartialFile,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pixmix_cli.errors import StorageError
-from pixmix_cli.outputs.output import Row
+from pixmix_cli.outputs.rows import Row
 from pixmix_cli.pipelines.bake.formats.base import draws_of, encoded, sample_key
 from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Task
 from pixmix_cli.storage import images

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pixmix_cli.errors import InputError
-from pixmix_cli.outputs.output import Row, has_its_length
+from pixmix_cli.outputs.rows import Row, has_its_length
 from pixmix_cli.pipelines.bake.formats.base import ShardWriter, encoded
 from pixmix_cli.pipelines.bake.formats.imagefolder import FolderShard, picture_path
 from pixmix_cli.pipelines.bake.formats.npy import NpyShard, _StoredArrays, part_path
