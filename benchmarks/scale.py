@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from pixmix_cli.outputs.output import Output
+from pixmix_cli.outputs.destination import Destination
+from pixmix_cli.outputs.output import open_output
 from pixmix_cli.outputs.rows import JOURNALS
 from pixmix_cli.outputs.run_plan import RunPlan
 from pixmix_cli.pipelines.bake.plan import default_shard_size
@@ -101,7 +102,7 @@ def rows_per_second() -> float:
     """Rows that the end of a run reads, sorts and writes, a second of this machine."""
     with tempfile.TemporaryDirectory() as folder:
         plan = RunPlan("generate-fractals", {}, {}, {})
-        with Output(Path(folder) / "out", plan, resume=False, overwrite=False) as output:
+        with open_output(Destination(Path(folder) / "out"), plan) as output:
             journal = output.path / JOURNALS.replace("*", "")
             with journal.open("w") as file:
                 for index in range(ROWS_MEASURED):

@@ -23,12 +23,9 @@ folders are equal. manifest.json comes last: a folder without it is unfinished.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 import platform
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -40,7 +37,8 @@ from pixmix_cli.errors import (
     ResumeMismatchError,
     StorageError,
 )
-from pixmix_cli.outputs.locks import acquire, acquire_part
+from pixmix_cli.outputs.destination import Destination
+from pixmix_cli.outputs.local_store import LocalStore
 from pixmix_cli.outputs.part import Part, Whole
 from pixmix_cli.outputs.rows import (
     BAKE_EXTRAS,
@@ -49,7 +47,6 @@ from pixmix_cli.outputs.rows import (
     META,
     PLAN,
     ROWS,
-    SYNC_SECONDS,
     TRASH,
     Row,
     add_to_totals,
@@ -57,114 +54,78 @@ from pixmix_cli.outputs.rows import (
     companions,
     lenient_lines,
     lenient_rows,
-    open_journal,
     row_files,
     sorted_lines,
 )
-from pixmix_cli.outputs.run_plan import OutputState, RunPlan, check_allowed, shown
+from pixmix_cli.outputs.run_plan import OutputState, RunPlan, shown
+from pixmix_cli.outputs.store import Store
 from pixmix_cli.storage.files import (
     PartialFile,
-    Tmp,
     canonical_json,
     partial_files,
     write_whole,
 )
 
-WAIT_SECONDS = 30  # that a part waits while another one starts or finishes
+
+def open_output(
+    destination: Destination,
+    plan: RunPlan,
+    whole: Whole | None = None,
+    missing: Callable[[], bool] = lambda: False,
+) -> Output:
+    """Hold an output, or a part of it, for one run, after checking that the run may go ahead.
+
+    whole    what an output that parts fill will be when all are done
+    missing  with a part: whether a finished output lacks something of the whole (it is to grow)
+    raises   OutputExistsError, OutputBusyError, ResumeMismatchError, InputError, StorageError
+    """
+    destination.check(plan)  # before anything is made or locked
+    output = Output(store_of(destination), plan, destination.part, whole)
+    with output.store.beginning():
+        state = destination.check(plan)  # again, now that nobody else can change it
+        if destination.overwrite and state.plan is not None:
+            output.discard(state.plan["command"])
+        finished = state.status == "finished" and not destination.overwrite
+        if finished and (output.part is None or not missing()):
+            output.finished_before = True
+        elif output.part is not None and state.status == "unfinished":
+            output.join(state)
+        else:
+            output.start()
+        output.empty_trash()
+    return output
+
+
+def store_of(destination: Destination) -> Store:
+    """What holds the output: a folder, or an object store."""
+    if destination.elsewhere is None:
+        return LocalStore(destination.folder, destination.part)
+    from pixmix_cli.outputs.object_store import ObjectStore
+
+    return ObjectStore(destination.folder, destination.elsewhere, destination.part)
 
 
 class Output:
-    """A folder being written by this run alone, or a part of it. Use as a context manager."""
+    """A folder being written by this run alone, or a part of it. Use as a context manager.
+
+    `open_output` makes one.
+    """
 
     def __init__(
-        self,
-        path: Path,
-        plan: RunPlan,
-        *,
-        resume: bool,
-        overwrite: bool,
-        part: Part | None = None,
-        whole: Whole | None = None,
-        missing: Callable[[], bool] = lambda: False,
+        self, store: Store, plan: RunPlan, part: Part | None = None, whole: Whole | None = None
     ) -> None:
-        """Lock the folder and check that the run may go ahead.
-
-        part     which part of it this run fills; it goes on with what is there, as with `resume`
-        whole    what an output that parts fill will be when all are done
-        missing  with a part: whether a finished output lacks something of the whole (it is to grow)
-        raises   OutputExistsError, OutputBusyError, ResumeMismatchError, InputError, StorageError
-        """
-        self.path = path
+        """An output that `store` is about to hold; see `open_output`."""
+        self.store = store
         self.plan = plan
         self.part = part
         self.whole = whole
-        self._meta = path / META
-        suffix = "" if part is None else f"-{part.name}"
-        self.local_tmp = self._meta / f"tmp{suffix}"
-        self.tmp = self._staging(self.local_tmp)
-        self._journal_file = self._meta / f"journal{suffix}.jsonl"
-        self._journal: int | None = None
-        self._part_lock: int | None = None
-        self._synced = time.monotonic()
+        self.path = store.path
+        self.tmp = store.tmp
+        self.local_tmp = store.local_tmp
         self.finished_before = False  # nothing is to be done: it is complete as it is
-        resume = resume or part is not None
-        check_allowed(path, plan, resume=resume, overwrite=overwrite)
-        made = not path.exists()
-        try:
-            self._meta.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError.from_os_error(error, str(path)) from error
-        wait = 0 if part is None else WAIT_SECONDS
-        self._lock = acquire(self._meta / "lock", path, wait, shared=part is not None)
-        starting = None
-        try:
-            self._claim()
-            if part is not None:
-                starting = acquire(self._meta / "starting", path, wait)
-            # again, now that nobody else can change it
-            state = check_allowed(path, plan, resume=resume, overwrite=overwrite)
-            if overwrite and state.plan is not None:
-                self._discard_rows(state.plan["command"])
-            if part is not None:
-                self._join(part, state, missing)
-            else:
-                self.finished_before = state.status == "finished" and not overwrite
-                if not self.finished_before:
-                    self._start()
-            self._empty_trash()
-        except BaseException:
-            self._release(remove_folder=made)
-            raise
-        finally:
-            if starting is not None:
-                os.close(starting)
+        self._meta = store.path / META
 
-    def _staging(self, tmp: Path) -> Tmp:
-        """Where partial files are."""
-        return tmp
-
-    def _claim(self) -> None:
-        """Hold what cannot be held by flock; of an output elsewhere."""
-
-    def _unclaim(self) -> None:
-        """Let go of it."""
-
-    def _remove(self, files: Iterable[Path]) -> None:
-        """Remove files of the output that may be there."""
-        for file in files:
-            file.unlink(missing_ok=True)
-
-    def _remove_folder(self, folder: Path) -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-
-    def refresh(self) -> None:
-        """See what others have written; of an output elsewhere."""
-
-    def at_hand(self, file: Path) -> Path:
-        """A file of the output, to read. Raises StorageError."""
-        return file
-
-    def _start(self) -> None:
+    def start(self) -> None:
         """Make the folder say that a run is under way."""
         try:
             self._make_tmp()
@@ -173,7 +134,7 @@ class Output:
                 told["whole"] = self.whole.to_json()
             text = json.dumps(told, indent=2) + "\n"
             write_whole(self.path / PLAN, text.encode(), self.tmp)
-            self._remove([self.path / MANIFEST])  # after the plan: never without both
+            self.store.remove([self.path / MANIFEST])  # after the plan: never without both
         except OSError as error:
             raise StorageError.from_os_error(error, str(self.path)) from error
 
@@ -181,16 +142,12 @@ class Output:
         shutil.rmtree(self.local_tmp, ignore_errors=True)
         self.local_tmp.mkdir(parents=True)
 
-    def _join(self, part: Part, state: OutputState, missing: Callable[[], bool]) -> None:
+    def join(self, state: OutputState) -> None:
         """Take one's place beside the other parts; the first one says what the whole will be."""
         assert self.whole is not None
-        self._part_lock = acquire_part(self._meta, part, self.path)
-        if state.status == "finished" and not missing():
-            self.finished_before = True
-            return
-        told = (state.plan or {}).get("whole") if state.status == "unfinished" else None
+        told = (state.plan or {}).get("whole")
         if told is None:
-            self._start()
+            self.start()
             return
         layout = told.get("layout") if isinstance(told, dict) else None
         if layout != self.whole.layout:
@@ -204,7 +161,7 @@ class Output:
         except OSError as error:
             raise StorageError.from_os_error(error, str(self.path)) from error
 
-    def _discard_rows(self, command: str) -> None:
+    def discard(self, command: str) -> None:
         """Turn the rows of earlier work into a list of what is to be removed."""
         try:
             names = {row["path"] for row in lenient_rows(self.path) if "path" in row}
@@ -215,24 +172,24 @@ class Output:
             text = "".join(canonical_json({"bytes": 0, "path": n}) + "\n" for n in sorted(names))
             self._make_tmp()
             write_whole(self._meta / TRASH, text.encode(), self.tmp)
-            self._remove(row_files(self.path))
-            self._remove_folder(self._meta / "parts")
+            self.store.remove(row_files(self.path))
+            self.store.remove_folder(self._meta / "parts")
         except OSError as error:
             raise StorageError.from_os_error(error, str(self.path)) from error
 
-    def _empty_trash(self) -> None:
+    def empty_trash(self) -> None:
         """Remove what an --overwrite has listed, and the folders that this leaves empty."""
         path, trash = self.path, self._meta / TRASH
         if not trash.exists():
             return
         try:
             files = [path / row["path"] for row in lenient_lines(trash)]
-            self._remove(file for file in files if file.is_file() or file.is_symlink())
+            self.store.remove(file for file in files if file.is_file() or file.is_symlink())
             folders = {p for file in files for p in file.parents if path in p.parents}
             for folder in sorted(folders, key=lambda p: -len(p.parts)):
                 with contextlib.suppress(OSError):  # not empty: someone else's files are in it
                     folder.rmdir()
-            self._remove([trash])
+            self.store.remove([trash])
         except OSError as error:
             raise StorageError.from_os_error(error, str(path), "removing files of") from error
 
@@ -244,7 +201,7 @@ class Output:
         if self.finished_before and self.part is not None:
             return False
         if self.finished_before:
-            self._start()
+            self.start()
             self.finished_before = False
         return True
 
@@ -258,38 +215,39 @@ class Output:
         rows    dictionaries with "path" (an artefact) or "error" (a skipped item)
         raises  StorageError
         """
-        self._record(b"".join(canonical_json(row).encode() + b"\n" for row in rows))
-
-    def _record(self, text: bytes) -> None:
-        """Append lines to the journal."""
+        lines = b"".join(canonical_json(row).encode() + b"\n" for row in rows)
         try:
-            if self._journal is None:
-                self._journal = open_journal(self._journal_file)
-            view = memoryview(text)
-            while view:
-                view = view[os.write(self._journal, view) :]
-            if time.monotonic() - self._synced > SYNC_SECONDS:
-                os.fsync(self._journal)
-                self._synced = time.monotonic()
+            self.store.record(lines)
         except OSError as error:
             raise StorageError.from_os_error(error, str(self.path)) from error
 
-    def take_over(self) -> bool:
-        """Of parts: hold the folder alone from here on, if nobody else is at work on it.
+    def refresh(self) -> None:
+        """See what other parts have written. Raises StorageError."""
+        self.store.refresh()
 
-        The last part to end always succeeds: each gives its share of the lock up before it asks
-        for all of it.
+    def at_hand(self, file: Path) -> Path:
+        """A file of the output, to read. Raises StorageError."""
+        return self.store.at_hand(file)
+
+    def take_over(self) -> bool:
+        """Of parts: hold the output alone from here on, if nobody else is at work on it.
+
+        raises  StorageError
         """
         if self.part is None or self.finished_before:
             return True
-        self._close_journal()
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        self._flush()
+        if not self.store.hold_alone():
             return False
         if not (self.path / PLAN).is_file():  # another part has just finished it all
             self.finished_before = True
         return True
+
+    def _flush(self) -> None:
+        try:
+            self.store.flush()
+        except OSError as error:
+            raise StorageError.from_os_error(error, str(self.path)) from error
 
     def finish(
         self, extra_files: dict[str, bytes] | None = None, made_with: dict[str, str] | None = None
@@ -303,9 +261,8 @@ class Output:
         if self.finished_before:
             summary: dict[str, int] = json.loads((self.path / MANIFEST).read_bytes())["summary"]
             return summary
+        self._flush()
         try:
-            if self._journal is not None:
-                os.fsync(self._journal)
             summary = self._write_rows()
             for name, data in (extra_files or {}).items():
                 write_whole(self.path / name, data, self.tmp)
@@ -315,8 +272,7 @@ class Output:
             write_whole(self.path / MANIFEST, text.encode(), self.tmp)
         except OSError as error:
             raise StorageError.from_os_error(error, str(self.path)) from error
-        self._close_journal()
-        self._remove_folder(self._meta)
+        self.store.remove_folder(self._meta)
         return summary
 
     def _write_rows(self) -> dict[str, int]:
@@ -341,7 +297,7 @@ class Output:
             if totals["skipped"] == 0:
                 outputs.pop().discard()
         if totals["skipped"] == 0:
-            self._remove([self.path / ERRORS])
+            self.store.remove([self.path / ERRORS])
         return totals
 
     def partial(self, name: str) -> PartialFile:
@@ -359,33 +315,14 @@ class Output:
         traceback: TracebackType | None,
     ) -> None:
         """Leave only whole files behind, and let the next run in."""
-        self._close_journal()
-        shutil.rmtree(self.local_tmp, ignore_errors=True)
-        self._release(remove_folder=False)
-
-    def _close_journal(self) -> None:
-        if self._journal is not None:
-            with contextlib.suppress(OSError):
-                os.fsync(self._journal)
-            os.close(self._journal)
-            self._journal = None
-
-    def _release(self, *, remove_folder: bool) -> None:
-        # A folder that says nothing (neither plan nor trash) is only this run's lock: away with it.
-        with contextlib.suppress(OSError, StorageError):
-            if not any((self._meta / name).exists() for name in ("plan.json", TRASH)):
-                if self.part is not None:
-                    fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # or others are there
-                # or another part has finished it all, and this is the folder of the run after it
-                if os.fstat(self._lock).st_ino == (self._meta / "lock").stat().st_ino:
-                    self._remove_folder(self._meta)
-        self._unclaim()
-        if self._part_lock is not None:
-            os.close(self._part_lock)
-        os.close(self._lock)
-        if remove_folder:
-            with contextlib.suppress(OSError):
-                self.path.rmdir()
+        try:
+            self._flush()
+        except StorageError:
+            if kind is None:
+                raise
+        finally:
+            shutil.rmtree(self.local_tmp, ignore_errors=True)
+            self.store.release()
 
 
 def _made_with() -> dict[str, str]:

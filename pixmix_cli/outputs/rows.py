@@ -23,7 +23,6 @@ ROWS = "manifest.jsonl"
 ERRORS = "errors.jsonl"
 PLAN = f"{META}/plan.json"
 JOURNALS = f"{META}/journal*.jsonl"  # of a run of its own, and of parts
-SYNC_SECONDS = 0.5  # how much finished work a power loss may cost; kill -9 costs none of it
 TRASH = "trash.jsonl"  # rows of what --overwrite is removing, so that a kill cannot orphan it
 BAKE_EXTRAS = ("classes.json", "README.md")  # written beside a baked set's manifest
 _BIGGEST = 2**62  # of the whole numbers in a row

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from pixmix_cli.outputs.mirror import open_output
-from pixmix_cli.outputs.output import Output
+from pixmix_cli.outputs.destination import Destination
+from pixmix_cli.outputs.output import Output, open_output
 from pixmix_cli.outputs.part import Part, Whole
 from pixmix_cli.outputs.rows import Row
 from pixmix_cli.outputs.run_plan import RunPlan
 from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.storage.remote import Url
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +55,13 @@ class Filling(Protocol):
 def open_for(job: Filling, run: RunPlan, whole: Whole, completion: Completion) -> Output:
     """Open a job's output, or its part of it, for this run.
 
-    raises  as Output
+    raises  as open_output
     """
     path = job.output
     assert path is not None
     return open_output(
-        path,
+        Destination(path, job.elsewhere, job.resume, job.overwrite, job.part),
         run,
-        job.elsewhere,
-        resume=job.resume,
-        overwrite=job.overwrite,
-        part=job.part,
         whole=None if job.part is None else whole,
         missing=lambda: any(True for _ in completion.gaps(path, run, whole)),
     )

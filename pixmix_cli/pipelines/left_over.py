@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from pixmix_cli.errors import InputError
-from pixmix_cli.outputs.mirror import open_output
+from pixmix_cli.outputs.destination import Destination
+from pixmix_cli.outputs.output import open_output
 from pixmix_cli.outputs.part import Whole
 from pixmix_cli.outputs.rows import MANIFEST, PLAN
 from pixmix_cli.outputs.run_plan import RunPlan, look
@@ -50,7 +51,7 @@ def finish_left_over(path: Path, elsewhere: Url | None = None) -> dict[str, int]
         raise InputError(
             f"{path / PLAN} is damaged: {error}", "one of its --shard runs again"
         ) from None
-    with open_output(path, run, elsewhere, resume=True, overwrite=False, whole=whole) as output:
+    with open_output(Destination(path, elsewhere, resume=True), run, whole) as output:
         gaps = list(completion.gaps(output.path, run, whole))
         if gaps:
             raise InputError(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pixmix_cli.outputs import mirror, object_lock
+from pixmix_cli.outputs import object_lock, object_store
 from pixmix_cli.outputs.object_lock import Lock
 from pixmix_cli.storage.remote import Url
 from tests.conftest import Cli, Run, command_line, environment, one_line_error, tree
@@ -164,7 +164,7 @@ def test_a_bake_whose_store_fails_for_good_goes_on_with_resume(
     cli: Cli, s3: ObjectStore, photos: Path, mixing: Path, tmp_path: Path, writes: int, layout: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(mirror, "FLUSH_SECONDS", 0)
+    monkeypatch.setattr(object_store, "FLUSH_SECONDS", 0)
     arguments = bake(photos, mixing, layout)
     assert cli(*arguments, "-o", tmp_path / "a")[0] == 0
     left = iter(range(writes))
@@ -183,7 +183,7 @@ def test_a_bake_whose_store_fails_for_good_goes_on_with_resume(
 def test_a_resume_makes_nothing_again_that_is_there(
     cli: Cli, s3: ObjectStore, photos: Path, mixing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mirror, "FLUSH_SECONDS", 0)
+    monkeypatch.setattr(object_store, "FLUSH_SECONDS", 0)
     arguments = bake(photos, mixing)
     s3.proxy.fault = lambda number, method, path: "503" if "000003.tar" in path else None
     assert cli(*arguments, "-o", f"{s3.url}/out")[0] == 1

@@ -105,16 +105,16 @@ def running_part(tmp_path):
     """Part 0/2 of the fractals, held by another process that does not end by itself."""
     script = (
         "import sys, time; from pathlib import Path\n"
-        "from pixmix_cli.outputs.output import Output\n"
-        "from pixmix_cli.outputs.run_plan import RunPlan, look\n"
+        "from pixmix_cli.outputs.destination import Destination\n"
+        "from pixmix_cli.outputs.output import open_output\n"
+        "from pixmix_cli.outputs.run_plan import RunPlan\n"
         "from pixmix_cli.outputs.part import Part, Whole\n"
         "from pixmix_cli.pipelines.mixing_sets import fractals as fractal_set\n"
         "from pixmix_cli.pipelines.mixing_sets.job import MixingSetJob\n"
         "from fractals.config import FractalConfig\n"
         "out = Path(sys.argv[1])\n"
         "plan = fractal_set.plan(FractalConfig(size=32), 24, MixingSetJob(out))\n"
-        "with Output(out, plan.run, resume=False, overwrite=False, part=Part(0, 2),\n"
-        "            whole=Whole({'pictures': 24})):\n"
+        "with open_output(Destination(out, part=Part(0, 2)), plan.run, Whole({'pictures': 24})):\n"
         "    print('ready', flush=True); time.sleep(600)\n"
     )
     line = [command_line([])[0], "-c", script, str(tmp_path / "out")]
@@ -193,11 +193,12 @@ def test_verify_finish_refuses_a_damaged_plan_in_one_line(cli, photos, mixing, t
 
 
 def test_verify_finish_refuses_what_no_parts_have_made(cli, tmp_path):
-    from pixmix_cli.outputs.output import Output
+    from pixmix_cli.outputs.destination import Destination
+    from pixmix_cli.outputs.output import open_output
     from pixmix_cli.outputs.run_plan import RunPlan
 
     run = RunPlan("generate-fractals", {}, {}, {})
-    with Output(tmp_path / "out", run, resume=False, overwrite=False):
+    with open_output(Destination(tmp_path / "out"), run):
         pass
     code, _, err = cli("verify", tmp_path / "out", "--finish")
     assert code == 2

@@ -16,7 +16,8 @@ from pixmix_cli.errors import (
     OutputExistsError,
     ResumeMismatchError,
 )
-from pixmix_cli.outputs.output import Output
+from pixmix_cli.outputs.destination import Destination
+from pixmix_cli.outputs.output import Output, open_output
 from pixmix_cli.outputs.rows import committed_rows
 from pixmix_cli.outputs.run_plan import RunPlan, look
 from tests.conftest import environment
@@ -32,7 +33,7 @@ def row(index: int) -> dict[str, object]:
 
 
 def finished(path: Path, count: int = 3) -> None:
-    with Output(path, PLAN, resume=False, overwrite=False) as output:
+    with open_output(Destination(path), PLAN) as output:
         output.commit([row(i) for i in reversed(range(count))])
         output.finish()
 
@@ -59,7 +60,7 @@ def test_manifest_tells_neither_time_nor_host_nor_workers(tmp_path: Path) -> Non
 def test_an_existing_output_is_refused_without_a_word(tmp_path: Path) -> None:
     finished(tmp_path / "o")
     with pytest.raises(OutputExistsError, match="--resume"):
-        Output(tmp_path / "o", PLAN, resume=False, overwrite=False)
+        open_output(Destination(tmp_path / "o"), PLAN)
     assert look(tmp_path / "o").status == "finished"
 
 
@@ -67,7 +68,7 @@ def test_a_folder_of_someone_elses_is_never_touched(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("five years")
     for resume, overwrite in ((False, False), (True, False), (False, True)):
         with pytest.raises(InputError, match="not made by pixmix"):
-            Output(tmp_path, PLAN, resume=resume, overwrite=overwrite)
+            open_output(Destination(tmp_path, resume=resume, overwrite=overwrite), PLAN)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
 
@@ -84,7 +85,7 @@ def test_overwrite_removes_what_the_rows_name_and_leaves_everything_else(tmp_pat
     for name in ("2024/thesis.txt", "copy-000/notes.txt", "5.png"):
         (path / name).parent.mkdir(exist_ok=True)
         (path / name).write_text("keep me")
-    with Output(path, PLAN, resume=False, overwrite=True) as output:
+    with open_output(Destination(path, overwrite=True), PLAN) as output:
         assert not (path / "0.png").exists()
         output.commit([row(7)])
         output.finish()
@@ -96,14 +97,14 @@ def test_overwrite_removes_what_the_rows_name_and_leaves_everything_else(tmp_pat
 
 
 @pytest.mark.parametrize("begun", ["finished", "unfinished"])
-@pytest.mark.parametrize("moment", ["_start", "_empty_trash"])
+@pytest.mark.parametrize("moment", ["start", "empty_trash"])
 def test_an_overwrite_killed_at_any_moment_can_be_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: str, moment: str
 ) -> None:
     path = tmp_path / "o"
     with_files(path, 3)
     if begun == "unfinished":
-        with Output(path, PLAN, resume=True, overwrite=False) as output:
+        with open_output(Destination(path, resume=True), PLAN) as output:
             output.open_for_writing()
 
     def killed(*arguments: object) -> None:
@@ -111,9 +112,9 @@ def test_an_overwrite_killed_at_any_moment_can_be_repeated(
 
     monkeypatch.setattr(Output, moment, killed)
     with pytest.raises(KeyboardInterrupt):
-        Output(path, PLAN, resume=False, overwrite=True)
+        open_output(Destination(path, overwrite=True), PLAN)
     monkeypatch.undo()
-    with Output(path, PLAN, resume=False, overwrite=True) as output:
+    with open_output(Destination(path, overwrite=True), PLAN) as output:
         assert list(output.rows()) == []
         output.finish()
     assert sorted(p.name for p in path.iterdir()) == ["manifest.json", "manifest.jsonl"]
@@ -136,7 +137,7 @@ def test_a_damaged_row_is_named_by_file_and_line(tmp_path: Path, bad: str) -> No
         file.write(bad + "\n")
     with pytest.raises(InputError, match=r"line 4 of .*manifest\.jsonl is damaged"):
         list(committed_rows(path))
-    with Output(path, PLAN, resume=False, overwrite=True) as output:  # the way out
+    with open_output(Destination(path, overwrite=True), PLAN) as output:  # the way out
         output.finish()
 
 
@@ -166,12 +167,12 @@ def test_resume_names_what_changed(tmp_path: Path, changed: RunPlan, names: str)
     finished(tmp_path / "o")
     before = (tmp_path / "o" / "manifest.json").read_bytes()
     with pytest.raises(ResumeMismatchError, match=names):
-        Output(tmp_path / "o", changed, resume=True, overwrite=False)
+        open_output(Destination(tmp_path / "o", resume=True), changed)
     assert (tmp_path / "o" / "manifest.json").read_bytes() == before
 
 
 def test_resume_on_a_new_output_simply_starts(tmp_path: Path) -> None:
-    with Output(tmp_path / "o", PLAN, resume=True, overwrite=False) as output:
+    with open_output(Destination(tmp_path / "o", resume=True), PLAN) as output:
         output.commit([row(0)])
         output.finish()
     assert look(tmp_path / "o").status == "finished"
@@ -180,18 +181,18 @@ def test_resume_on_a_new_output_simply_starts(tmp_path: Path) -> None:
 def test_the_same_source_at_another_path_may_go_on(tmp_path: Path) -> None:
     finished(tmp_path / "o")
     moved = replace(PLAN, inputs={"SOURCE": {"path": "q", "pictures": 2, "sha256": "a"}})
-    with Output(tmp_path / "o", moved, resume=True, overwrite=False) as output:
+    with open_output(Destination(tmp_path / "o", resume=True), moved) as output:
         assert len(list(output.rows())) == 3
 
 
 def test_interrupted_work_is_journaled_and_a_torn_line_dropped(tmp_path: Path) -> None:
     path = tmp_path / "o"
-    with Output(path, PLAN, resume=False, overwrite=False) as output:
+    with open_output(Destination(path), PLAN) as output:
         output.commit([row(0), row(1)])
     journal = path / ".pixmix" / "journal.jsonl"
     journal.write_bytes(journal.read_bytes() + b'{"path":"2.png","ind')
     assert look(path).status == "unfinished"
-    with Output(path, PLAN, resume=True, overwrite=False) as output:
+    with open_output(Destination(path, resume=True), PLAN) as output:
         assert [r["index"] for r in output.rows()] == [0, 1]
         output.commit([row(2)])
         output.finish()
@@ -201,7 +202,7 @@ def test_interrupted_work_is_journaled_and_a_torn_line_dropped(tmp_path: Path) -
 def test_growing_a_finished_output_merges_rows_each_once(tmp_path: Path) -> None:
     path = tmp_path / "o"
     finished(path, 2)
-    with Output(path, PLAN, resume=True, overwrite=False) as output:
+    with open_output(Destination(path, resume=True), PLAN) as output:
         output.open_for_writing()
         assert look(path).status == "unfinished"
         output.commit([row(2), row(1)])
@@ -211,7 +212,7 @@ def test_growing_a_finished_output_merges_rows_each_once(tmp_path: Path) -> None
 
 def test_skipped_items_go_to_errors_jsonl(tmp_path: Path) -> None:
     path = tmp_path / "o"
-    with Output(path, PLAN, resume=False, overwrite=False) as output:
+    with open_output(Destination(path), PLAN) as output:
         output.commit([row(0), {"error": "broken", "index": 1, "key": "x"}])
         summary = output.finish()
     assert summary["skipped"] == 1
@@ -224,8 +225,8 @@ def test_a_second_run_on_one_output_refuses_and_the_lock_dies_with_its_holder(
 ) -> None:
     program = (
         "import sys,time; from pathlib import Path; from tests.outputs.test_output import *;"
-        "o=Output(Path(sys.argv[1]),PLAN,resume=True,overwrite=False); print('ready',flush=True);"
-        "time.sleep(600)"
+        "o=open_output(Destination(Path(sys.argv[1]), resume=True), PLAN);"
+        "print('ready',flush=True); time.sleep(600)"
     )
     holder = subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path / "o")], stdout=subprocess.PIPE,
@@ -234,10 +235,10 @@ def test_a_second_run_on_one_output_refuses_and_the_lock_dies_with_its_holder(
     assert holder.stdout is not None
     assert holder.stdout.readline() == b"ready\n"
     with pytest.raises(OutputBusyError, match=f"process {holder.pid}"):
-        Output(tmp_path / "o", PLAN, resume=True, overwrite=False)
+        open_output(Destination(tmp_path / "o", resume=True), PLAN)
     holder.kill()
     holder.wait()
     holder.stdout.close()
-    with Output(tmp_path / "o", PLAN, resume=True, overwrite=False) as output:
+    with open_output(Destination(tmp_path / "o", resume=True), PLAN) as output:
         output.finish()
     assert look(tmp_path / "o").status == "finished"

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from pixmix_cli.errors import InputError, PixMixError, StorageError
-from pixmix_cli.outputs.output import Output
+from pixmix_cli.outputs.destination import Destination
+from pixmix_cli.outputs.output import Output, open_output
 from pixmix_cli.outputs.rows import MANIFEST, META, ROWS, Row, committed_rows, companions
 from pixmix_cli.outputs.run_plan import describe_difference
 from pixmix_cli.pipelines.bake.formats import npy, registry
@@ -218,7 +219,7 @@ def repair(recorded: Recorded, broken: Iterable[str]) -> Iterator[Row]:
             f"{recorded.path / ROWS} has lost rows, so what is whole is not known",
             "the bake command with --overwrite",
         )
-    with Output(recorded.path, plan.run, resume=True, overwrite=False) as output:
+    with open_output(Destination(recorded.path, resume=True), plan.run) as output:
         _clear_meta(output)
         yield from _remove_leftovers(recorded, wrong)
         yield from _write_small_files(recorded, output, wrong)
