@@ -22,7 +22,7 @@ def load_config(ctx: click.Context, param: click.Parameter, value: Path | None) 
         import tomli as tomllib
     try:
         document = tomllib.loads(value.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"--config {value} cannot be read: {error}") from None
     name = ctx.info_name or ""
     if ctx.parent is not None and isinstance(ctx.parent.command, click.Group):

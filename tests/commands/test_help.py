@@ -97,7 +97,12 @@ def test_config_file_sets_defaults_that_flags_and_environment_override(
 
 @pytest.mark.parametrize(
     ("text", "hint"),
-    [("[bake]\nbeat = 3\n", "Try: beta"), ("not toml", "cannot be read")],
+    [
+        ("[bake]\nbeat = 3\n", "Try: beta"),
+        ("not toml", "cannot be read"),
+        ("[bake]\nk = " + "[" * 50_000, "cannot be read"),
+    ],
+    ids=["unknown option", "no TOML", "nested too deep"],
 )
 def test_a_wrong_config_file_is_refused(cli: Cli, tmp_path: Path, text: str, hint: str) -> None:
     (tmp_path / "x.toml").write_text(text)
