@@ -32,9 +32,9 @@ from pixmix_cli.storage.files import canonical_json
 
 CORES = (1, 64, 1024)
 MACHINE = 64  # cores of one machine, which is one part (--shard i/n)
-LIST_SECONDS = 15e-6  # a picture of an ImageFolder, by every part for itself (DESIGN.md, section 3)
+LIST_SECONDS = 15e-6  # a picture of an ImageFolder; every part lists (lab/2026-11-25-sources.md)
 LIST_BYTES = 80  # of memory a picture listed (the same)
-ROW_BYTES = 56  # of memory a row while a manifest is sorted (the same)
+ROW_BYTES = 56  # of memory a row while a manifest is sorted (lab/2026-11-22-output-folder.md)
 ROWS_MEASURED = 100_000
 
 

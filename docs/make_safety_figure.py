@@ -46,9 +46,9 @@ def read_table(page: str) -> dict[str, dict[str, tuple[float, float]]]:
     return table
 
 
-def main() -> None:
-    """Read the page and write the picture named on the command line."""
-    table = read_table(Path(sys.argv[1]).read_text("utf-8"))
+def main(arguments: list[str]) -> None:
+    """Read the page and write the picture: arguments are the two paths."""
+    table = read_table(Path(arguments[0]).read_text("utf-8"))
     figure, panels = plt.subplots(1, len(MEASURES), figsize=(11, 2.8), sharey=True)
     places = list(range(len(ARMS), 0, -1))
     for panel, (column, heading) in zip(panels, MEASURES.items()):
@@ -67,8 +67,9 @@ def main() -> None:
         panel.tick_params(axis="y", length=0)
     panels[0].set_yticks(places, list(ARMS.values()), fontsize=8.5)
     figure.tight_layout(w_pad=1.2)
-    figure.savefig(sys.argv[2], dpi=110)
+    figure.savefig(arguments[1], dpi=110)
+    plt.close(figure)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -34,7 +34,7 @@ SHOWN = 5  # and below the table
 class Measure(NamedTuple):
     """A number that each picture has.
 
-    goal    what we want of our own sets (DESIGN.md, section 6), for the reader
+    goal    what we want of our own sets (docs/design/fractals.md), for the reader
     decimals  shown
     """
 

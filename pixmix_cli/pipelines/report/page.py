@@ -12,7 +12,8 @@ from pixmix_cli.pipelines.inspect import summary as inspect
 from pixmix_cli.pipelines.report.draws_fit import Fit
 from pixmix_cli.pipelines.report.sections import Section
 
-# Median [p10, p90] at 512 px, n = 200 each, as DESIGN.md section 6 gives them. None: not measured.
+# Median [p10, p90] at 512 px, n = 200 each (docs/lab/2026-11-22-prototype-fractals.md).
+# None: not measured.
 PEERS: dict[str, dict[str, tuple[float | None, float, float | None]]] = {
     "active": {"catalys1": (0.10, 0.26, 0.52), "flam3": (0.12, 0.46, 0.86)},
     "colorfulness": {"catalys1": (75, 103, 140), "flam3": (7, 26, 53)},
