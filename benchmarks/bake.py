@@ -166,7 +166,7 @@ def small_pictures(source: Path, count: int) -> np.ndarray:
 
 
 def repeated(source: Path, times: int, folder: Path) -> Path:
-    """A folder in which every picture of an ImageFolder lies so many times, as links."""
+    """A folder in which every picture of an ImageFolder lies `times` times, as links."""
     for picture, label in datasets.ImageFolder(str(source)).samples:
         name = folder / str(label)
         name.mkdir(parents=True, exist_ok=True)

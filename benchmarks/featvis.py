@@ -48,7 +48,7 @@ from featvis.render import is_grey, render
 PARTS = ("speed", "transfer", "grey", "pace")
 SIDE = 128  # pixels, lucent's default
 THEIR_STEPS, OUR_STEPS = 512, 64  # the defaults
-TRANSFER_STEPS = 256  # lucent's in the transfer: more made it no better in our study
+TRANSFER_STEPS = 256  # lucent's in the transfer: more made it no better
 JUDGED = (SIDE, 160, 224)  # sides in pixels at which the judge sees the pictures
 BATCH = 8
 STRIDE = 389  # through the classes: any number of them is spread, and a beginning of more

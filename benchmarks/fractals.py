@@ -58,8 +58,8 @@ TICKS = os.sysconf("SC_CLK_TCK")
 def family(command: list[str], **options: Any) -> tuple[float, int]:
     """CPU seconds of a process and of all below it; the largest resident set of any, KiB.
 
-    Workers are children of a server that nobody waits for, so rusage does not tell of them: this
-    looks at /proc (Linux) time and again, and adds up what was seen last of every process of the
+    Workers are children of a server that nobody waits for, so rusage leaves them out: this
+    polls /proc (Linux) and adds up what was seen last of every process of the
     command's session.
     """
     process = subprocess.Popen(

@@ -40,7 +40,7 @@ ROWS_MEASURED = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One job: so many units of so many seconds of one core, and what it leaves behind."""
+    """One job: its units, the seconds of one core that they take, and what it leaves behind."""
 
     name: str
     pictures: int

@@ -12,9 +12,8 @@ PARAMETRIZATIONS = ("fourier", "maco", "pixel")
 EDGES = ("auto", "wrap", "mirror")
 WRAP_JITTER = 0.5  # of the side: every place is as likely in the middle as any other
 MIRROR_JITTER = 24 / 224
-# The side at which a network sees the pictures unless told otherwise: 3-6 times quicker than 224,
-# and the pictures look as good and have more contrast at 32 px (median std 53-61 against 43-53).
-# 96 is clearly worse.
+# The side at which a network sees the pictures by default: several times faster than 224, with
+# pictures as good and more contrast at 32 px; 96 is clearly worse (docs/design/featvis.md).
 NETWORK_SIZE = 128
 MAX_SIZE = 4096  # pixels; a spectrum of 4096^2 already takes 200 MB a picture
 

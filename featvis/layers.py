@@ -107,7 +107,7 @@ def layers_of(name: str, num_classes: int | None = None, image_size: int | None 
     """The layers of architecture `name` (torchvision's, or timm's), found on the meta device.
 
     num_classes  of the head; None: 1000
-    image_size   side in pixels for which shapes and costs are told; None: the network's own
+    image_size   side in pixels that shapes and costs are for; None: the network's own
                  for networks that take one size only, else 224 (299 for Inception)
     raises       UnknownModelError
     """

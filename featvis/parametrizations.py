@@ -29,8 +29,8 @@ COLOR_BASIS = (
 
 EXTREME = 0.02  # pure black and white have no finite logit: a given picture keeps off by this
 START_NOISE = 0.01  # standard deviation of the start in parameter units
-# Logits that a unit of the lowest frequency's coefficient makes. 1.0 left squeezenet1_1's middle
-# layers at a standard deviation of 42-52 levels after shrinking to 32 x 32; 1.5 gives 53-62.
+# Logits that a unit of the lowest frequency's coefficient makes. 1.0 left pictures of
+# squeezenet1_1's middle layers with too little contrast at 32 px.
 FOURIER_GAIN = 1.5
 MACO_DECAY = 1.0  # natural pictures' amplitude falls about as 1/frequency (Field 1987)
 MACO_CONTRAST = 1.6  # standard deviation of MACO's decoded logits

@@ -46,7 +46,7 @@ class Target:
     weights: tuple[float, ...] = ()
 
     def facts(self) -> dict[str, Any]:
-        """What a manifest tells of it."""
+        """What a manifest records of it."""
         facts: dict[str, Any] = {"layer": self.layer}
         if self.weights:
             facts |= {"channels": list(self.channels), "weights": list(self.weights)}

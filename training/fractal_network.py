@@ -8,9 +8,8 @@ Telling the recipes apart under strong augmentation is only the means: what coun
 channels on the way like many different textures, so that pictures which excite them are worth
 mixing.
 
-What decided most, of what was tried: how far views are turned. With every angle allowed, channels
-learned spots, which look the same from everywhere, and hardly a line; with a few degrees they
-learned strokes, nets and weaves. (Other settings differed as well: see featvis/weights/README.md.)
+Views are turned by a few degrees only: with every angle allowed, channels learn spots, which look
+the same from everywhere, and hardly a line (featvis/weights/README.md says what was tried).
 Batch normalisation follows every convolution while training and is folded into the convolutions at
 the end, since squeezenet has none. Most, not all, instances of a category
 keep its palette, so that neither colour nor shape alone tells categories apart.

@@ -64,7 +64,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to N-1")
     parser.add_argument(
-        "--bakes", type=int, help="bake only so many times an arm; seeds share them in turn"
+        "--bakes", type=int, help="bake only this many times an arm; seeds share them in turn"
     )
     parser.add_argument("--copies", type=int, help="copies a bake; the number of epochs")
     parser.add_argument("--jobs", type=int, help="networks at once; one a core, 2 on a GPU")

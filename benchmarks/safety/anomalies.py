@@ -19,7 +19,7 @@ from benchmarks.safety.corruptions import gaussian_blur, to_levels
 
 U8 = NDArray[np.uint8]
 F64 = NDArray[np.float64]
-DRAWN_AT = 4  # drawn so many times larger, then shrunk: smooth edges
+DRAWN_AT = 4  # times larger than needed, then shrunk: smooth edges
 
 
 def gaussian(n: int, size: int, rng: np.random.Generator) -> U8:

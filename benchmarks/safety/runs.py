@@ -51,7 +51,7 @@ class Job:
 
 
 def run_all(jobs: list[Job], baked: Bakes, workers: int) -> None:
-    """Do the jobs, so many at once, and tell of each on stderr."""
+    """Do the jobs, `workers` at once, and report each on stderr."""
     spawn = multiprocessing.get_context("spawn")
     with (
         concurrent.futures.ProcessPoolExecutor(
@@ -87,7 +87,7 @@ def _begin_worker() -> None:
 
 
 def do(job: Job, folder: Path | None) -> str:
-    """Train, examine, keep the record; returns a line that tells of it."""
+    """Train, examine, keep the record; returns a line that reports it."""
     begin = time.perf_counter()
     device = torch.device(job.device)
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Records and pictures frozen: whoever changes the bytes of a baked data set must know it.
+"""Frozen records and pictures: a change to the bytes of a baked set must not pass unseen.
 
 If a test here fails and the change is meant, it is a change of what `pixmix bake` writes for the
 same seed: say so in the change log, and write the new values down.
