@@ -425,7 +425,8 @@ def _render(
         kernels.shrink_picture(picture, column, small)
         picture = small
     pixels = np.empty((size, size, 3), np.uint8)
-    kernels.to_bytes(picture, low_level, gain, np.empty((3, size), np.uint8), pixels)
+    rows = np.empty((3, size), np.uint8)
+    kernels.to_bytes(picture, low_level, gain, rows, pixels.reshape(-1))
     return pixels
 
 
@@ -483,7 +484,7 @@ def render_recipe(
 
 
 def warm_up() -> None:
-    """Compiles every kernel, or loads it from numba's cache, by making two small pictures."""
+    """Makes two small pictures: whatever is loaded or made at first use is there afterwards."""
     for kind in ("affine", "flame"):
         config = FractalConfig(kind, size=32, points_per_pixel=1.0)
         generate_fractal(config, np.random.default_rng(0))

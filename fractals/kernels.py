@@ -19,24 +19,16 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit, types
-from numba.extending import intrinsic, overload
-from numpy.typing import NDArray
 
-jit = njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
+from pixmix_kernels import arrays, entry, kernel, llvm
+from pixmix_kernels.arrays import F32, F64, I32, I64, U8, F32x2, F32x3, F64x2, I32x2, U8x2, U8x3
 
 F = np.float32
 U32 = np.uint32
 U64 = np.uint64
 
-F32s = NDArray[np.float32]
-F64s = NDArray[np.float64]
-I32s = NDArray[np.int32]
-I64s = NDArray[np.int64]
-U8s = NDArray[np.uint8]
-U32s = NDArray[np.uint32]
-U64s = NDArray[np.uint64]
-# Scalars: numba infers their width from what is passed, and the docstrings say which is meant.
+# Scalars of inner kernels: their width is that of what is passed, and the docstrings say which is
+# meant.
 Scalar = Any
 
 # ---------------------------------------------------------------- constants
@@ -102,43 +94,38 @@ MAX_POINTS_A_PASS = (1 << 24) - 1  # more could overflow either half of a cell
 # ---------------------------------------------------------------- scalar functions
 
 
+@llvm("fractals.llvm:fma")
 def fma(a: Scalar, b: Scalar, c: Scalar) -> Scalar:
     """a * b + c in float32, rounded once, as IEEE 754 fixes it: the same on every processor.
 
-    One without the instruction calls a slow function for it. Here in Python it is rounded to
-    float64 first, which makes a difference once in some 2**29 times.
+    One without the instruction calls a slow function for it.
     """
-    return F(np.float64(a) * np.float64(b) + np.float64(c))
+    # The product is exact in float64. Their sum is not always, and rounding it twice would differ
+    # from rounding it once where it lies near the middle between two float32: rounding to odd
+    # before keeps that apart (Boldo & Melquiond 2008, section 3).
+    product, addend = float(a) * float(b), float(c)
+    total = product + addend
+    if math.isfinite(total):
+        other = total - product
+        rest = (product - (total - other)) + (addend - other)
+        if rest != 0.0 and not np.float64(total).view(np.int64) & 1:
+            total = math.nextafter(total, math.inf if rest > 0.0 else -math.inf)
+    return F(total)
 
 
-@intrinsic
-def _llvm_fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
-    signature = types.float32(types.float32, types.float32, types.float32)
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.fma(*arguments)
-
-    return signature, generate
-
-
-@overload(fma)
-def _compiled_fma(a, b, c):  # type: ignore[no-untyped-def]  # numba compares the signatures
-    return lambda a, b, c: _llvm_fma(a, b, c)  # type: ignore[call-arg]
-
-
-@jit
+@kernel
 def flip_sign(x: Scalar, bits: Scalar) -> Scalar:
     """float32 x, or -x where the highest of 32 bits is set."""
     return np.int32(F(x).view(np.int32) ^ np.int32(bits & SIGN)).view(F)
 
 
-@jit
+@kernel
 def magnitude(x: Scalar) -> Scalar:
     """float32 |x|."""
     return np.int32(F(x).view(np.int32) & NOT_SIGN).view(F)
 
 
-@jit
+@kernel
 def sin32(x: Scalar) -> Scalar:
     """sin x in float32, error below 1e-6 for |x| < 1e3; bounded, if arbitrary, beyond 1e7."""
     t = fma(x, INV_PI, ROUND)
@@ -152,13 +139,13 @@ def sin32(x: Scalar) -> Scalar:
     return flip_sign(s, np.int32(F(t).view(np.int32) << np.int32(31)))
 
 
-@jit
+@kernel
 def cos32(x: Scalar) -> Scalar:
     """cos x in float32, as sin32."""
     return sin32(x + HALF_PI)
 
 
-@jit
+@kernel
 def sincos32(x: Scalar) -> Scalar:
     """(sin x, cos x) in float32, errors as sin32: cheaper than the two apart."""
     t = fma(x, TWO_OVER_PI, ROUND)
@@ -180,7 +167,7 @@ def sincos32(x: Scalar) -> Scalar:
     )
 
 
-@jit
+@kernel
 def atan2_32(y: Scalar, x: Scalar) -> Scalar:
     """The angle of (x, y) in float32, in [-pi, pi], error below 1e-5; +-0 at the origin."""
     ax, ay = magnitude(x), magnitude(y)
@@ -194,7 +181,7 @@ def atan2_32(y: Scalar, x: Scalar) -> Scalar:
     return flip_sign(t, F(y).view(np.int32))
 
 
-@jit
+@kernel
 def exp2_32(x: Scalar) -> Scalar:
     """2 to the x in float32, relative error below 1e-6; x is held to [-100, 100], NaN to -100."""
     x = x if x > F(-100.0) else F(-100.0)
@@ -207,7 +194,7 @@ def exp2_32(x: Scalar) -> Scalar:
     return p * bits.view(F)
 
 
-@jit
+@kernel
 def log2_32(x: Scalar) -> Scalar:
     """log2 of x > 0 in float32, absolute error below 1e-6; anything below 1e-30 counts as that."""
     held = F(x if x > F(1e-30) else F(1e-30))
@@ -219,14 +206,14 @@ def log2_32(x: Scalar) -> Scalar:
     return fma(m - ONE, p, F(exponent))
 
 
-@jit
+@kernel
 def floor32(x: Scalar) -> Scalar:
     """Largest whole number <= x in float32, |x| < 2**22."""
     k = (x + ROUND) - ROUND
     return k - ONE if k > x else k
 
 
-@jit
+@kernel
 def hash32(i: Scalar, seed: Scalar) -> Scalar:
     """A well mixed uint32 of the lane number i and a seed: stateless, so that it vectorises."""
     h = U32(U32(i) * HASH_STEP + seed)
@@ -237,13 +224,13 @@ def hash32(i: Scalar, seed: Scalar) -> Scalar:
     return U32(h ^ (h >> U32(16)))
 
 
-@jit
+@kernel
 def unit32(h: Scalar) -> Scalar:
     """uint32 to float32 in [0, 1): the upper 24 bits, which float32 holds exactly."""
     return F(np.int32(h >> U32(8))) * TO_UNIT
 
 
-@jit
+@kernel
 def splitmix(state: Scalar) -> Scalar:
     """The output of splitmix64 (Steele, Lea & Flood 2014) for a state already stepped."""
     z = state
@@ -255,8 +242,8 @@ def splitmix(state: Scalar) -> Scalar:
 # ---------------------------------------------------------------- affine IFS
 
 
-@jit
-def affine_orbit(maps: F64s, colors: U64s, table: U8s, seed: Scalar, trace: F32s) -> None:
+@entry
+def affine_orbit(maps: F64x2, colors: arrays.U64, table: U8, seed: np.uint64, trace: F32x2) -> None:
     """One orbit of an affine IFS, point by point: for framing, and as a plain twin of the next.
 
     maps    (n, 6) float64: x' = m0 x + m1 y + m2, y' = m3 x + m4 y + m5
@@ -283,7 +270,7 @@ def affine_orbit(maps: F64s, colors: U64s, table: U8s, seed: Scalar, trace: F32s
             trace[i, 2] = F(np.int32(c & COLOR_MASK)) * F(1.0 / 65535.0)
 
 
-@jit
+@kernel
 def _cell(x: Scalar, y: Scalar, last: Scalar, width: int) -> Scalar:
     # held into the border, by minimum and maximum, without a branch: half the points of a close
     # frame are outside, in no order to be predicted, and branches doubled the time of a point;
@@ -296,9 +283,15 @@ def _cell(x: Scalar, y: Scalar, last: Scalar, width: int) -> Scalar:
     return U64(U32(np.int32(y))) * U64(width) + U64(U32(np.int32(x)))
 
 
-@jit
+@entry
 def iterate_affine(
-    maps: F64s, colors: U64s, table: U8s, seed: Scalar, points: int, width: int, histogram: U64s
+    maps: F64x2,
+    colors: arrays.U64,
+    table: U8,
+    seed: np.uint64,
+    points: int,
+    width: int,
+    histogram: arrays.U64,
 ) -> None:
     """The chaos game of an affine IFS, added up in a histogram.
 
@@ -365,8 +358,8 @@ def iterate_affine(
 # ---------------------------------------------------------------- fractal flames
 
 
-@jit
-def _polar(u: F32s, v: F32s, r: F32s, t: F32s) -> None:
+@kernel
+def _polar(u: F32, v: F32, r: F32, t: F32) -> None:
     # r^2 = x^2 + y^2, t = atan(x / y)
     for i in range(u.shape[0]):
         r[i] = np.sqrt(u[i] * u[i] + v[i] * v[i])
@@ -374,8 +367,8 @@ def _polar(u: F32s, v: F32s, r: F32s, t: F32s) -> None:
         t[i] = atan2_32(u[i], v[i])
 
 
-@jit
-def _root(u: F32s, v: F32s, power: Scalar, r: F32s, t: F32s) -> None:
+@kernel
+def _root(u: F32, v: F32, power: Scalar, r: F32, t: F32) -> None:
     # (x^2 + y^2)^(power / 2), and t = atan(y / x)
     for i in range(u.shape[0]):
         r[i] = exp2_32(power * HALF * log2_32(u[i] * u[i] + v[i] * v[i]))
@@ -383,21 +376,21 @@ def _root(u: F32s, v: F32s, power: Scalar, r: F32s, t: F32s) -> None:
         t[i] = atan2_32(v[i], u[i])
 
 
-@jit
+@kernel
 def apply_variation(
     number: int,
-    u: F32s,
-    v: F32s,
-    px: F32s,
-    py: F32s,
+    u: F32,
+    v: F32,
+    px: F32,
+    py: F32,
     weight: Scalar,
     p0: Scalar,
     p1: Scalar,
     p2: Scalar,
     p3: Scalar,
     seed: Scalar,
-    a: F32s,
-    b: F32s,
+    a: F32,
+    b: F32,
 ) -> None:
     """Adds weight * variation(u, v) to (px, py), for a run of points.
 
@@ -660,17 +653,17 @@ def apply_variation(
             py[i] += s * y
 
 
-@jit
+@kernel
 def _apply_map(
-    numbers: I32s,
-    arguments: F32s,
-    u: F32s,
-    v: F32s,
-    px: F32s,
-    py: F32s,
+    numbers: I32,
+    arguments: F32x2,
+    u: F32,
+    v: F32,
+    px: F32,
+    py: F32,
     seed: Scalar,
-    spare_a: F32s,
-    spare_b: F32s,
+    spare_a: F32,
+    spare_b: F32,
 ) -> None:
     # the map's variations summed into (px, py)
     n = u.shape[0]
@@ -686,8 +679,8 @@ def _apply_map(
             )
 
 
-@jit
-def _post_transform(row: F32s, px: F32s, py: F32s) -> None:
+@kernel
+def _post_transform(row: F32, px: F32, py: F32) -> None:
     # in place
     m0, m1, m2, m3, m4, m5 = row[6], row[7], row[8], row[9], row[10], row[11]
     for i in range(px.shape[0]):
@@ -696,17 +689,17 @@ def _post_transform(row: F32s, px: F32s, py: F32s) -> None:
         py[i] = m3 * x + m4 * y + m5
 
 
-@jit
+@kernel
 def _deal(
-    row: F32s,
-    x: F32s,
-    y: F32s,
-    c: F32s,
+    row: F32,
+    x: F32,
+    y: F32,
+    c: F32,
     first: int,
     deal: Scalar,
-    u: F32s,
-    v: F32s,
-    colors: F32s,
+    u: F32,
+    v: F32,
+    colors: F32,
 ) -> None:
     # The points that a map gets, from pack `first` on: their affine part, and their new colours,
     # which move by the map's speed towards the map's colour, where `_lay_down` puts the points.
@@ -732,15 +725,15 @@ def _deal(
             colors[place + U64(i)] = target if (ci < ZERO) & (color > -HALF) else color
 
 
-@jit
+@kernel
 def _lay_down(
-    row: F32s,
-    px: F32s,
-    py: F32s,
+    row: F32,
+    px: F32,
+    py: F32,
     first: int,
     deal: Scalar,
-    nx: F32s,
-    ny: F32s,
+    nx: F32,
+    ny: F32,
 ) -> None:
     # the map's post transform, and its packs to places among those of other maps: packs side by
     # side are dealt together, and should not have met the same map
@@ -755,8 +748,8 @@ def _lay_down(
             ny[place + U64(i)] = m3 * x + m4 * y + m5
 
 
-@jit
-def _seed_again(x: F32s, y: F32s, c: F32s, seed: Scalar) -> None:
+@kernel
+def _seed_again(x: F32, y: F32, c: F32, seed: Scalar) -> None:
     # points that left, or are not numbers, start anew in [-1, 1]^2 and are not plotted at first;
     # most of the time there is none, and looking takes a tenth of the time of seeding
     left = 0
@@ -775,8 +768,10 @@ def _seed_again(x: F32s, y: F32s, c: F32s, seed: Scalar) -> None:
         c[i] = c[i] if stays else UNPLOTTED
 
 
-@jit
-def _plot(x: F32s, y: F32s, c: F32s, frame: F32s, width: int, cells: I32s, histogram: U64s) -> None:
+@kernel
+def _plot(
+    x: F32, y: F32, c: F32, frame: F32, width: int, cells: I32, histogram: arrays.U64
+) -> None:
     # cells and colours first, in a loop that vectorises; then the scattered additions
     last = F(width) - HALF
     w = np.int32(width)
@@ -797,20 +792,20 @@ def _plot(x: F32s, y: F32s, c: F32s, frame: F32s, width: int, cells: I32s, histo
         histogram[U32(places[i])] += COUNT_ONE + U64(U32(colors[i]))
 
 
-@jit
+@entry
 def iterate_flame(
-    maps: F32s,
-    numbers: I32s,
-    arguments: F32s,
-    bounds: F64s,
-    frame: F32s,
-    seed: Scalar,
+    maps: F32x2,
+    numbers: I32x2,
+    arguments: F32x3,
+    bounds: F64,
+    frame: F32,
+    seed: np.uint64,
     points: int,
     width: int,
-    work: F32s,
-    cells: I32s,
-    histogram: U64s,
-    trace: F32s,
+    work: F32x2,
+    cells: I32x2,
+    histogram: arrays.U64,
+    trace: F32x2,
 ) -> None:
     """The chaos game of a fractal flame, many points at a time, added up in a histogram.
 
@@ -918,8 +913,8 @@ def iterate_flame(
                     traced += 1
 
 
-@jit
-def bin_trace(trace: F32s, frame: F32s, width: int, histogram: U64s) -> None:
+@entry
+def bin_trace(trace: F32x2, frame: F32, width: int, histogram: arrays.U64) -> None:
     """Adds traced points to a histogram, as the iterations do.
 
     trace      (t, 3) float32: x, y, colour; points of negative colour count as outside
@@ -945,8 +940,8 @@ def bin_trace(trace: F32s, frame: F32s, width: int, histogram: U64s) -> None:
 # ---------------------------------------------------------------- from points to a picture
 
 
-@jit
-def unpack(histogram: U64s, counts: F32s, sums: F32s) -> None:
+@entry
+def unpack(histogram: arrays.U64, counts: F32x2, sums: F32x2) -> None:
     """Adds the inside of a histogram to float arrays of counts and colour sums, and clears it.
 
     histogram  ((h + 2) * (h + 2),) uint64, set to 0
@@ -966,8 +961,8 @@ def unpack(histogram: U64s, counts: F32s, sums: F32s) -> None:
         histogram[i] = U64(0)
 
 
-@jit
-def shrink_sums(values: F32s, column: F64s, coarse: F64s) -> None:
+@entry
+def shrink_sums(values: F32x2, column: F64, coarse: F64x2) -> None:
     """Sums of a square array over a coarser square grid.
 
     values  (h, h) float32
@@ -992,8 +987,8 @@ def shrink_sums(values: F32s, column: F64s, coarse: F64s) -> None:
             coarse[gy, gx] = total
 
 
-@jit
-def _smooth_row(above: F32s, here: F32s, below: F32s, step: int, out: F32s) -> None:
+@kernel
+def _smooth_row(above: F32, here: F32, below: F32, step: int, out: F32) -> None:
     # the 1-2-1 binomial filter along a row and across three, in all 16; ends repeat
     w = here.shape[0]
     inner = w - 2 * step
@@ -1016,9 +1011,9 @@ def _smooth_row(above: F32s, here: F32s, below: F32s, step: int, out: F32s) -> N
         out[j] = q * (q * corners + HALF * sides + here[j])
 
 
-@jit
+@entry
 def smooth_sparse(
-    counts: F32s, sums: F32s, enough: Scalar, step: int, new_counts: F32s, new_sums: F32s
+    counts: F32x2, sums: F32x2, enough: np.float32, step: int, new_counts: F32x2, new_sums: F32x2
 ) -> None:
     """Spreads cells that caught few points over 3x3 others; dense ones stay sharp.
 
@@ -1042,8 +1037,8 @@ def smooth_sparse(
             os[j] = s + keep * (s1[j] - s)
 
 
-@jit
-def smooth_counts(counts: F32s, enough: Scalar, step: int, new_counts: F32s) -> None:
+@entry
+def smooth_counts(counts: F32x2, enough: np.float32, step: int, new_counts: F32x2) -> None:
     """What smooth_sparse does to the counts, where nobody asks for the sums."""
     h, w = counts.shape
     for i in range(h):
@@ -1058,8 +1053,8 @@ def smooth_counts(counts: F32s, enough: Scalar, step: int, new_counts: F32s) -> 
             on[j] = n + keep * (n1[j] - n)
 
 
-@jit
-def upsample(small: F32s, wide: F32s, out: F32s) -> None:
+@entry
+def upsample(small: F32x3, wide: F32x2, out: F32x3) -> None:
     """Bilinear enlargement of the ground, plane by plane.
 
     small  (3, g, g) float32
@@ -1091,17 +1086,17 @@ def upsample(small: F32s, wide: F32s, out: F32s) -> None:
                 o[j] = a[j] + ty * (b[j] - a[j])
 
 
-@jit
+@entry
 def compose(
-    counts: F32s,
-    color_counts: F32s,
-    color_sums: F32s,
-    tone: F32s,
-    palette: F32s,
+    counts: F32x2,
+    color_counts: F32x2,
+    color_sums: F32x2,
+    tone: F32,
+    palette: F32x2,
     screen: bool,
-    rows: F32s,
-    row_color: I32s,
-    out: F32s,
+    rows: F32x2,
+    row_color: I32,
+    out: F32x3,
 ) -> None:
     """Lays one layer over the picture.
 
@@ -1156,8 +1151,8 @@ def compose(
                     o[j] = o[j] + covers[j] * (value - o[j])
 
 
-@jit
-def shrink_picture(picture: F32s, column: F64s, small: F32s) -> None:
+@entry
+def shrink_picture(picture: F32x3, column: F64, small: F32x3) -> None:
     """Box means of a picture over a coarser grid.
 
     picture  (3, h, h) float32
@@ -1185,15 +1180,15 @@ def shrink_picture(picture: F32s, column: F64s, small: F32s) -> None:
                 small[k, gy, gx] = F(total / np.float64((bottom - top) * (right - left)))
 
 
-@jit
-def to_bytes(picture: F32s, low: F32s, gain: F32s, rows: U8s, out: U8s) -> None:
+@entry
+def to_bytes(picture: F32x3, low: F32, gain: F32, rows: U8x2, out: U8) -> None:
     """Stretches each channel, rounds to bytes, and lays the three side by side.
 
     picture    (3, h, h) float32
     low, gain  (3,) float32: byte = 255 * (value - low) * gain, held to 0..255
     rows       (3, h) uint8 scratch: the arithmetic vectorises only where it does not also have to
                lay three channels side by side
-    out        (h, h, 3) uint8, set
+    out        (h * h * 3,) uint8, set: the three channels side by side
     """
     h = picture.shape[1]
     r, g, b = rows[0], rows[1], rows[2]
@@ -1206,15 +1201,15 @@ def to_bytes(picture: F32s, low: F32s, gain: F32s, rows: U8s, out: U8s) -> None:
                 value = value if value > ZERO else ZERO
                 value = value if value < ONE else ONE
                 q[j] = np.uint8(np.int32(value * F(255.0) + HALF))
-        o = out[i].reshape(-1)
+        o = out[i * 3 * h : (i + 1) * 3 * h]
         for j in range(h):
             o[3 * j] = r[j]
             o[3 * j + 1] = g[j]
             o[3 * j + 2] = b[j]
 
 
-@jit
-def measure_picture(pixels: U8s, result: I64s) -> None:
+@entry
+def measure_picture(pixels: U8x3, result: I64) -> None:
     """What the final check wants to know of a picture of 128 x 128, in whole numbers.
 
     pixels  (128, 128, 3) uint8
@@ -1255,8 +1250,8 @@ def measure_picture(pixels: U8s, result: I64s) -> None:
         result[1 + k] = 1024 * squares - total * total
 
 
-@jit
-def measure_spread(histogram: U64s, width: int, result: F64s) -> None:
+@entry
+def measure_spread(histogram: arrays.U64, width: int, result: F64) -> None:
     """How an orbit's points spread over the cells of its frame.
 
     histogram  (width * width,) uint64 as the iterations leave it, with its border

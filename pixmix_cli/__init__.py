@@ -1,3 +1,3 @@
 """The pixmix command line: PixMix mixing sets and baked datasets."""
 
-__version__ = "0.1.0"
+from pixmix_kernels import __version__ as __version__

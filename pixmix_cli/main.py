@@ -14,9 +14,10 @@ from typing import Any
 
 import click
 
-from pixmix_cli import __version__, kernel_cache
+from pixmix_cli import __version__
 from pixmix_cli.errors import PixMixError, StorageError
 from pixmix_cli.terminal import ClosedPipe, Terminated, abandon_stdout, say
+from pixmix_kernels.errors import KernelError
 
 EXIT_INTERRUPT, EXIT_PIPE, EXIT_TERMINATED = 130, 141, 143
 
@@ -133,6 +134,11 @@ def run(arguments: list[str]) -> int:
         more = "" if error.page is None else f" (docs/errors.md#{error.page})"
         say(f"{prefix}: {error}{more}")
         return error.exit_code
+    except KernelError as error:
+        if debug:
+            raise
+        say(f"{prefix}: {error} (docs/errors.md#kernels)")
+        return 1
     except ClosedPipe:
         return EXIT_PIPE
     except (KeyboardInterrupt, click.Abort):
@@ -200,10 +206,9 @@ def main() -> None:
     if instruction := os.environ.get("_PIXMIX_COMPLETE"):
         sys.exit(complete(instruction))
     signal.signal(signal.SIGTERM, _on_sigterm)
-    kernel_cache.choose()
     code = run(sys.argv[1:])
-    # Python looks through every object once more before it ends; with numba loaded that takes
-    # 0.2 s, a fifth of a short run, and frees what the process gives back anyway
+    # Python looks through every object once more before it ends; with torch loaded that takes a
+    # good part of a second, and frees what the process gives back anyway
     gc.freeze()
     sys.exit(code)
 

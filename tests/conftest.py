@@ -17,6 +17,7 @@ from PIL import Image
 from tests.object_store import ObjectStore, running_store
 
 ROOT = Path(__file__).resolve().parent.parent
+KERNEL_CACHE = ROOT / "build" / "kernels"  # what tests compile, from run to run
 
 
 def picture(seed: int, height: int, width: int) -> np.ndarray:
@@ -69,6 +70,7 @@ def _own_cache(tmp_path_factory):
     """No test touches the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PIXMIX_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("NUMBA_CACHE_DIR", str(KERNEL_CACHE))
         yield
 
 

@@ -291,8 +291,10 @@ def command(
             return show_plan(terminal, lambda: describe(plan))
         if job.stream:
             steps = stream(plan, StdoutSink(), terminal.warn)
-            return follow(terminal, None, steps, plan.own, plan.remaining)
+            return follow(terminal, None, steps, plan.own, plan.remaining, kernels="mixing")
         if plan.advice:
             terminal.advise(plan.advice)
         shards = sum(len(copies) for _, copies in plan.pending)
-        return follow(terminal, output, run(plan), plan.own, plan.remaining, shards)
+        return follow(
+            terminal, output, run(plan), plan.own, plan.remaining, shards, kernels="mixing"
+        )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pixmix_kernels
 from pixmix_cli.errors import InputError, OutputExistsError
 from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.storage.remote import AnyPath
@@ -58,9 +59,16 @@ def check_new_file(path: Path, overwrite: bool) -> None:
 
 
 def make_set(
-    terminal: Terminal, plan: Plan, dry_run: bool, describe: Callable[[], dict[str, Any]]
+    terminal: Terminal,
+    plan: Plan,
+    dry_run: bool,
+    describe: Callable[[], dict[str, Any]],
+    kernels: str | None = None,
 ) -> int:
-    """Run, stream or only show the plan of a mixing set; returns the exit code."""
+    """Run, stream or only show the plan of a mixing set; returns the exit code.
+
+    kernels  as `follow`'s
+    """
     from pixmix_cli.pipelines.mixing_sets import storing as mixing_set
 
     if dry_run:
@@ -70,7 +78,7 @@ def make_set(
     else:
         steps = mixing_set.run(plan)
     place = plan.job.elsewhere or plan.job.output
-    return follow(terminal, place, steps, plan.own, plan.remaining)
+    return follow(terminal, place, steps, plan.own, plan.remaining, kernels=kernels)
 
 
 def follow(
@@ -80,14 +88,18 @@ def follow(
     total: int,
     remaining: int,
     shards: int = 0,
+    kernels: str | None = None,
 ) -> int:
     """Show a pipeline's steps as they come and return the exit code.
 
     total      pictures that this run has to care for: of the whole output, or of its part
     remaining  of which this run makes
     shards     how many of them this run makes, where the output has any
+    kernels    the family of compiled kernels that makes them, if any
     """
     terminal.detail(f"{remaining} of {total} pictures to make")
+    if kernels is not None and remaining:
+        pixmix_kernels.prepare(kernels)  # so that no bar, and no rate, waits for a compiler
     begin = time.monotonic()
     skipped, finished, waits = 0, 0, None
     with terminal.meter(total, "pic", total - remaining, shards) as meter:

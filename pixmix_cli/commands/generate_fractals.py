@@ -116,7 +116,7 @@ def command(
                     else points_per_pixel,
                 )
             plan = fractal_set.plan(config, count, job)
-        return make_set(terminal, plan, dry_run, lambda: fractal_set.describe(plan))
+        return make_set(terminal, plan, dry_run, lambda: fractal_set.describe(plan), "fractals")
 
 
 def _refuse_with_from(context: click.Context) -> None:

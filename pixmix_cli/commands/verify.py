@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import pixmix_kernels
 from pixmix_cli import options
 from pixmix_cli.options import option
 from pixmix_cli.storage.remote import AnyPath, Url
@@ -167,6 +168,7 @@ def _repair(terminal: Terminal, recorded: Recorded, problems: Problems, workers:
     from pixmix_cli.pipelines.bake import rebake
 
     broken = {problem["path"] for problem in problems}
+    pixmix_kernels.prepare("mixing")
     with terminal.meter(len(broken), "file") as meter:
         for row in rebake.repair(recorded, broken):
             _tell(terminal, recorded.path, (row,))
@@ -181,6 +183,7 @@ def _compare(terminal: Terminal, recorded: Recorded, count: int, seed: int) -> P
     problems: Problems = []
     checks = rebake.choose(recorded, count, seed)
     total = sum(len(check.places) for check in checks)
+    pixmix_kernels.prepare("mixing")
     with terminal.meter(total, "pic") as meter:
         for pictures, found in rebake.compare(recorded, checks):
             problems.extend(_tell(terminal, recorded.path, found))

@@ -9,16 +9,11 @@ source  Pillow: ImageOps.py, ImageEnhance.py, libImaging/Geometry.c, Blend.c, Co
 
 from __future__ import annotations
 
-import numba
 import numpy as np
-from numpy.typing import NDArray
 
 from pixmix_cli.mixing import vectors
-
-F64 = NDArray[np.float64]
-U8 = NDArray[np.uint8]
-I32 = NDArray[np.int32]
-I64 = NDArray[np.int64]
+from pixmix_kernels import kernel
+from pixmix_kernels.arrays import F64, I32, U8, F64x2, I32x2, U8x2
 
 # Codes of the augmentations: their places in draws.ALL_OPS.
 (AUTOCONTRAST, EQUALIZE, POSTERIZE, ROTATE, SOLARIZE) = range(5)
@@ -36,13 +31,13 @@ _FRACTION_MASK = (1 << _FRACTION_BITS) - 1
 _CLOSE = 160  # more than the error, 127.5, of 255 times a fraction rounded to 23 bits
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def is_pointwise(code: int) -> bool:
     """Whether an augmentation maps bytes to bytes, a channel at a time."""
     return code in (NOTHING, AUTOCONTRAST, EQUALIZE, POSTERIZE, SOLARIZE, CONTRAST, BRIGHTNESS)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _blend(first: np.int32, second: np.int32, alpha: np.float32) -> np.uint8:
     """Pillow's blend of two bytes: first + alpha (second - first) in float32, cut to a byte."""
     value = np.float32(first) + alpha * np.float32(np.int32(second - first))
@@ -51,28 +46,28 @@ def _blend(first: np.int32, second: np.int32, alpha: np.float32) -> np.uint8:
     return np.uint8(np.int32(value))
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _grey(red: np.int32, green: np.int32, blue: np.int32) -> np.int32:
     """Pillow's luma, ITU-R 601-2 in 16 bits."""
     weighted = red * np.int32(19595) + green * np.int32(38470) + blue * np.int32(7471)
     return np.int32(np.int32(weighted + np.int32(0x8000)) >> np.int32(16))
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def copy(source: U8, target: U8) -> None:
     """Copy bytes; a loop, because Numba's slice assignment takes twenty times as long."""
     for i in range(source.shape[0]):
         target[i] = source[i]
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def blacken(target: U8) -> None:
     """Set bytes to 0."""
     for i in range(target.shape[0]):
         target[i] = 0
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def cut_square(source: U8, begin: int, width: int, size: int, out: U8) -> None:
     """A square of a picture that is `width` pixels wide, its first byte source[begin].
 
@@ -85,8 +80,8 @@ def cut_square(source: U8, begin: int, width: int, size: int, out: U8) -> None:
         copy(source[at : at + n], out[y * n : (y + 1) * n])
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def histogram(flat: U8, counts: I32) -> None:
+@kernel
+def histogram(flat: U8, counts: I32x2) -> None:
     """counts[c, v] = how often channel c has value v; flat (n * 3,), counts (3, 256) int32."""
     counts[:] = 0
     red, green, blue = counts[0], counts[1], counts[2]
@@ -96,7 +91,7 @@ def histogram(flat: U8, counts: I32) -> None:
         blue[flat[3 * i + 2]] += 1
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def mean_grey(flat: U8) -> int:
     """The picture's mean luma, rounded half up."""
     n = flat.shape[0] // 3
@@ -111,7 +106,7 @@ def mean_grey(flat: U8) -> int:
     return int(np.float64(total) / np.float64(n) + 0.5)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _autocontrast_table(counts: I32, table: U8) -> None:
     low, high = 0, 255
     while low < 255 and counts[low] == 0:
@@ -129,7 +124,7 @@ def _autocontrast_table(counts: I32, table: U8) -> None:
         table[v] = min(max(value, 0), 255)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _equalize_table(counts: I32, table: U8) -> None:
     total, last, kinds = 0, 0, 0
     for v in range(256):
@@ -148,8 +143,8 @@ def _equalize_table(counts: I32, table: U8) -> None:
         n += counts[v]
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def byte_tables(code: int, value: float, flat: U8, counts: I32, tables: U8) -> bool:
+@kernel
+def byte_tables(code: int, value: float, flat: U8, counts: I32x2, tables: U8x2) -> bool:
     """Write a pointwise augmentation of a picture as tables.
 
     code     one of which `is_pointwise` is true
@@ -190,7 +185,7 @@ def byte_tables(code: int, value: float, flat: U8, counts: I32, tables: U8) -> b
     return True
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def color(flat: U8, value: float, out: U8) -> None:
     """Blend with the picture's own grey; flat and out (n * 3,)."""
     alpha = np.float32(value)
@@ -203,7 +198,7 @@ def color(flat: U8, value: float, out: U8) -> None:
         out[3 * i + 2] = _blend(grey, blue, alpha)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def sharpness(flat: U8, height: int, width: int, value: float, out: U8) -> None:
     """Blend with a copy smoothed by the weights 1 1 1, 1 5 1, 1 1 1; the border stays as it is.
 
@@ -245,9 +240,9 @@ def sharpness(flat: U8, height: int, width: int, value: float, out: U8) -> None:
         copy(row[n - 3 :], out[(y + 1) * n - 3 : (y + 1) * n])
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def affine(
-    flat: U8, height: int, width: int, matrix: F64, places: I32, shares: F64, out: U8
+    flat: U8, height: int, width: int, matrix: F64, places: I32, shares: F64x2, out: U8
 ) -> None:
     """Output pixel (x, y) taken, bilinear, from (a x + b y + c, d x + e y + f) of the picture.
 
@@ -288,7 +283,7 @@ def affine(
         blacken(out[y * n + 3 * end : (y + 1) * n])
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _inner(flat: U8, n: int, us: F64, vs: F64, places: I32, out: U8) -> None:
     """`_sample` of points that `_is_inside`, without its questions.
 
@@ -309,19 +304,19 @@ def _inner(flat: U8, n: int, us: F64, vs: F64, places: I32, out: U8) -> None:
         vectors.between(flat, upper, upper + n, us[x], vs[x], out, 3 * x)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _is_inside(u: float, v: float, height: int, width: int) -> bool:
     """Whether all four neighbours of a point, and a pixel behind them, lie in the picture."""
     return u >= 0.5 and u < width - 1.5 and v >= 0.5 and v < height - 1.5
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _is_in_picture(u: float, v: float, height: int, width: int) -> bool:
     """Whether a point is not black."""
     return u >= 0.0 and u < width and v >= 0.0 and v < height
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _sample(flat: U8, height: int, width: int, u: float, v: float, out: U8, to: int) -> None:
     """The pixel at out[to] from the point (u, v)."""
     if not _is_in_picture(u, v, height, width):
@@ -350,7 +345,7 @@ def _sample(flat: U8, height: int, width: int, u: float, v: float, out: U8, to: 
         out[to + c] = np.uint8(np.int32(value))
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def translate(flat: U8, height: int, width: int, right: int, down: int, out: U8) -> None:
     """Output pixel (x, y) taken from (x + right, y + down), both whole numbers."""
     n = width * 3
@@ -369,7 +364,7 @@ def translate(flat: U8, height: int, width: int, right: int, down: int, out: U8)
             copy(source[: n - gap], row[gap:])
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _scaled_fraction(fraction: float) -> np.int32:
     """A fraction of a pixel in 23 bits; -1 where it cannot be done in whole numbers (see above)."""
     scaled = np.int32(fraction * _FRACTION_ONE + 0.5)
@@ -380,7 +375,7 @@ def _scaled_fraction(fraction: float) -> np.int32:
     return scaled if close == 0 else np.int32(-1)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def shear_x(flat: U8, height: int, width: int, matrix: F64, out: U8) -> None:
     """`affine` for a matrix (1, s, 0, 0, 1, 0): each row by one fraction of a pixel."""
     n = width * 3
@@ -421,7 +416,7 @@ def shear_x(flat: U8, height: int, width: int, matrix: F64, out: U8) -> None:
         blacken(row[3 * end :])
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def shear_y(
     flat: U8, height: int, width: int, matrix: F64, wholes: I32, scaled: I32, out: U8
 ) -> None:
@@ -467,7 +462,7 @@ def shear_y(
                 _sample(flat, height, width, x + 0.5, v, out, y * n + 3 * x)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _inner_columns(flat: U8, begin: int, n: int, wholes: I32, scaled: I32, out: U8) -> None:
     """Neighbouring pixels of a row, each from its column so many rows on and the row below that.
 
@@ -486,7 +481,7 @@ def _inner_columns(flat: U8, begin: int, n: int, wholes: I32, scaled: I32, out: 
         x += 4 if four else 1
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def augment(
     code: int,
     value: float,
@@ -496,7 +491,7 @@ def augment(
     width: int,
     wholes: I32,
     scaled: I32,
-    shares: F64,
+    shares: F64x2,
     out: U8,
 ) -> None:
     """An augmented copy, for the augmentations that are not pointwise.

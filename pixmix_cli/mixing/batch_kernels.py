@@ -9,16 +9,11 @@ source  Salmon et al. (2011), Parallel random numbers: as easy as 1, 2, 3 (Philo
 
 from __future__ import annotations
 
-import numba
 import numpy as np
-from numpy.typing import NDArray
 
 from pixmix_cli.mixing import augment_kernels, kernels
-
-F64 = NDArray[np.float64]
-I64 = NDArray[np.int64]
-U8 = NDArray[np.uint8]
-U64 = NDArray[np.uint64]
+from pixmix_kernels import entry, kernel
+from pixmix_kernels.arrays import F64, I64, U8, U64, F64x2, F64x3, I64x2, U8x2, U64x2
 
 # Columns of a sample's head: what `kernels.render`'s record does not hold.
 ROUNDS, FLIP, TOP, LEFT, MIXING, VERTICAL, HORIZONTAL, USES_MIXING = range(8)
@@ -31,7 +26,7 @@ _LOW = np.uint64(0xFFFFFFFF)
 _32 = np.uint64(32)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _high(a: np.uint64, b: np.uint64) -> np.uint64:
     """The upper 64 of the 128 bits of a product."""
     a0, a1 = a & _LOW, a >> _32
@@ -41,7 +36,7 @@ def _high(a: np.uint64, b: np.uint64) -> np.uint64:
     return a1 * b1 + (middle >> _32) + (other >> _32)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _next_block(stream: U64) -> None:
     """The next four words of Philox4x64-10, as numpy.random.Philox(key=...) orders them."""
     stream[_BLOCK] += np.uint64(1)
@@ -58,7 +53,7 @@ def _next_block(stream: U64) -> None:
     stream[_WORDS + 2], stream[_WORDS + 3] = c2, c3
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def begin(stream: U64, key0: np.uint64, key1: np.uint64) -> None:
     """Set a stream to its start; key: the low and the high half of the 128 bits."""
     stream[_KEY0], stream[_KEY1] = key0, key1
@@ -66,7 +61,7 @@ def begin(stream: U64, key0: np.uint64, key1: np.uint64) -> None:
     stream[_PLACE] = np.uint64(4)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def uniform(stream: U64) -> float:
     """The next number of Generator.random(): 53 bits in [0, 1)."""
     place = np.int64(stream[_PLACE])
@@ -77,8 +72,8 @@ def uniform(stream: U64) -> float:
     return np.float64(stream[_WORDS + place] >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def fill_uniforms(keys: U64, first_block: int, stream: U64, out: F64) -> None:
+@entry
+def fill_uniforms(keys: U64x2, first_block: int, stream: U64, out: F64x2) -> None:
     """out[i] = numbers of stream i, from its block of four `first_block` on.
 
     keys    (m, 2) uint64, low half first
@@ -92,14 +87,14 @@ def fill_uniforms(keys: U64, first_block: int, stream: U64, out: F64) -> None:
             out[i, j] = uniform(stream)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _below(n: int, stream: U64) -> int:
     return min(int(uniform(stream) * n), n - 1)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _draw_augmentation(
-    operations: int, severity: float, size: int, rotations: F64, stream: U64, row: F64
+    operations: int, severity: float, size: int, rotations: F64x2, stream: U64, row: F64
 ) -> None:
     """As draws.draw_augmentation, onto a record's row."""
     code = _below(operations, stream)
@@ -130,17 +125,17 @@ def _draw_augmentation(
             row[kernels.VALUE] = sign * int(level * (size / 3) / 10)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def draw_many(
-    keys: U64,
+    keys: U64x2,
     recipe: tuple[int, int, int, int],
     severity: float,
     inverse_beta: float,
     mixing_count: int,
-    rotations: F64,
+    rotations: F64x2,
     stream: U64,
-    heads: F64,
-    records: F64,
+    heads: F64x2,
+    records: F64x3,
 ) -> None:
     """The draws of many samples, as draws.draw makes them in the cifar geometry.
 
@@ -185,7 +180,7 @@ def draw_many(
             row[kernels.A], row[kernels.B] = np.float32(a), np.float32(b)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _crop(square: U8, size: int, top: int, left: int, flip: bool, out: U8) -> None:
     """The crop at (top, left) of the square, first mirrored if asked, in black.
 
@@ -207,9 +202,9 @@ def _crop(square: U8, size: int, top: int, left: int, flip: bool, out: U8) -> No
             row[3 * x], row[3 * x + 1], row[3 * x + 2] = source[at], source[at + 1], source[at + 2]
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def crop_kept(
-    kept: U8, places: I64, sides: I64, heads: F64, users: I64, size: int, out: U8
+    kept: U8, places: I64, sides: I64x2, heads: F64x2, users: I64, size: int, out: U8x2
 ) -> None:
     """Crops of mixing pictures that lie one after the other in memory.
 
@@ -229,18 +224,18 @@ def crop_kept(
         augment_kernels.cut_square(kept, begin, width, size, out[users[u]])
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def render_many(
-    heads: F64,
-    records: F64,
-    squares: U8,
+    heads: F64x2,
+    records: F64x3,
+    squares: U8x2,
     which: I64,
-    mixing: U8,
+    mixing: U8x2,
     size: int,
-    nothing: U8,
+    nothing: U8x2,
     work: kernels.Workspace,
     original: U8,
-    out: U8,
+    out: U8x2,
 ) -> None:
     """The pictures of many samples.
 

@@ -10,11 +10,6 @@ values a channel and no pixel is touched: the start, an augmentation that maps b
 their mixtures. Only where another picture comes in are there floats a pixel; from there on all
 rounds are done on one block of pixels before the next block's turn, so that floats stay in L1.
 
-A Workspace has so many arrays that handing it on takes a good part of a microsecond: hence the
-inline="always" of small functions that take one. Large ones with a single caller have it because a
-function is compiled for itself and once more into its caller, which makes the first bake on a
-machine wait.
-
 Numba widens int32 sums to int64, which AVX2 can neither multiply nor convert: hence the many
 np.int32. Its min and max ask about NaN, and keep a loop from being vectorised: hence the
 conditional expressions.
@@ -24,18 +19,25 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
-from numpy.typing import NDArray
 
 from pixmix_cli.mixing import augment_kernels, powers
 from pixmix_cli.mixing.lookups import gather
-
-F32 = NDArray[np.float32]
-F64 = NDArray[np.float64]
-I32 = NDArray[np.int32]
-I64 = NDArray[np.int64]
-U8 = NDArray[np.uint8]
+from pixmix_kernels import kernel, record
+from pixmix_kernels.arrays import (
+    F32,
+    F64,
+    I32,
+    I64,
+    U8,
+    F32x2,
+    F32x3,
+    F64x2,
+    F64x3,
+    I32x2,
+    I64x2,
+    U8x2,
+)
 
 BLOCK = 2016  # values a block, whole pixels: 8 KiB of float32, so that the passes stay in L1
 
@@ -58,7 +60,7 @@ _LOW = np.float32(1 / 255 - 0.003921508789062500)
 _TWICE_HIGH, _TWICE_LOW = np.float32(2) * _HIGH, np.float32(2) * _LOW
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def add_table(b: float, out: F32) -> None:
     """out[v] = b * (2 v / 255 - 1): what `add` takes from a byte of the picture mixed in."""
     weight, one = np.float32(b), np.float32(1)
@@ -66,7 +68,7 @@ def add_table(b: float, out: F32) -> None:
         out[v] = weight * (_LEVELS[v] * np.float32(2) - one)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def multiply_table(b: float, inverted: bool, base: F64, m: F64, e: F64, out: F32) -> None:
     """out[v] = clip(2 v / 255, 1e-37) ** b: what `multiply` takes from a byte mixed in.
 
@@ -83,7 +85,7 @@ def multiply_table(b: float, inverted: bool, base: F64, m: F64, e: F64, out: F32
         out[v] = np.float32(base[v])
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def load(picture: U8, out: F32) -> None:
     """Bytes to [0, 1]: out = picture / 255. Both (n,)."""
     for i in range(picture.shape[0]):
@@ -91,42 +93,43 @@ def load(picture: U8, out: F32) -> None:
         out[i] = value * _HIGH + value * _LOW
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def copy(source: F32, target: F32) -> None:
     """Copy float32; a loop, because Numba's slice assignment takes twenty times as long."""
     for i in range(source.shape[0]):
         target[i] = source[i]
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def store(x: F32, out: U8) -> None:
     """[0, 1] to bytes, rounded to nearest: out = floor(255 x + 1/2). Both (n,)."""
     for i in range(x.shape[0]):
         out[i] = np.uint8(np.int32(x[i] * np.float32(255) + np.float32(0.5)))
 
 
+@record
 class Workspace(NamedTuple):
     """Scratch memory for pictures of `n` = h * w * 3 values."""
 
     x: F32  # (n,) the picture so far
     start: U8  # (n,) the augmented copy that the mixing starts with
-    others: U8  # (AT_ONCE, n) those that are mixed in
-    counts: I32  # (3, 256)
-    byte_tables: U8  # (3, 256)
-    state: F32  # (3, 256) the picture so far as a function of `source` bytes
-    weighed: F32  # (3, 256)
+    others: U8x2  # (AT_ONCE, n) those that are mixed in
+    counts: I32x2  # (3, 256)
+    byte_tables: U8x2  # (3, 256)
+    state: F32x2  # (3, 256) the picture so far as a function of `source` bytes
+    weighed: F32x2  # (3, 256)
     table: F32  # (256,)
-    mixed_in: F32  # (AT_ONCE, 3, 256) what a round takes from the bytes mixed in
+    mixed_in: F32x3  # (AT_ONCE, 3, 256) what a round takes from the bytes mixed in
     ways: I64  # (AT_ONCE,) how a round does so: see BY_BYTES
-    sides: F64  # (AT_ONCE, powers.SIDES) see powers.begin_table, and the next two
-    powers: F64  # (AT_ONCE, powers.ROWS, 2)
-    filled: I64  # (AT_ONCE, 1)
-    floats: F64  # (3, BLOCK)
-    gathered: F32  # (4, BLOCK)
+    sides: F64x2  # (AT_ONCE, powers.SIDES) see powers.begin_table, and the next two
+    powers: F64x3  # (AT_ONCE, powers.ROWS, 2)
+    filled: I64x2  # (AT_ONCE, 1)
+    floats: F64x2  # (3, BLOCK)
+    gathered: F32x2  # (4, BLOCK)
     places: I32  # (BLOCK,)
     wholes: I32  # (w,)
     scaled: I32  # (w * 3,)
-    shares: F64  # (2, w)
+    shares: F64x2  # (2, w)
 
 
 def workspace(height: int, width: int) -> Workspace:
@@ -155,7 +158,7 @@ def workspace(height: int, width: int) -> Workspace:
     )
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def add_floats(x: F32, a: float, second: F32, out: F32) -> None:
     """out = (a (2x - 1) + second + 1) / 2, clipped to [0, 1]. All (n,) float32; x in [0, 1]."""
     weight = np.float32(a)
@@ -166,7 +169,7 @@ def add_floats(x: F32, a: float, second: F32, out: F32) -> None:
         out[i] = value if value < one else one
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def add_bytes(x: F32, a: float, other: U8, b: float, out: F32) -> None:
     """`add_floats` of what `add_table` has for the bytes of `other`, (n,), in the same order."""
     weight, mixed_in = np.float32(a), np.float32(b)
@@ -179,7 +182,7 @@ def add_bytes(x: F32, a: float, other: U8, b: float, out: F32) -> None:
         out[i] = value if value < one else one
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def multiply(first: F32, second: F32, out: F32) -> None:
     """out = first * second / 2, clipped to 1. All (n,) float32, none below 0."""
     half, one = np.float32(0.5), np.float32(1)
@@ -188,7 +191,7 @@ def multiply(first: F32, second: F32, out: F32) -> None:
         out[i] = value if value < one else one
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _augmented(
     row: F64, original: U8, prepared: U8, height: int, width: int, work: Workspace, out: U8
 ) -> U8:
@@ -205,21 +208,21 @@ def _augmented(
     return out
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _has_tables(code: int) -> bool:
     """Whether an augmentation is byte tables, so that what it makes is yet to be looked up."""
     return code != augment_kernels.NOTHING and augment_kernels.is_pointwise(code)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _fill_byte_tables(row: F64, original: U8, counts: I32, tables: U8) -> bool:
+@kernel
+def _fill_byte_tables(row: F64, original: U8, counts: I32x2, tables: U8x2) -> bool:
     """Fill byte tables (3, 256) with a row's; returns whether the three channels' are equal."""
     code = int(row[CODE]) if _has_tables(int(row[CODE])) else augment_kernels.NOTHING
     return augment_kernels.byte_tables(code, row[VALUE], original, counts, tables)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _look_up(table: F32, byte_tables: U8, alike: bool, out: F32) -> None:
+@kernel
+def _look_up(table: F32, byte_tables: U8x2, alike: bool, out: F32x2) -> None:
     """out[c, v] = table[byte_tables[c, v]], of the first channel alone where they are alike."""
     for c in range(1 if alike else 3):
         places, values = byte_tables[c], out[c]
@@ -227,21 +230,21 @@ def _look_up(table: F32, byte_tables: U8, alike: bool, out: F32) -> None:
             values[v] = table[places[v]]
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@kernel
 def _begin_power(exponent: float, slot: int, work: Workspace) -> None:
     """Make a slot's table of powers one of this exponent."""
     m, e = work.floats[1][: powers.SIDES], work.floats[2][: powers.SIDES]
     powers.begin_table(exponent, m, e, work.sides[slot], work.powers[slot], work.filled[slot])
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@kernel
 def _multiply_table(b: float, inverted: bool, work: Workspace) -> None:
     """Write work.table: `multiply_table`."""
     base, m, e = work.floats[0][:256], work.floats[1][:256], work.floats[2][:256]
     multiply_table(b, inverted, base, m, e, work.table)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@kernel
 def _set_up(row: F64, original: U8, slot: int, work: Workspace) -> None:
     """Make ready what one round of adding or multiplying takes from its pictures, in a slot."""
     plain = not _has_tables(int(row[CODE]))
@@ -264,7 +267,7 @@ def _set_up(row: F64, original: U8, slot: int, work: Workspace) -> None:
     work.ways[slot] = BY_ONE_TABLE if alike else BY_THREE_TABLES
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _products(a: float, b: float, inverted: bool, alike: bool, slot: int, work: Workspace) -> None:
     """Fill a slot for a product: of (2 x)**a, and of the bytes mixed in, to the power b.
 
@@ -276,7 +279,7 @@ def _products(a: float, b: float, inverted: bool, alike: bool, slot: int, work: 
     _look_up(work.table, work.byte_tables, alike, work.mixed_in[slot])
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@kernel
 def _power(x: F32, exponent: float, slot: int, work: Workspace, out: F32) -> None:
     """out = (2 x)**exponent by a slot's table. Both (n,) float32."""
     powers.power_of_double(
@@ -285,7 +288,7 @@ def _power(x: F32, exponent: float, slot: int, work: Workspace, out: F32) -> Non
     )  # fmt: skip
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _product(
     x: F32, a: float, slot: int, alike: bool, other: U8, work: Workspace, out: F32
 ) -> None:
@@ -298,7 +301,7 @@ def _product(
         out[i] = out[i] * second[i] * np.float32(0.5)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _experimental(row: F64, original: U8, other: U8, work: Workspace) -> None:
     """One round of an operation that is in the published code and not in the paper, on work.x.
 
@@ -347,7 +350,7 @@ def _experimental(row: F64, original: U8, other: U8, work: Workspace) -> None:
             x[i] = value if value < one else one
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@kernel
 def _only_augment(
     row: F64, original: U8, prepared: U8, height: int, width: int, work: Workspace, out: U8
 ) -> None:
@@ -363,7 +366,7 @@ def _only_augment(
         _augmented(row, original, prepared, height, width, work, out)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@kernel
 def _mix_tables(row: F64, original: U8, alike: bool, work: Workspace) -> bool:
     """One round on work.state: the picture mixed in is of the same bytes as the picture so far.
 
@@ -388,20 +391,26 @@ def _mix_tables(row: F64, original: U8, alike: bool, work: Workspace) -> bool:
     return both
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _mixed_in(record: F64, step: int, original: U8, mixing: U8, prepared: U8, made: U8) -> U8:
-    """The picture that a round mixes in, before the row's byte tables; made: by `_augmented`."""
-    code = int(record[step, CODE])
+@kernel
+def _mixed_in(code: int, original: U8, mixing: U8, prepared: U8, made: U8) -> U8:
+    """The picture that a round mixes in, before the row's byte tables.
+
+    code      of the row's augmentation
+    prepared  (n,) uint8, the row's picture where the code is PREPARED
+    made      (n,) uint8, by `_augmented`
+    """
     if code == augment_kernels.NOTHING:
         return mixing
     if augment_kernels.is_pointwise(code):
         return original
-    return prepared[step] if code == augment_kernels.PREPARED else made
+    if code == augment_kernels.PREPARED:
+        return prepared
+    return made
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@kernel
 def _mix_blocks(
-    record: F64,
+    record: F64x2,
     step: int,
     count: int,
     tabled: bool,
@@ -410,7 +419,7 @@ def _mix_blocks(
     source: U8,
     original: U8,
     mixing: U8,
-    prepared: U8,
+    prepared: U8x2,
     work: Workspace,
     out: U8,
 ) -> None:
@@ -439,9 +448,9 @@ def _mix_blocks(
             copy(whole[begin:end], x)
         for slot in range(count):
             row = record[step + slot]
-            other = _mixed_in(record, step + slot, original, mixing, prepared, work.others[slot])[
-                begin:end
-            ]
+            made = work.others[slot]
+            ready = prepared[step + slot] if prepared.shape[0] > 0 else made
+            other = _mixed_in(int(row[CODE]), original, mixing, ready, made)[begin:end]
             a, adds, way = row[A], row[OPERATION] == ADD, ways[slot]
             by_table = slot == 0 and tabled
             if way != BY_BYTES:
@@ -470,12 +479,12 @@ def _mix_blocks(
             copy(x, whole[begin:end])
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@kernel
 def render(
-    record: F64,
+    record: F64x2,
     original: U8,
     mixing: U8,
-    prepared: U8,
+    prepared: U8x2,
     height: int,
     width: int,
     work: Workspace,
@@ -533,7 +542,9 @@ def render(
         if experimental:
             if tabled:
                 gather(source, work.state, alike, work.x)
-            other = _mixed_in(record, step, original, mixing, prepared, work.others[0])
+            made = work.others[0]
+            ready = prepared[step] if prepared.shape[0] > 0 else made
+            other = _mixed_in(int(record[step, CODE]), original, mixing, ready, made)
             _experimental(record[step], original, other, work)
             if last:
                 store(work.x, out)

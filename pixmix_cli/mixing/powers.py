@@ -1,39 +1,22 @@
-"""Powers, compiled, of +, -, *, / and integer shifts: no libm, so the same bits on any processor.
+"""Powers of +, -, *, / and integer shifts: no libm, so the same bits on any processor.
 
 `power` takes any base, by a logarithm and an exponential. `power_of_double` takes float32 numbers
 in [0, 1], as the pixels of a picture are, and has two thirds of that work done once in a table:
-2**-31 <= x < 2 in 64 bins an octave, and a short series inside a bin. Its inner loop is written in
-LLVM's own vector operations, because a compiler makes two scalar loads of a bin's two numbers where
-one load of both does; they are strict IEEE doubles, neither fused nor reordered, so that the
-scalar code beside it gives the same bits (tested).
+2**-31 <= x < 2 in 64 bins an octave, and a short series inside a bin.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-import numba
 import numpy as np
-from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
-from numpy.typing import NDArray
 
-from pixmix_cli.mixing.vectors import Code
+from pixmix_cli.mixing.constants import BIN_BITS, BIN_HALF, BIN_INSIDE, SEVERAL
+from pixmix_kernels import kernel, llvm
+from pixmix_kernels.arrays import F32, F64, I32, I64, F64x2
 
-F32 = NDArray[np.float32]
-F64 = NDArray[np.float64]
-I32 = NDArray[np.int32]
-I64 = NDArray[np.int64]
-
-_BIN_BITS = 6
-_BINS = 1 << _BIN_BITS
+_BINS = 1 << BIN_BITS
 _OCTAVES = 32
 _LOWEST = 127 - 31  # biased exponent of the first octave
 _LEAST = _LOWEST << 23  # the bits of the least float32 in the table
-_INSIDE = 23 - _BIN_BITS  # bits of a float32's place inside its bin
-_HALF_BIN = 1 << (_INSIDE - 1)
-SEVERAL = 16  # values that the vector code does at once
 _CENTRES = 1 + (np.arange(_BINS) + 0.5) / _BINS
 _INVERSES = 1 / (
     _CENTRES * 2.0**23
@@ -52,7 +35,7 @@ _MAGIC = 6755399441055744.0
 _MAGIC_BITS = np.int64(0x4338000000000000)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def power(base: F64, exponent: float, m: F64, e: F64) -> None:
     """In place base ** exponent for base >= 0, within 1e-12 relative; 0 ** exponent = 0.
 
@@ -118,7 +101,7 @@ def power(base: F64, exponent: float, m: F64, e: F64) -> None:
         base[i] = 0.0 if base[i] == 0.0 and exponent != 0.0 else m[i] * e[i]
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def begin_table(exponent: float, m: F64, e: F64, sides: F64, table: F64, filled: I64) -> None:
     """Begin a table for `power_of_double`; octaves are filled in when a number falls into them.
 
@@ -136,7 +119,7 @@ def begin_table(exponent: float, m: F64, e: F64, sides: F64, table: F64, filled:
     filled[0] = _OCTAVES
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _fill(sides: F64, table: F64, filled: I64, octave: int) -> None:
     """Fill a table from an octave on: row 1 + 64 k + j has (2 c)**exponent, and c's inverse.
 
@@ -151,61 +134,19 @@ def _fill(sides: F64, table: F64, filled: I64, octave: int) -> None:
     filled[0] = octave
 
 
-def _several_code(
-    typing: Any, x: Any, places: Any, at: Any, table: Any, c1: Any, c2: Any, c3: Any, c4: Any,
-    out: Any,
-) -> Any:  # fmt: skip
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        i32, i64, double = ir.IntType(32), ir.IntType(64), ir.DoubleType()
-        wholes, doubles = ir.VectorType(i32, 4), ir.VectorType(double, 4)
-        floats, pair = ir.VectorType(ir.FloatType(), 4), ir.VectorType(double, 2)
-        x, places, at, table, *factors, out = values
-
-        code = Code(context, builder)
-
-        def four(pointer: Any, kind: ir.VectorType) -> Any:
-            return builder.bitcast(pointer, kind.as_pointer())
-
-        def whole(value: int) -> Any:
-            return ir.Constant(wholes, [value] * 4)
-
-        def pick(first: Any, second: Any, *numbers: int) -> Any:
-            return builder.shuffle_vector(first, second, ir.Constant(wholes, numbers))
-
-        x, places, table, out = (
-            code.data(signature.args[number], array)
-            for number, array in ((0, x), (1, places), (3, table), (8, out))
-        )
-        c1, c2, c3, c4 = (code.spread(factor, doubles) for factor in factors)
-        for begin in range(0, SEVERAL, 4):
-            here = builder.add(at, ir.Constant(i64, begin))
-            pairs = []
-            for i in range(4):
-                number = builder.gep(places, [builder.add(here, ir.Constant(i64, i))])
-                row = builder.gep(table, [builder.zext(builder.load(number), i64)])
-                pairs.append(builder.load(four(row, pair), align=8))
-            even, odd = pick(pairs[0], pairs[2], 0, 1, 2, 3), pick(pairs[1], pairs[3], 0, 1, 2, 3)
-            near, inverse = pick(even, odd, 0, 4, 2, 6), pick(even, odd, 1, 5, 3, 7)
-            bits = builder.load(four(builder.gep(x, [here]), wholes), align=4)
-            distance = builder.sub(builder.and_(bits, whole(2 * _HALF_BIN - 1)), whole(_HALF_BIN))
-            r = builder.fmul(builder.sitofp(distance, doubles), inverse)
-            series = builder.fadd(c3, builder.fmul(r, c4))
-            series = builder.fadd(c2, builder.fmul(r, series))
-            series = builder.fadd(c1, builder.fmul(r, series))
-            value = builder.fadd(near, builder.fmul(near, builder.fmul(r, series)))
-            target = four(builder.gep(out, [here]), floats)
-            builder.store(builder.fptrunc(value, floats), target, align=4)
-        return context.get_dummy_value()
-
-    i64, f64 = types.int64, types.float64
-    return types.void(x, places, i64, table, f64, f64, f64, f64, out), generate
+@llvm("pixmix_cli.mixing.llvm:several")
+def _several(
+    x: F32, places: I32, at: int, table: F64x2, c1: float, c2: float, c3: float, c4: float, out: F32
+) -> None:
+    """SEVERAL values of `_one_by_one`, from place `at` on."""
+    here = slice(at, at + SEVERAL)
+    rows = table[places[here] // 2]
+    distances = (x[here].view(np.int32) & (2 * BIN_HALF - 1)) - BIN_HALF
+    near, r = rows[:, 0], distances.astype(np.float64) * rows[:, 1]
+    out[here] = near + near * (r * (c1 + r * (c2 + r * (c3 + r * c4))))
 
 
-# for i in `at` to at + SEVERAL - 1: out[i] as `_one_by_one` has it
-_several: Any = intrinsic(_several_code)
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _one_by_one(
     x: F32, places: I32, table: F64, c1: float, c2: float, c3: float, c4: float, out: F32
 ) -> None:
@@ -213,12 +154,12 @@ def _one_by_one(
     bits = x.view(np.int32)
     for i in range(x.shape[0]):
         row = places[i] // 2
-        distance = np.int32((bits[i] & np.int32(2 * _HALF_BIN - 1)) - np.int32(_HALF_BIN))
+        distance = np.int32((bits[i] & np.int32(2 * BIN_HALF - 1)) - np.int32(BIN_HALF))
         near, r = table[row, 0], np.float64(distance) * table[row, 1]
         out[i] = np.float32(near + near * (r * (c1 + r * (c2 + r * (c3 + r * c4)))))
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def power_of_double(
     x: F32,
     exponent: float,
@@ -247,7 +188,7 @@ def power_of_double(
     for i in range(n):
         before = np.uint32(unsigned[i] - np.uint32(1))  # which makes the largest number of zero
         before_least = before if before < before_least else before_least
-        row = np.int32((bits[i] >> np.int32(_INSIDE)) - np.int32(_LOWEST * _BINS - 1))
+        row = np.int32((bits[i] >> np.int32(BIN_INSIDE)) - np.int32(_LOWEST * _BINS - 1))
         row = row if row > np.int32(0) else np.int32(0)  # zero, or below the table
         places[i] = np.int32(row << np.int32(1))
     least = int(before_least) + 1

@@ -13,27 +13,23 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numba
 import numpy as np
-from numpy.typing import NDArray
 
 from pixmix_cli.mixing import vectors
 from pixmix_cli.mixing.augment_kernels import copy
-
-F64 = NDArray[np.float64]
-I16 = NDArray[np.int16]
-I32 = NDArray[np.int32]
-U8 = NDArray[np.uint8]
+from pixmix_kernels import entry, kernel, record
+from pixmix_kernels.arrays import F64, I16, I32, U8, I32x2
 
 BITS = 22  # of a weight: 32 less 8 of a byte less 2 of Pillow's reserve
 
 
+@record
 class Scratch(NamedTuple):
     """Scratch memory for boxes of up to some height, width and number of taps."""
 
     across: I16  # (size * 2 * (taps + 1),) weights along rows
     down: I16  # the same along columns
-    firsts: I32  # (2, size)
+    firsts: I32x2  # (2, size)
     exact: F64  # ((larger number of taps + 1) * size,)
     between: U8  # (max(height, 4) * (size * 3 + 1),) between the two passes
     few: U8  # (4 * width * 3 + vectors.SLACK,) rows
@@ -48,7 +44,7 @@ def taps(length: int, size: int) -> int:
     return math.ceil(max(length / size, 1.0)) * 2 + 1
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def weights(length: int, size: int, flip: bool, firsts: I32, parts: I16, exact: F64) -> int:
     """The weights of each output pixel along one axis, as `vectors` takes them.
 
@@ -109,7 +105,7 @@ def weights(length: int, size: int, flip: bool, firsts: I32, parts: I16, exact: 
     return pairs
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _down(
     flat: U8, begin: int, stride: int, rows: int, halves: I16, first: int, pairs: int, out: U8,
     to: int, n: int,
@@ -130,13 +126,13 @@ def _down(
         out[to + j] = np.uint8(total >> 24)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def columns_first(height: int, width: int, size: int) -> bool:
     """Whether Pillow shrinks along the columns first: found by trial on Pillow 13.0."""
     return height > size and height - size > 2 * (width - size)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def resize(
     flat: U8,
     picture_width: int,

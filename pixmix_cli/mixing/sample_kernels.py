@@ -7,29 +7,26 @@ the mixing takes five seconds.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
-from numpy.typing import NDArray
 
 from pixmix_cli.mixing import augment_kernels, kernels, resize_kernels
+from pixmix_kernels import entry
+from pixmix_kernels.arrays import U8, F64x2, U8x2
 
-F64 = NDArray[np.float64]
-U8 = NDArray[np.uint8]
 
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def crop_and_render(
     flat: U8,
     picture_width: int,
     box: tuple[int, int, int, int],
     flip: bool,
     scratch: resize_kernels.Scratch,
-    record: F64,
+    record: F64x2,
     mixing: U8,
     mixing_width: int,
     corner: tuple[int, int],
     size: int,
-    prepared: U8,
+    prepared: U8x2,
     work: kernels.Workspace,
     original: U8,
     crop: U8,
@@ -64,10 +61,10 @@ _NO_SCRATCH = resize_kernels.Scratch(
 
 
 def render(
-    record: F64,
+    record: F64x2,
     original: U8,
     crop: U8,
-    prepared: U8,
+    prepared: U8x2,
     size: int,
     work: kernels.Workspace,
     out: U8,

@@ -1,243 +1,55 @@
-"""Several pixels or channels at once: what the compiler does not make of a loop on its own.
+"""Several pixels or channels at once: sums and blends of bytes, each as a plain function.
 
 LLVM turns long loops into vector instructions, but not the work on one pixel inside a loop over
-pixels that lie anywhere. These functions are written in LLVM's own vector operations, which exist
-on every processor (LLVM splits those that are too long for it): whole numbers, and strict IEEE
-doubles without fused or reordered operations. So they give the bytes that one channel after the
-other would give (tested), in a third of the time or less. Where bytes are seen as parts of numbers
-the lowest comes first, as on all processors that Numba supports.
+pixels that lie anywhere. Where kernels are compiled, `llvm` takes the place of the functions here
+that name it, in a third of their time or less. They are the same to the byte (tested).
 
-Pixels are written as four bytes: whoever calls sees to it that one byte lies behind the last pixel
-of a row, and that a pixel is written before its right neighbour.
+Pixels are written as four bytes: one byte must lie behind the last pixel of a row, and a pixel must
+be written before its right neighbour.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-import numba
 import numpy as np
-from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
-from numpy.typing import NDArray
 
-LOWER_BITS = 11  # of the lower part of a weight; a weight of 1 is 2**24
+from pixmix_cli.mixing.constants import LOWER_BITS
+from pixmix_kernels import kernel, llvm
+from pixmix_kernels.arrays import I16, I32, U8
+
 SLACK = 16  # bytes read at once along a row, hence at most so many behind its last pixel
 BLOCK = 32  # bytes weighed at once along columns
 
-F64 = NDArray[np.float64]
-I16 = NDArray[np.int16]
-I32 = NDArray[np.int32]
-U8 = NDArray[np.uint8]
-
-_I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
-_BYTES = ir.VectorType(ir.IntType(8), 4)
-_WHOLES = ir.VectorType(_I32, 4)
-_FLOATS = ir.VectorType(ir.DoubleType(), 4)
+_LLVM = "pixmix_cli.mixing.llvm"
 
 
-class Code:
-    """Emits loads and stores, most of four values."""
-
-    def __init__(self, context: Any, builder: Any) -> None:
-        self.context, self.builder = context, builder
-
-    def pointer(self, array_type: Any, array: Any, place: Any) -> Any:
-        """The address of array[place]."""
-        return self.builder.gep(self.data(array_type, array), [place])
-
-    def data(self, array_type: Any, array: Any) -> Any:
-        """The address of an array's first value."""
-        return self.context.make_array(array_type)(self.context, self.builder, array).data
-
-    def vector(self, pointer: Any, kind: ir.VectorType) -> Any:
-        """A vector from any address."""
-        return self.builder.load(self.builder.bitcast(pointer, kind.as_pointer()), align=1)
-
-    def load(self, pointer: Any) -> Any:
-        """Four bytes as int32."""
-        return self.builder.zext(self.vector(pointer, _BYTES), _WHOLES)
-
-    def store(self, values: Any, pointer: Any) -> None:
-        """Four int32 from 0 to 255 as bytes."""
-        pointer = self.builder.bitcast(pointer, _BYTES.as_pointer())
-        self.builder.store(self.builder.trunc(values, _BYTES), pointer, align=1)
-
-    def spread(self, value: Any, kind: ir.VectorType) -> Any:
-        """One value in all lanes."""
-        empty = ir.Constant(kind, ir.Undefined)
-        first = self.builder.insert_element(empty, value, ir.Constant(_I32, 0))
-        zeros = ir.Constant(ir.VectorType(_I32, kind.count), [0] * kind.count)
-        return self.builder.shuffle_vector(first, empty, zeros)
+def _weight(weights: I16, first: int, k: int) -> int:
+    """Weight k of those from `first` on, put together from its two parts."""
+    at = first + 4 * (k // 2) + k % 2
+    return (int(weights[at]) << LOWER_BITS) + int(weights[at + 2])
 
 
-class _Pairs:
-    """Emits weighted sums of bytes, two bytes and two weights at a time, in whole numbers.
-
-    A weight has 24 bits and is split into an upper part of 13 and a lower one of 11, so that every
-    product of two bytes with two parts and their sum fit a 32-bit number: LLVM knows sixteen-bit
-    products added in pairs as one instruction on x86 (pmaddwd) and as two on ARM. The sums of upper
-    and of lower parts meet at the end; the result is the topmost byte. Eight sums are done at a
-    time; bytes move between vectors only inside 16 of them, since more is slow on x86.
-    """
-
-    sums = ir.VectorType(_I32, 8)
-    words = ir.VectorType(ir.IntType(16), 16)
-    wide = ir.VectorType(_I32, 16)
-    bytes = ir.VectorType(_I8, 32)
-
-    def __init__(self, context: Any, builder: Any) -> None:
-        self.code, self.builder = Code(context, builder), builder
-        self.upper_start = ir.Constant(self.sums, [0] * 8)
-        self.lower_start = ir.Constant(self.sums, [1 << 23] * 8)  # half of what one byte is
-
-    def shuffle(self, first: Any, second: Any, order: Sequence[int]) -> Any:
-        """Lanes of two vectors in another order."""
-        indices = ir.Constant(ir.VectorType(_I32, len(order)), list(order))
-        return self.builder.shuffle_vector(first, second, indices)
-
-    def parts(self, weights: Any, number: Any) -> tuple[Any, Any]:
-        """Pair `number` of the weights at a pointer: the upper parts and the lower ones, spread."""
-        both = []
-        for part in (0, 2):
-            at = self.builder.add(self.builder.mul(number, _long(4)), _long(part))
-            pair = self.code.vector(
-                self.builder.gep(weights, [at]), ir.VectorType(ir.IntType(16), 2)
-            )
-            both.append(self.shuffle(pair, pair, [0, 1] * 8))
-        return both[0], both[1]
-
-    def pairs(self, pixels: Any, order: Sequence[int]) -> Any:
-        """Sixteen of 32 bytes as 16-bit numbers, to be weighed in pairs."""
-        none = ir.Constant(self.bytes, [0] * 32)
-        widened = [place for number in order for place in (number, 32)]
-        return self.builder.bitcast(self.shuffle(pixels, none, widened), self.words)
-
-    def weighed(self, pairs: Any, weights: Any) -> Any:
-        """The sums of two products each."""
-        pairs = self.builder.sext(pairs, self.wide)
-        products = self.builder.mul(pairs, self.builder.sext(weights, self.wide))
-        even = self.shuffle(products, products, range(0, 16, 2))
-        odd = self.shuffle(products, products, range(1, 16, 2))
-        return self.builder.add(even, odd)
-
-    def added(self, sums: Any, pairs: Any, parts: tuple[Any, Any]) -> tuple[Any, Any]:
-        """Upper and lower sums with a pair more."""
-        upper, lower = (
-            self.builder.add(s, self.weighed(pairs, p)) for s, p in zip(sums, parts, strict=True)
-        )
-        return upper, lower
-
-    def value(self, sums: tuple[Any, Any]) -> Any:
-        """What the sums say, 0 to 255."""
-        upper = self.builder.shl(sums[0], ir.Constant(self.sums, [LOWER_BITS] * 8))
-        total = self.builder.add(upper, sums[1])
-        return self.builder.lshr(total, ir.Constant(self.sums, [24] * 8))
-
-    def packed(self, first: Any, second: Any, bits: int) -> Any:
-        """Two vectors of numbers of twice so many bits, halved; those of 16 bytes stay there."""
-        count = 256 // bits
-        kind = ir.VectorType(ir.IntType(bits), count)
-        quarter = range(0, count // 2, 2)
-        order = [
-            place + side + half
-            for half in (0, count // 2)
-            for side in (0, count)
-            for place in quarter
-        ]
-        first, second = (self.builder.bitcast(v, kind) for v in (first, second))
-        return self.shuffle(first, second, order)
-
-    def summed(self, known: int, count: Any, start: list[Any], more: Any) -> list[Any]:
-        """All pairs added: known ones unrolled, or so many as `count` says if none are known.
-
-        start  (upper, lower) of each sum
-        more   makes of (sums, number) the sums with that pair
-        """
-        if known:
-            for number in range(known):
-                start = more(start, _long(number))
-            return start
-        kept = [[cgutils.alloca_once_value(self.builder, part) for part in s] for s in start]
-        for pointers, values in zip(kept, start, strict=True):
-            for pointer, value in zip(pointers, values, strict=True):
-                self.builder.store(value, pointer)
-        with cgutils.for_range(self.builder, count, intp=_I64) as loop:
-            sums = more([[self.builder.load(p) for p in ps] for ps in kept], loop.index)
-            for pointers, values in zip(kept, sums, strict=True):
-                for pointer, value in zip(pointers, values, strict=True):
-                    self.builder.store(value, pointer)
-        return [[self.builder.load(p) for p in ps] for ps in kept]
+def _weigh_four(
+    source: U8, place: int, stride: int, weights: I16, first: int, pairs: int, out: U8, to: int,
+    out_stride: int,
+) -> None:  # fmt: skip
+    """One pixel in each of four rows: `along_four_rows` for one x."""
+    parts = [_weight(weights, first, k) for k in range(2 * pairs)]
+    for row in range(4):
+        for c in range(3):
+            total = 1 << 23
+            for k, weight in enumerate(parts):
+                total += weight * int(source[place + row * stride + 3 * k + c])
+            out[to + row * out_stride + c] = total >> 24
 
 
-def _long(value: int) -> Any:
-    return ir.Constant(_I64, value)
+# for any number of pairs of weights, and for 1, 2 and 3, which most resizing needs
+_four_pixels = llvm(f"{_LLVM}:four_pixels")(_weigh_four)
+_four_pixels_1 = llvm(f"{_LLVM}:four_pixels_1")(_weigh_four)
+_four_pixels_2 = llvm(f"{_LLVM}:four_pixels_2")(_weigh_four)
+_four_pixels_3 = llvm(f"{_LLVM}:four_pixels_3")(_weigh_four)
 
 
-def _four_pixels_code(known: int) -> Any:
-    """Code for a known number of pairs, or for any number: 0."""
-
-    def typed(
-        typing: Any, source: Any, place: Any, stride: Any, weights: Any, first: Any, pairs: Any,
-        out: Any, to: Any, out_stride: Any,
-    ) -> Any:  # fmt: skip
-        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            source, place, stride, weights, first, pairs, out, to, out_stride = values
-            emit = _Pairs(context, builder)
-            row = emit.code.pointer(signature.args[0], source, place)
-            rows = [builder.gep(row, [builder.mul(stride, _long(k))]) for k in range(4)]
-            weights = emit.code.pointer(signature.args[3], weights, first)
-            # neighbours' channels in turn, of two rows; and of the next pair of neighbours
-            order = [half + k for half in (0, 16) for k in (0, 3, 1, 4, 2, 5, 2, 5)]
-            orders = order, [k + 6 for k in order]
-
-            def read(number: Any) -> list[Any]:
-                """16 bytes of each row, from that pair on; two rows in one vector."""
-                at = builder.mul(number, _long(6))
-                each = [
-                    emit.code.vector(builder.gep(r, [at]), ir.VectorType(_I8, 16)) for r in rows
-                ]
-                return [emit.shuffle(each[k], each[k + 1], range(32)) for k in (0, 2)]
-
-            windows: list[Any] = []
-
-            def more(sums: list[Any], number: Any) -> list[Any]:
-                odd = number.constant % 2 if known else 0
-                if not odd:
-                    windows[:] = read(number)
-                parts = emit.parts(weights, number)
-                return [
-                    emit.added(s, emit.pairs(window, orders[odd]), parts)
-                    for s, window in zip(sums, windows, strict=True)
-                ]
-
-            start = [(emit.upper_start, emit.lower_start)] * 2
-            done = [emit.value(s) for s in emit.summed(known, pairs, start, more)]
-            packed = emit.packed(done[0], done[1], 16)
-            packed = builder.bitcast(emit.packed(packed, packed, 8), emit.sums)
-            target = emit.code.pointer(signature.args[6], out, to)
-            for lane in (0, 4, 1, 5):
-                pixel = builder.extract_element(packed, ir.Constant(_I32, lane))
-                builder.store(pixel, builder.bitcast(target, _I32.as_pointer()), align=1)
-                target = builder.gep(target, [out_stride])
-            return context.get_dummy_value()
-
-        i64 = types.int64
-        arguments = (source, i64, i64, weights, i64, i64, out, i64, i64)
-        return types.void(*arguments), generate
-
-    return typed
-
-
-_four_pixels: Any = intrinsic(_four_pixels_code(0))
-_four_pixels_1: Any = intrinsic(_four_pixels_code(1))
-_four_pixels_2: Any = intrinsic(_four_pixels_code(2))
-_four_pixels_3: Any = intrinsic(_four_pixels_code(3))
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def along_four_rows(
     source: U8, begin: int, stride: int, firsts: I32, weights: I16, pairs: int, out: U8,
     out_stride: int,
@@ -272,55 +84,24 @@ def along_four_rows(
             _four_pixels(source, at, stride, weights, first, pairs, out, 3 * x, out_stride)
 
 
-def _block_code(known: int) -> Any:
-    """Code for a known number of pairs, or for any number: 0."""
-
-    def typed(
-        typing: Any, source: Any, place: Any, stride: Any, weights: Any, first: Any, pairs: Any,
-        out: Any, to: Any,
-    ) -> Any:  # fmt: skip
-        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            source, place, stride, weights, first, pairs, out, to = values
-            emit = _Pairs(context, builder)
-            weights = emit.code.pointer(signature.args[3], weights, first)
-            row = emit.code.pointer(signature.args[0], source, place)
-            # in turn the first, and the last, eight bytes of 16 in one row and in the next
-            low = [k + side for half in (0, 16) for k in range(half, half + 8) for side in (0, 32)]
-            high = [k + 8 for k in low]
-            first_half = [k for half in (0, 16) for k in range(half, half + 8)]
-            last_half = [k + 8 for k in first_half]
-
-            def more(sums: list[Any], number: Any) -> list[Any]:
-                at = builder.mul(builder.mul(number, _long(2)), stride)
-                upper = builder.gep(row, [at])
-                lower = builder.gep(upper, [stride])
-                read = emit.code.vector(upper, emit.bytes), emit.code.vector(lower, emit.bytes)
-                parts = emit.parts(weights, number)
-                turns = [emit.shuffle(*read, order) for order in (low, high)]
-                pairs = [emit.pairs(t, half) for t in turns for half in (first_half, last_half)]
-                return [emit.added(s, p, parts) for s, p in zip(sums, pairs, strict=True)]
-
-            start = [(emit.upper_start, emit.lower_start)] * 4
-            done = [emit.value(s) for s in emit.summed(known, pairs, start, more)]
-            words = [emit.packed(done[k], done[k + 1], 16) for k in (0, 2)]
-            target = emit.code.pointer(signature.args[6], out, to)
-            target = builder.bitcast(target, emit.bytes.as_pointer())
-            builder.store(emit.packed(words[0], words[1], 8), target, align=1)
-            return context.get_dummy_value()
-
-        i64 = types.int64
-        return types.void(source, i64, i64, weights, i64, i64, out, i64), generate
-
-    return typed
+def _weigh_block(
+    source: U8, place: int, stride: int, weights: I16, first: int, pairs: int, out: U8, to: int
+) -> None:
+    """BLOCK bytes of `along_columns`."""
+    total = np.full(BLOCK, 1 << 23, np.int64)
+    for k in range(2 * pairs):
+        begin = place + k * stride
+        total += _weight(weights, first, k) * source[begin : begin + BLOCK].astype(np.int64)
+    out[to : to + BLOCK] = total >> 24
 
 
-_block: Any = intrinsic(_block_code(0))
-_block_1: Any = intrinsic(_block_code(1))
-_block_2: Any = intrinsic(_block_code(2))
-_block_3: Any = intrinsic(_block_code(3))
+_block = llvm(f"{_LLVM}:block")(_weigh_block)
+_block_1 = llvm(f"{_LLVM}:block_1")(_weigh_block)
+_block_2 = llvm(f"{_LLVM}:block_2")(_weigh_block)
+_block_3 = llvm(f"{_LLVM}:block_3")(_weigh_block)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def along_columns(
     source: U8, begin: int, stride: int, weights: I16, first: int, pairs: int, out: U8, to: int,
     n: int,
@@ -342,36 +123,21 @@ def along_columns(
             _block(source, begin + j, stride, weights, first, pairs, out, to + j)
 
 
-def _between_code(
-    typing: Any, source: Any, upper: Any, lower: Any, right: Any, down: Any, out: Any, to: Any
-) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        source, upper, lower, right, down, out, to = values
-        code = Code(context, builder)
-        three = ir.Constant(_I64, 3)
-        right, down = code.spread(right, _FLOATS), code.spread(down, _FLOATS)
-
-        def along(place: Any) -> Any:
-            first = code.load(code.pointer(signature.args[0], source, place))
-            place = builder.add(place, three)
-            second = code.load(code.pointer(signature.args[0], source, place))
-            step = builder.sitofp(builder.sub(second, first), _FLOATS)
-            return builder.fadd(builder.sitofp(first, _FLOATS), builder.fmul(step, right))
-
-        above, below = along(upper), along(lower)
-        value = builder.fadd(above, builder.fmul(builder.fsub(below, above), down))
-        pixel = builder.fptosi(value, _WHOLES)
-        code.store(pixel, code.pointer(signature.args[5], out, to))
-        return context.get_dummy_value()
-
-    i64, f64 = types.int64, types.float64
-    return types.void(source, i64, i64, f64, f64, out, i64), generate
+@llvm(f"{_LLVM}:between")
+def _between(
+    source: U8, upper: int, lower: int, right: float, down: float, out: U8, to: int
+) -> None:
+    for c in range(3):
+        above = _along(source, upper + c, right)
+        out[to + c] = int(above + (_along(source, lower + c, right) - above) * down)
 
 
-_between: Any = intrinsic(_between_code)
+def _along(source: U8, place: int, share: float) -> float:
+    first = int(source[place])
+    return first + (int(source[place + 3]) - first) * share
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def between(
     source: U8, upper: int, lower: int, right: float, down: float, out: U8, to: int
 ) -> None:
@@ -385,44 +151,31 @@ def between(
     _between(source, upper, lower, right, down, out, to)
 
 
-def _shared_code(lanes: int) -> Any:
-    """Code for so many neighbouring bytes at once."""
-    some = ir.VectorType(_I8, lanes)
-    wholes = ir.VectorType(_I32, lanes)
-
-    def typed(
-        typing: Any, source: Any, first: Any, second: Any, shares: Any, number: Any, bits: Any,
-        out: Any, to: Any,
-    ) -> Any:  # fmt: skip
-        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            source, first, second, shares, number, bits, out, to = values
-            code = Code(context, builder)
-
-            first, second = (
-                builder.zext(
-                    code.vector(code.pointer(signature.args[0], source, place), some), wholes
-                )
-                for place in (first, second)
-            )
-            share = code.vector(code.pointer(signature.args[3], shares, number), wholes)
-            step = builder.mul(builder.sub(second, first), share)
-            step = builder.ashr(step, code.spread(bits, wholes))
-            target = code.pointer(signature.args[6], out, to)
-            target = builder.bitcast(target, some.as_pointer())
-            builder.store(builder.trunc(builder.add(first, step), some), target, align=1)
-            return context.get_dummy_value()
-
-        i64, i32 = types.int64, types.int32
-        return types.void(source, i64, i64, shares, i64, i32, out, i64), generate
-
-    return typed
+def _share(
+    source: U8, first: int, second: int, shares: I32, number: int, bits: int, out: U8, to: int,
+    count: int,
+) -> None:  # fmt: skip
+    for i in range(count):
+        step = (int(source[second + i]) - int(source[first + i])) * int(shares[number + i])
+        # a share of a line that is done again in float64 is -1: what comes of it does not matter
+        out[to + i] = (int(source[first + i]) + (step >> int(bits))) & 255
 
 
-_shared_4: Any = intrinsic(_shared_code(4))
-_shared_16: Any = intrinsic(_shared_code(16))
+@llvm(f"{_LLVM}:shared_4")
+def _shared_4(
+    source: U8, first: int, second: int, shares: I32, number: int, bits: int, out: U8, to: int
+) -> None:
+    _share(source, first, second, shares, number, bits, out, to, 3)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@llvm(f"{_LLVM}:shared_16")
+def _shared_16(
+    source: U8, first: int, second: int, shares: I32, number: int, bits: int, out: U8, to: int
+) -> None:
+    _share(source, first, second, shares, number, bits, out, to, 12)
+
+
+@kernel
 def shared(
     source: U8, first: int, second: int, shares: I32, number: int, bits: np.int32, out: U8, to: int,
     four: bool,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import pixmix_kernels
 from pixmix_cli.errors import InputError
 from pixmix_cli.storage.remote import Url
 from pixmix_cli.terminal import Terminal
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 
 
 def make_terminal(quiet: int, verbose: int, progress: str, as_json: bool) -> Terminal:
-    """The terminal that the shared options ask for."""
-    return Terminal(quiet=quiet, verbose=verbose, progress=progress, as_json=as_json)
+    """The terminal that the shared options ask for; kernels report to it, too."""
+    terminal = Terminal(quiet=quiet, verbose=verbose, progress=progress, as_json=as_json)
+    pixmix_kernels.tell(terminal.info, terminal.detail)
+    return terminal
 
 
 def check_existing(resume: bool, overwrite: bool) -> None:

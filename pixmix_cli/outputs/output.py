@@ -326,13 +326,14 @@ class Output:
 
 
 def _made_with() -> dict[str, str]:
-    import numba
     import PIL
+
+    from pixmix_kernels import compiler
 
     return {
         "pixmix": __version__,
         "python": ".".join(platform.python_version_tuple()[:2]),
         "numpy": np.__version__,
-        "numba": numba.__version__,
+        "numba": compiler(),
         "pillow": PIL.__version__,
     }

@@ -9,14 +9,16 @@ import re
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pixmix_cli import __version__
 from pixmix_cli.pipelines.engines.local import default_workers
+from pixmix_kernels import folders, libraries, ways
+from pixmix_kernels.modules import FAMILIES, entries
 
 LOW_DISK = 2 << 30  # bytes: below it the cache of mixing pictures is not written either
 MEMORY_A_WORKER = 1 << 30  # bytes: what a worker needs at 224 px, with room for large photographs
@@ -51,10 +53,9 @@ def examine(folder: Path) -> Iterator[Finding]:
     yield from _packages()
     yield _cores()
     yield _disk("output", folder, "another disk, or room on this one")
-    for name, look in (
-        ("mixing cache", _picture_cache), ("pictures", _codecs), ("kernels", _kernels)
-    ):  # fmt: skip
+    for name, look in (("mixing cache", _picture_cache), ("pictures", _codecs)):
         yield _guarded(name, look)
+    yield from _kernels()
     yield from _torch()
 
 
@@ -180,21 +181,32 @@ def _codecs() -> Finding:
     return Finding("pictures", "ok", text)
 
 
-def _kernels() -> Finding:
-    """Whether Numba compiles here and keeps what it compiled: else every worker starts slowly."""
-    import numpy as np
+def _kernels() -> Iterator[Finding]:
+    """Which compiled kernels would run, from where; loads each, compiles none."""
+    for family in FAMILIES:
+        yield _guarded(f"{family} code", partial(_kernels_of, family))
 
-    from pixmix_cli.mixing import kernels
 
-    begin = time.perf_counter()
-    kernels.load(np.zeros(3, np.uint8), np.zeros(3, np.float32))
-    seconds = time.perf_counter() - begin
-    stats = kernels.load.stats
-    kept = stats.cache_path or os.devnull
-    if not stats.cache_hits and not os.access(kept, os.W_OK):
-        text = f"compiled in {seconds:.1f} s, and cannot be kept in {kept}"
-        return Finding("kernels", "slow", text, "NUMBA_CACHE_DIR=FOLDER that can be written")
-    return Finding("kernels", "ok", f"kept in {kept}")
+def _kernels_of(family: str) -> Finding:
+    name = f"{family} code"
+    asked = ways.choice()
+    if asked in ("python", "numba"):
+        how = "plain Python, a thousand times slower" if asked == "python" else "Numba as it goes"
+        hint = "unset PIXMIX_KERNELS and NUMBA_DISABLE_JIT"
+        return Finding(name, "slow", f"{how}, as the environment asks", hint)
+    notes: list[str] = []
+    library = libraries.find(family, ways.allowed(), notes)
+    if library is None:
+        seconds = libraries.SECONDS[family]
+        why = "".join(f"; {note}" for note in notes)
+        text = f"none is ready: the first run compiles it in about {seconds} s{why}"
+        return Finding(name, "slow", text, "python -m pixmix_kernels")
+    functions = [library.function(entry) for entry in entries(family)]
+    packaged = library.path.parent == folders.packaged()
+    place = "the package" if packaged else str(library.path.parent)
+    made = f"Numba {library.made['numba']}"
+    text = f"{len(functions)} functions for {library.target}, made by {made}, from {place}"
+    return Finding(name, "ok", text)
 
 
 def _torch() -> Iterator[Finding]:

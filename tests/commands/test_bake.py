@@ -323,7 +323,7 @@ def test_bytes_are_the_same_on_a_plain_processor(
     pixmix: Run, cli: Cli, photos: Path, mixing: Path, tmp_path: Path
 ) -> None:
     here = bake(cli, photos, mixing, tmp_path / "here")
-    plain = {"NUMBA_CPU_NAME": "generic", "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    plain = {"NUMBA_CPU_NAME": "generic"}
     done = pixmix(
         "bake", photos, "--mixing-set", mixing, "-o", tmp_path / "there", "-j", 1, *SMALL, env=plain
     )
@@ -346,7 +346,7 @@ def test_a_bake_imports_no_torch(photos: Path, mixing: Path, tmp_path: Path) -> 
     code = (
         "import sys\nfrom pixmix_cli.main import main\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
-        "assert 'numba' in sys.modules and not {'torch', 'fsspec'} & set(sys.modules)"
+        "assert not {'numba', 'torch', 'fsspec'} & set(sys.modules)"
     )
     arguments = ["bake", photos, "--mixing-set", mixing, "-o", tmp_path / "o", "-j", 1, *SMALL]
     command = [sys.executable, "-c", code, *map(str, arguments)]

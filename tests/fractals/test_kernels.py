@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fractals import flame, ifs, kernels
+from fractals import flame, ifs
+from tests.compiled import fractal_kernels as kernels
 from tests.naive import fractals_oracles as naive
 
 F = np.float32

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fractals import flame, generate, ifs, kernels
+from fractals import flame, generate, ifs
+from tests.compiled import fractal_kernels as kernels
 from tests.naive import fractals_oracles as naive
 
 POINTS = 200_000

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fractals import flame, kernels
+from fractals import flame
+from tests.compiled import fractal_kernels as kernels
 from tests.naive import fractals_oracles as naive
 
 F = np.float32

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import ImageOps
 
-from pixmix_cli.mixing import augment_kernels, augmentations, kernels
+from pixmix_cli.mixing import augmentations
 from pixmix_cli.mixing.augmentations import augment, disagreeing
 from pixmix_cli.mixing.config import PRESETS, PixMixConfig
 from pixmix_cli.mixing.draws import ALL_OPS, Augmentation, Draws, draw, draw_augmentation
 from pixmix_cli.mixing.pixmix import pixmix
 from pixmix_cli.seeding import Stream, rng_for
+from tests.compiled import augment_kernels, in_python, kernels
 from tests.conftest import picture
 
 U8 = NDArray[np.uint8]
@@ -112,26 +113,26 @@ def uncompiled(pixels: U8, augmentation: Augmentation) -> U8:
     row = np.array(augmentations._row(augmentation, height))
     code, value, matrix = int(row[kernels.CODE]), row[kernels.VALUE], row[kernels.MATRIX :]
     flat, out = pixels.ravel(), np.empty(pixels.size, np.uint8)
-    if augment_kernels.is_pointwise.py_func(code):
+    if in_python(augment_kernels.is_pointwise)(code):
         counts, tables = np.empty((3, 256), np.int32), np.empty((3, 256), np.uint8)
-        augment_kernels.byte_tables.py_func(code, value, flat, counts, tables)
+        in_python(augment_kernels.byte_tables)(code, value, flat, counts, tables)
         out = tables[np.arange(flat.size) % 3, flat]
     elif code == augment_kernels.COLOR:
-        augment_kernels.color.py_func(flat, value, out)
+        in_python(augment_kernels.color)(flat, value, out)
     elif code == augment_kernels.SHARPNESS:
-        augment_kernels.sharpness.py_func(flat, height, width, value, out)
+        in_python(augment_kernels.sharpness)(flat, height, width, value, out)
     elif code == augment_kernels.SHEAR_X:
-        augment_kernels.shear_x.py_func(flat, height, width, matrix, out)
+        in_python(augment_kernels.shear_x)(flat, height, width, matrix, out)
     elif code == augment_kernels.SHEAR_Y:
         wholes, scaled = np.empty(width, np.int32), np.empty(3 * width, np.int32)
-        augment_kernels.shear_y.py_func(flat, height, width, matrix, wholes, scaled, out)
+        in_python(augment_kernels.shear_y)(flat, height, width, matrix, wholes, scaled, out)
     elif code == augment_kernels.ROTATE:
         places, shares = np.empty(width, np.int32), np.empty((2, width))
-        augment_kernels.affine.py_func(flat, height, width, matrix, places, shares, out)
+        in_python(augment_kernels.affine)(flat, height, width, matrix, places, shares, out)
     else:
         right = int(value) if code == augment_kernels.TRANSLATE_X else 0
         down = int(value) if code == augment_kernels.TRANSLATE_Y else 0
-        augment_kernels.translate.py_func(flat, height, width, right, down, out)
+        in_python(augment_kernels.translate)(flat, height, width, right, down, out)
     return out.reshape(pixels.shape)
 
 
@@ -176,7 +177,7 @@ def test_the_parent_of_workers_warns_of_a_pillow_that_differs() -> None:
     from pixmix_cli.pipelines.bake.worker import Baker
 
     with pytest.warns(UserWarning, match="posterize, shear_x"):
-        Baker.compile(PixMixConfig(size=24))
+        Baker.prepare()
 
 
 @pytest.mark.filterwarnings("ignore:Pillow")

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pixmix_cli.mixing import batch_kernels, kernels
 from pixmix_cli.mixing.augmentations import disagreeing, numbers
 from pixmix_cli.mixing.batch import BatchMixer, possible
 from pixmix_cli.mixing.config import OPERATIONS, PRESETS, PixMixConfig
 from pixmix_cli.mixing.draws import ALL_OPS, draw
 from pixmix_cli.mixing.pixmix import crop_mixing, crop_original, pixmix
 from pixmix_cli.seeding import Stream, key_for, rng_for
+from tests.compiled import batch_kernels, kernels
 
 CIFAR = PRESETS["cifar"]
 RECIPES = {
@@ -122,7 +122,7 @@ def test_batches_are_for_small_pictures_in_the_cifar_geometry(
 
 
 def test_codes_of_augmentations_are_their_places_in_the_list() -> None:
-    from pixmix_cli.mixing import augment_kernels
+    from tests.compiled import augment_kernels
 
     for place, name in enumerate(ALL_OPS):
         assert getattr(augment_kernels, name.upper()) == place

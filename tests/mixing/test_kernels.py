@@ -1,37 +1,24 @@
-"""The compiled arithmetic against itself uncompiled, against NumPy, and on a plainer processor."""
+"""The compiled arithmetic against itself uncompiled, and against NumPy."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pixmix_cli.mixing import kernels, lookups, powers
-from pixmix_cli.mixing.batch import BatchMixer
-from pixmix_cli.mixing.config import PixMixConfig
 from pixmix_cli.mixing.kernels import ADD, BLOCK, MULTIPLY
+from tests.compiled import in_python, kernels, lookups, powers
 from tests.naive import pixmix_oracle
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
-ROOT = Path(__file__).resolve().parents[2]
 LENGTHS = [3, 6, 21, BLOCK - 3, BLOCK, BLOCK + 3, 2 * BLOCK + 39]
 # (a, b) of both branches, with their limits
 WEIGHTS = [(1.0, 0.0), (0.7, 0.25), (2.0**-20, 1.0), (1.3, -0.6), (2.0, -1.0), (1.0, -(2.0**-24))]
-
-
-def _python(kernel: Any) -> Callable[..., None]:
-    """The kernel uncompiled; the kernel itself where compiling is switched off."""
-    return getattr(kernel, "py_func", kernel)
 
 
 def _power(base: F64, exponent: float, kernel: Callable[..., None] = powers.power) -> F64:
@@ -93,13 +80,13 @@ def test_exponent_one_gives_back_every_float32() -> None:
 @pytest.mark.parametrize("exponent", [-1.0, -0.37, 0.0, 2.0**-149, 0.61, 1.0, 1.999, 2.0])
 def test_power_uncompiled_gives_the_compiled_bytes(exponent: float) -> None:
     bases = _bases(600)
-    uncompiled = _power(bases, exponent, _python(powers.power))
+    uncompiled = _power(bases, exponent, in_python(powers.power))
     assert uncompiled.tobytes() == _power(bases, exponent).tobytes()
 
 
 def test_load_is_division_by_255() -> None:
     every = np.arange(256, dtype=np.uint8)
-    for kernel in (kernels.load, _python(kernels.load)):
+    for kernel in (kernels.load, in_python(kernels.load)):
         out = np.empty(256, np.float32)
         kernel(every, out)
         np.testing.assert_array_equal(out, every.astype(np.float32) / np.float32(255))
@@ -111,7 +98,7 @@ def test_store_rounds_to_nearest_byte(n: int) -> None:
     near = [halves, np.nextafter(halves, 0), [0.0, 1.0, 2.0**-149, np.nextafter(1.0, 0)]]
     values = np.concatenate([*near, np.random.default_rng(n).random(n)]).astype(np.float32)
     want = np.floor(values * np.float32(255) + np.float32(0.5)).astype(np.uint8)
-    for kernel in (kernels.store, _python(kernels.store)):
+    for kernel in (kernels.store, in_python(kernels.store)):
         out = np.empty(len(values), np.uint8)
         kernel(values, out)
         np.testing.assert_array_equal(out, want)
@@ -136,7 +123,7 @@ def _inputs(n: int) -> tuple[F32, U8]:
 
 def _power_by_table(x: F32, exponent: float, at_once: int, compiled: bool = True) -> F32:
     """Of so many values a call."""
-    run = (lambda kernel: kernel) if compiled else _python
+    run = (lambda kernel: kernel) if compiled else in_python
     sides, table = np.empty(powers.SIDES), np.empty((powers.ROWS, 2))
     filled, out = np.empty(1, np.int64), np.empty_like(x)
     places, scratch = np.empty(at_once, np.int32), np.empty((3, BLOCK))
@@ -153,7 +140,7 @@ def _power_by_table(x: F32, exponent: float, at_once: int, compiled: bool = True
 
 def _operation(operation: int, x: F32, other: U8, a: float, b: float, compiled: bool = True) -> F32:
     """One round on the picture x, as `render` does it by tables."""
-    run = (lambda kernel: kernel) if compiled else _python
+    run = (lambda kernel: kernel) if compiled else in_python
     table, tables = np.empty(256, np.float32), np.empty((3, 256), np.float32)
     second, out = np.empty_like(x), np.empty_like(x)
     if operation == ADD:
@@ -239,7 +226,7 @@ def test_adding_bytes_by_arithmetic_gives_the_bits_of_the_table(
     out = np.empty_like(x)
     kernels.add_bytes(x, a, other, b, out)
     assert out.tobytes() == _add(x, other, a, b).tobytes()
-    _python(kernels.add_bytes)(x, a, other, b, out)
+    in_python(kernels.add_bytes)(x, a, other, b, out)
     assert out.tobytes() == _add(x, other, a, b).tobytes()
 
 
@@ -303,50 +290,3 @@ def test_an_exponent_that_no_draw_gives_is_done_all_the_same() -> None:
         )  # fmt: skip
         got = _multiply(x, other, float(np.float32(a)), float(np.float32(0.3)))
         np.testing.assert_array_equal(got, np.clip(want, np.float32(0), np.float32(1)))
-
-
-def kernels_hash() -> str:
-    """Of everything the kernels give for a spread of inputs."""
-    digest = hashlib.sha256()
-    for exponent in (-1.0, -0.37, 0.0, 0.61, 1.0, 1.999, 2.0):
-        digest.update(_power(_bases(3 * BLOCK + 5), exponent).tobytes())
-    x, other = _inputs(2 * BLOCK + 39)
-    for weights in WEIGHTS:
-        x = _multiply(_add(x, other, *_float32(weights)), other[::-1].copy(), *_float32(weights))
-        digest.update(x.tobytes())
-        stored = np.empty(len(x), np.uint8)
-        kernels.store(x, stored)
-        digest.update(stored.tobytes())
-        kernels.load(stored, x)
-        digest.update(x.tobytes())
-    squares = other[: 3 * 32 * 32].reshape(1, 32, 32, 3)
-    mixing = other[: 3 * 36 * 36].reshape(36, 36, 3)[::-1]
-    keys = [i.to_bytes(16, "little") for i in range(200)]
-    which = np.zeros(len(keys), np.int64)
-    mixer = BatchMixer(PixMixConfig(size=32, severity=3, geometry="cifar"), 1)
-    digest.update(mixer(keys, squares, which, lambda _: mixing).tobytes())
-    return digest.hexdigest()
-
-
-@pytest.mark.slow  # the commands show it too, quicker together
-def test_kernels_give_the_same_bytes_on_a_processor_without_extensions(tmp_path: Path) -> None:
-    environment = {
-        **os.environ,
-        "NUMBA_DISABLE_JIT": "0",
-        "NUMBA_CPU_NAME": "generic",
-        "NUMBA_CPU_FEATURES": "",
-        "NUMBA_CACHE_DIR": str(tmp_path),
-    }
-    code = "from tests.mixing.test_kernels import kernels_hash; print(kernels_hash())"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == kernels_hash()
-    assert list(tmp_path.rglob("*.nbc"))  # it did compile, and for itself

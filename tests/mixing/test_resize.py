@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixmix_cli.mixing import resize, resize_kernels
+from pixmix_cli.mixing import resize
 from pixmix_cli.mixing.resize import Resizer, agrees, by_pillow
+from tests.compiled import in_python, resize_kernels
 
 
 @st.composite
@@ -108,9 +109,7 @@ def test_a_box_too_large_for_the_scratch_memory_is_left_to_pillow(
 def test_the_kernel_uncompiled_gives_pillows_bytes(
     box: resize.Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("weights", "_down", "columns_first", "resize"):
-        kernel = getattr(resize_kernels, name)
-        monkeypatch.setattr(resize_kernels, name, getattr(kernel, "py_func", kernel))
+    monkeypatch.setattr(resize.resize_kernels, "resize", in_python(resize_kernels.resize))
     picture = np.random.default_rng(3).integers(0, 256, (13, 9, 3), np.uint8)
     got = Resizer(4).by_kernel(picture, box, True)
     np.testing.assert_array_equal(got, by_pillow(picture, box, 4, True))

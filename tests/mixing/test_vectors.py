@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pixmix_cli.mixing import vectors
+from tests.compiled import vectors
 
 
 def _weights(rng: np.random.Generator, rows: int, pairs: int) -> tuple[NDArray, NDArray]:

@@ -232,7 +232,7 @@ def repair(recorded: Recorded, broken: Iterable[str]) -> Iterator[Row]:
         failed = set()
         tasks = _tasks(recorded, rows)
         if tasks and job.workers > 1:
-            Baker.compile(job.config)
+            Baker.prepare()
         context = replace(context_of(plan, output.tmp), job=job)
         workers = max(1, min(job.workers, len(tasks)))
         for made, _ in run_tasks(Baker, (context,), tasks, workers, describe_task):

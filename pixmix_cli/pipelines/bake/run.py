@@ -47,7 +47,7 @@ def run(plan: Plan) -> Iterator[Step]:
         skipped = 0
         if plan.pending and output.open_for_writing():
             if job.workers > 1:
-                Baker.compile(job.config)
+                Baker.prepare()
             for step in _bake_pending(plan, output):
                 skipped += step.errors
                 yield step
@@ -121,7 +121,7 @@ def stream(plan: Plan, sink: Sink, warn: Callable[[str], None]) -> Iterator[Step
     """
     job = plan.job
     if job.workers > 1:
-        Baker.compile(job.config)
+        Baker.prepare()
     skipped = Skipped(job.max_errors)
     written = 0
     with tempfile.TemporaryDirectory(prefix="pixmix-") as folder:

@@ -11,11 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from pixmix_cli import kernel_cache
 from pixmix_cli.errors import PictureError, PixMixError
 from pixmix_cli.mixing import batch
 from pixmix_cli.mixing.augmentations import disagreeing
-from pixmix_cli.mixing.config import PixMixConfig
 from pixmix_cli.mixing.draws import Draws, draw
 from pixmix_cli.mixing.pixmix import (
     U8,
@@ -41,7 +39,6 @@ class Baker:
 
     def __init__(self, context: Context) -> None:
         """Set up scratch memory and an empty cache of mixing pictures."""
-        kernel_cache.import_numba()
         self._context = context
         self._at: int | None = None
         self._mixer = Mixer(context.config)
@@ -55,22 +52,10 @@ class Baker:
         self._cache = MixingPictures(mixing, context.config.mixing_size, on_disk)
 
     @staticmethod
-    def compile(config: PixMixConfig) -> None:
-        """Fill the kernel cache, so that workers started after it only load."""
-        from pixmix_cli.mixing.draws import Round
-
-        kernel_cache.import_numba()
-        square = np.zeros((config.size, config.size, 3), np.uint8)
-        rounds = tuple(Round(None, operation, 1.0, 0.0) for operation in ("add", "multiply"))
-        draws = Draws((0, 0, 1, 1), False, 0, (0.0, 0.0), None, rounds)
-        Mixer(config).sample(draws, square, square)
-        uniforms_for([bytes(16)])
-        disagreeing()  # compares every augmentation with Pillow, and warns, here and not in workers
+    def prepare() -> None:
+        """Do once what each worker would do: compare kernels with Pillow, and warn where needed."""
+        disagreeing()
         agrees()
-        if batch.possible(config):
-            picture = square[None]
-            mixer = batch.BatchMixer(config, 1)
-            mixer([bytes(16)], picture, np.zeros(1, np.int64), lambda _: square)
 
     def __call__(self, task: Task) -> tuple[list[dict[str, Any]], int]:
         """Bake one shard and leave its files in place, durable."""

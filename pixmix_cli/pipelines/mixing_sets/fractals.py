@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixmix_cli import kernel_cache
 from pixmix_cli.outputs.run_plan import RunPlan
 from pixmix_cli.pipelines.mixing_sets import plan as mixing_plan
 from pixmix_cli.pipelines.mixing_sets.job import Made, MixingSetJob, Task
@@ -37,7 +36,6 @@ class FractalMaker:
 
     def __call__(self, task: Task) -> list[Made]:
         """The task's fractals."""
-        kernel_cache.import_numba()
         from fractals import generate_fractal
 
         made = []
@@ -68,16 +66,7 @@ def plan(config: FractalConfig, count: int, job: MixingSetJob) -> Plan:
         make_maker=FractalMaker,
         maker_context=(config, job.seed),
         tasks=lambda pending: _tasks(pending, config.size),
-        compile=compile_kernels,
     )
-
-
-def compile_kernels() -> None:
-    """Fill Numba's cache before workers start, so that it is done once."""
-    kernel_cache.import_numba()
-    from fractals import warm_up
-
-    warm_up()
 
 
 def _tasks(pending: NDArray[np.int64], size: int) -> Iterator[Task]:

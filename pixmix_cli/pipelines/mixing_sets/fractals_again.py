@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixmix_cli import kernel_cache
 from pixmix_cli.errors import InputError, PictureError, PixMixError
 from pixmix_cli.outputs.rows import MANIFEST, ROWS
 from pixmix_cli.outputs.run_plan import RunPlan
@@ -25,7 +24,6 @@ from pixmix_cli.pipelines.mixing_sets.fractals import (
     ALGORITHM,
     TASK_PICTURES,
     TASK_PIXELS,
-    compile_kernels,
 )
 from pixmix_cli.pipelines.mixing_sets.job import Made, MixingSetJob, Task
 from pixmix_cli.pipelines.mixing_sets.plan import Plan
@@ -90,7 +88,6 @@ class RecipeMaker:
         return [self._one(index, ref) for index, ref in zip(task.indices, task.payload)]
 
     def _one(self, index: int, ref: PictureRef) -> Made:
-        kernel_cache.import_numba()
         from fractals import render_recipe
 
         try:
@@ -179,7 +176,6 @@ def plan(
         make_maker=RecipeMaker,
         maker_context=(again, job.image_format),
         tasks=lambda pending: _tasks(pending, refs, again.size or UNKNOWN_SIZE),
-        compile=compile_kernels,
     )
 
 

@@ -31,7 +31,6 @@ class Plan:
     make_maker: Callable[..., Maker]
     maker_context: tuple[Any, ...]
     tasks: Callable[[NDArray[np.int64]], Iterable[Task]]
-    compile: Callable[[], None] | None = None  # fills caches before the workers start
     made_with: dict[str, str] = field(default_factory=dict)
     overlapped: bool = False  # one process, its maker on a GPU, storing in a thread
 

@@ -74,8 +74,6 @@ class Finished:
 
 def _finished(plan: Plan, tmp: Tmp | None) -> Generator[list[Finished], None, None]:
     job = plan.job
-    if plan.compile is not None and job.workers > 1:
-        plan.compile()
     folder = job.output if job.format == "folder" else None
     context = (plan.make_maker, plan.maker_context, job, folder, tmp)
     tasks = plan.tasks(plan.pending)
