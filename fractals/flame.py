@@ -1,4 +1,4 @@
-"""Fractal flames: the variations, how a genome is drawn, and how it is packed for the kernel.
+"""Fractal flames: how a genome is drawn, and how it is packed for the kernel.
 
 A map of a flame is an affine part, a weighted sum of variations, and a post transform:
 {"affine": [6], "variations": [[name, weight, [parameters]]], "post": [6] or None, "weight": p,
@@ -13,116 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fractals.draws import chance, integer, pick, shuffled, uniform, weighted
-from fractals.elementary import PI, cosine, sine
+from fractals.elementary import PI
 from fractals.ifs import linear_part, symmetries
+from fractals.variations import SHARES, VARIATIONS
 
-__all__ = [
-    "MAX_VARIATIONS",
-    "VARIATIONS",
-    "draw_flame",
-    "kernel_parameters",
-    "pack_flame",
-]
-
-# name: how many parameters its recipe carries. The position is the number in the kernel.
-VARIATIONS: dict[str, int] = {
-    "linear": 0,
-    "sinusoidal": 0,
-    "spherical": 0,
-    "swirl": 0,
-    "horseshoe": 0,
-    "polar": 0,
-    "handkerchief": 0,
-    "heart": 0,
-    "disc": 0,
-    "spiral": 0,
-    "hyperbolic": 0,
-    "diamond": 0,
-    "ex": 0,
-    "julia": 0,
-    "bent": 0,
-    "waves": 0,
-    "fisheye": 0,
-    "popcorn": 0,
-    "exponential": 0,
-    "power": 0,
-    "cosine": 0,
-    "rings": 0,
-    "fan": 0,
-    "blob": 3,
-    "pdj": 4,
-    "eyefish": 0,
-    "bubble": 0,
-    "cylinder": 0,
-    "perspective": 2,
-    "julian": 2,
-    "juliascope": 2,
-    "curl": 2,
-    "rectangles": 2,
-    "cross": 0,
-}
-_NUMBERS = {name: number for number, name in enumerate(VARIATIONS)}
+__all__ = ["MAX_VARIATIONS", "draw_flame", "pack_flame"]
 
 MAX_VARIATIONS = 3  # a map
 MIN_PROBABILITY = 0.01
 
-# How often each is drawn. The shares follow what the contact sheets showed: those that fold the
-# plane into broad sheets more often than those that make points or thin rays.
-_SHARES: tuple[tuple[str, float], ...] = (
-    ("linear", 3.0),
-    ("sinusoidal", 2.0),
-    ("spherical", 3.0),
-    ("swirl", 2.0),
-    ("horseshoe", 1.5),
-    ("polar", 1.5),
-    ("handkerchief", 1.0),
-    ("heart", 1.0),
-    ("disc", 1.5),
-    ("spiral", 0.7),
-    ("hyperbolic", 0.5),
-    ("diamond", 1.0),
-    ("ex", 0.7),
-    ("julia", 3.0),
-    ("bent", 1.0),
-    ("waves", 1.0),
-    ("fisheye", 0.8),
-    ("popcorn", 0.7),
-    ("exponential", 0.7),
-    ("power", 0.7),
-    ("cosine", 0.5),
-    ("rings", 1.0),
-    ("fan", 1.0),
-    ("blob", 1.2),
-    ("pdj", 1.5),
-    ("eyefish", 1.2),
-    ("bubble", 1.5),
-    ("cylinder", 1.0),
-    ("perspective", 0.6),
-    ("julian", 2.0),
-    ("juliascope", 2.0),
-    ("curl", 1.5),
-    ("rectangles", 0.6),
-    ("cross", 0.4),
-)
-
 _IDENTITY = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
-
-
-def _draw_parameters(rng: np.random.Generator, name: str) -> list[float]:
-    if name == "blob":
-        return [uniform(rng, 0.7, 1.3), uniform(rng, 0.1, 0.6), float(integer(rng, 2, 8))]
-    if name == "pdj":
-        return [uniform(rng, -2.5, 2.5) for _ in range(4)]
-    if name == "perspective":
-        return [uniform(rng, 0.2, 1.2), uniform(rng, 1.5, 3.0)]
-    if name in ("julian", "juliascope"):
-        order = pick(rng, (2, 3, 3, 4, 5, 6, -2, -3))
-        return [float(order), uniform(rng, 0.7, 1.2)]
-    if name == "curl":
-        return [uniform(rng, -0.8, 0.8), uniform(rng, -0.6, 0.6)]
-    if name == "rectangles":
-        return [uniform(rng, 0.15, 0.8), uniform(rng, 0.15, 0.8)]
-    return []
 
 
 def _draw_affine(rng: np.random.Generator) -> list[float]:
@@ -142,13 +42,13 @@ def _draw_variations(rng: np.random.Generator, house: str | None) -> list[list[A
     if house is not None:
         names.append(house)
     while len(names) < count:
-        name = weighted(rng, _SHARES)
+        name = weighted(rng, SHARES)
         if name not in names:
             names.append(name)
     raw = [uniform(rng, 0.3, 1.0) for _ in names]
     total = sum(raw)
     return [
-        [name, round(w / total, 4), _draw_parameters(rng, name)]
+        [name, round(w / total, 4), VARIATIONS[name].draw(rng)]
         for name, w in zip(names, raw, strict=True)
     ]
 
@@ -171,7 +71,7 @@ def draw_flame(rng: np.random.Generator) -> dict[str, Any]:
     mirror = chance(rng, 0.4 if order > 1 else 0.08)
     count = integer(rng, 1, 3) if order > 2 else integer(rng, 2, 5)
     # a house variation shared by some maps gives the whole one character
-    house = weighted(rng, _SHARES) if chance(rng, 0.35) else None
+    house = weighted(rng, SHARES) if chance(rng, 0.35) else None
     colors = shuffled(rng, [(k + 0.5) / count for k in range(count)])
     maps: list[dict[str, Any]] = []
     for k in range(count):
@@ -198,28 +98,6 @@ def draw_flame(rng: np.random.Generator) -> dict[str, Any]:
     return {"maps": maps, "final": final, "symmetry": {"order": order, "mirror": mirror}}
 
 
-def kernel_parameters(name: str, parameters: list[float], affine: list[float]) -> list[float]:
-    """The four numbers the kernel wants, from the recipe's and from the affine part.
-
-    The dependent variations of Draves & Reckase (2003) take coefficients of the affine part:
-    x' = a x + b y + c, y' = d x + e y + f. Those that divide by one hold it away from 0.
-    """
-    _, b, c, _, e, f = affine
-    if name == "waves":
-        return [b, 1.0 / max(c * c, 0.01), e, 1.0 / max(f * f, 0.01)]
-    if name == "popcorn":
-        return [c, f, 0.0, 0.0]
-    if name == "rings":
-        return [max(c * c, 0.01), 0.0, 0.0, 0.0]
-    if name == "fan":
-        return [PI * max(c * c, 0.01), f, 0.0, 0.0]
-    if name == "perspective":
-        return [sine(parameters[0]), cosine(parameters[0]), parameters[1], 0.0]
-    if name in ("julian", "juliascope"):
-        return [parameters[0], parameters[1] / parameters[0], 0.0, 0.0]
-    return [*parameters, 0.0, 0.0, 0.0, 0.0][:4]
-
-
 def _fill_row(
     one: dict[str, Any],
     group_element: tuple[float, float, float, float],
@@ -241,9 +119,10 @@ def _fill_row(
     row[12] = one.get("color", 0.0)
     row[13] = one.get("speed", 0.0)
     for j, (name, weight, parameters) in enumerate(one["variations"]):
-        numbers[j] = _NUMBERS[name]
+        variation = VARIATIONS[name]
+        numbers[j] = variation.number
         arguments[j, 0] = weight
-        arguments[j, 1:] = kernel_parameters(name, parameters, one["affine"])
+        arguments[j, 1:] = variation.packed(parameters, one["affine"])
 
 
 def pack_flame(

@@ -14,11 +14,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fractals import color, flame, ifs, kernels, quality
+from fractals import color, flame, ifs, quality
 from fractals.config import FractalConfig, check_points, check_size
 from fractals.draws import chance, pick, seed_number, uniform, weighted
 from fractals.elementary import PI, cosine, logarithm, sine
 from fractals.errors import FractalError
+from fractals.kernels.affine import affine_orbit, iterate_affine
+from fractals.kernels.flame import bin_trace, iterate_flame
+from fractals.kernels.histogram import MAX_POINTS_A_PASS, shrink_sums, unpack
+from fractals.kernels.tone import (
+    compose,
+    shrink_picture,
+    smooth_counts,
+    smooth_sparse,
+    to_bytes,
+    upsample,
+)
 from fractals.recipe import RECIPE_VERSION, check_recipe
 
 __all__ = ["RECIPE_VERSION", "Fractal", "generate_fractal", "render_recipe", "warm_up"]
@@ -78,10 +89,10 @@ def _trace(layer: dict[str, Any]) -> F32:
     seed = np.uint64(layer["sampling_seed"])
     if layer["kind"] == "affine":
         maps, colors, table = ifs.pack_ifs(layer, np.array([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]))
-        kernels.affine_orbit(maps, colors, table, seed, trace)
+        affine_orbit(maps, colors, table, seed, trace)
     else:
         work, cells = _flame_scratch(512)
-        kernels.iterate_flame(
+        iterate_flame(
             *flame.pack_flame(layer),
             np.zeros(6, np.float32),
             seed,
@@ -142,7 +153,7 @@ def _framed(rng: np.random.Generator, layer: dict[str, Any]) -> quality.TraceChe
             frame["center"] = [0.0, 0.0]  # show the symmetry whole
         histogram = np.zeros((TRACE_GRID + 2) * (TRACE_GRID + 2), np.uint64)
         matrix = _frame_matrix(frame, TRACE_GRID).astype(np.float32)
-        kernels.bin_trace(trace, matrix, TRACE_GRID + 2, histogram)
+        bin_trace(trace, matrix, TRACE_GRID + 2, histogram)
         check = quality.check_trace(histogram, TRACE_GRID + 2)
         if best is None or (best.dud, -best.entropy) > (check.dud, -check.entropy):
             best = check
@@ -276,15 +287,13 @@ def _histogram_layer(layer: dict[str, Any], side: int, points: int, counts: F32,
     done = 0
     passes = 0
     while done < points:
-        now = min(points - done, kernels.MAX_POINTS_A_PASS - 4096)
+        now = min(points - done, MAX_POINTS_A_PASS - 4096)
         pass_seed = np.uint64((seed + passes * 0x9E3779B9) % (1 << 63))
         if layer["kind"] == "affine":
-            kernels.iterate_affine(maps, colors, table, pass_seed, now, width, histogram)
+            iterate_affine(maps, colors, table, pass_seed, now, width, histogram)
         else:
-            kernels.iterate_flame(
-                *packed, frame, pass_seed, now, width, work, cells, histogram, nothing
-            )
-        kernels.unpack(histogram, counts, sums)
+            iterate_flame(*packed, frame, pass_seed, now, width, work, cells, histogram, nothing)
+        unpack(histogram, counts, sums)
         done += now
         passes += 1
 
@@ -345,7 +354,7 @@ def _glow(
     n, s = _blurred(coarse.astype(np.float32), sums.astype(np.float32), 16)
     tone = _tone(layer, low, white, 1.0)
     tone[2:] = 1.3, 0.2, 0.0, layer["tone"]["glow"]
-    kernels.compose(n, n, s, tone, table, False, *_row_scratch(side), ground)
+    compose(n, n, s, tone, table, False, *_row_scratch(side), ground)
 
 
 def _row_scratch(side: int) -> tuple[F32, NDArray[np.int32]]:
@@ -355,7 +364,7 @@ def _row_scratch(side: int) -> tuple[F32, NDArray[np.int32]]:
 def _blurred(n: F32, s: F32, passes: int) -> tuple[F32, F32]:
     n2, s2 = np.empty_like(n), np.empty_like(s)
     for _ in range(passes):
-        kernels.smooth_sparse(n, s, np.float32(3e38), 1, n2, s2)
+        smooth_sparse(n, s, np.float32(3e38), 1, n2, s2)
         n, s, n2, s2 = n2, s2, n, s
     return n, s
 
@@ -379,7 +388,7 @@ def _lay_veil(layer: dict[str, Any], ground: F32) -> None:
     low, white = _exposure(coarse)
     table = _layer_palette(layer, coarse, coarse_sums, low)
     tone = _tone(layer, low, white, 1.0)
-    kernels.compose(n, n, s, tone, table, False, *_row_scratch(side), ground)
+    compose(n, n, s, tone, table, False, *_row_scratch(side), ground)
 
 
 def _render(
@@ -398,35 +407,35 @@ def _render(
     for index, layer in enumerate(layers):
         counts[:], sums[:] = 0.0, 0.0
         _histogram_layer(layer, side, points, counts, sums)
-        kernels.shrink_sums(counts, column, coarse)
-        kernels.shrink_sums(sums, column, coarse_sums)
+        shrink_sums(counts, column, coarse)
+        shrink_sums(sums, column, coarse_sums)
         low, white = _exposure(coarse)
         table = _layer_palette(layer, coarse, coarse_sums, low)
         if index == 0:
             if layer["tone"]["glow"] > 0.0:
                 ground = ground.copy()
                 _glow(ground, layer, coarse, coarse_sums, low, white, table)
-            kernels.upsample(ground, _scratch("wide", (color.GROUND_SIZE, side)), picture)
+            upsample(ground, _scratch("wide", (color.GROUND_SIZE, side)), picture)
         # twice: where points are scarce the second pass reaches three cells. Colours are smoothed
         # wider and up to larger counts: a mean of few coordinates is noise, which a palette
         # amplifies, and eyes see colour less sharply than light
-        kernels.smooth_counts(counts, LIGHT_ENOUGH[0], 1, spare)
-        kernels.smooth_counts(spare, LIGHT_ENOUGH[1], 1, light)
-        kernels.smooth_sparse(counts, sums, COLOR_ENOUGH, 1, spare, spare_sums)
-        kernels.smooth_sparse(spare, spare_sums, COLOR_ENOUGH, 2, counts, sums)
-        kernels.smooth_sparse(counts, sums, COLOR_ENOUGH, 4, spare, spare_sums)
+        smooth_counts(counts, LIGHT_ENOUGH[0], 1, spare)
+        smooth_counts(spare, LIGHT_ENOUGH[1], 1, light)
+        smooth_sparse(counts, sums, COLOR_ENOUGH, 1, spare, spare_sums)
+        smooth_sparse(spare, spare_sums, COLOR_ENOUGH, 2, counts, sums)
+        smooth_sparse(counts, sums, COLOR_ENOUGH, 4, spare, spare_sums)
         cells = (side / TONE_GRID) * (side / TONE_GRID)
         tone = _tone(layer, low, white, cells)
         screen = layer["blend"] == "screen"
-        kernels.compose(light, spare, spare_sums, tone, table, screen, rows, row_color, picture)
+        compose(light, spare, spare_sums, tone, table, screen, rows, row_color, picture)
     low_level, gain = _stretch(picture, column)
     if factor > 1:
         small = np.empty((3, size, size), np.float32)
-        kernels.shrink_picture(picture, column, small)
+        shrink_picture(picture, column, small)
         picture = small
     pixels = np.empty((size, size, 3), np.uint8)
-    rows = np.empty((3, size), np.uint8)
-    kernels.to_bytes(picture, low_level, gain, rows, pixels.reshape(-1))
+    spare = np.empty((3, size), np.uint8)
+    to_bytes(picture, low_level, gain, spare, pixels.reshape(-1))
     return pixels
 
 
@@ -454,7 +463,7 @@ def _finished(recipe: dict[str, Any], ground: F32, size: int, points_per_pixel: 
 def _stretch(picture: F32, column: F64) -> tuple[F32, F32]:
     # each channel to its full range as seen at training size, whatever the size of the picture
     small = np.empty((3, STRETCH_GRID, STRETCH_GRID), np.float32)
-    kernels.shrink_picture(picture, column, small)
+    shrink_picture(picture, column, small)
     levels = np.sort(small.reshape(3, -1), axis=1)
     count = levels.shape[1]
     low, high = levels[:, count * 2 // 100].copy(), levels[:, count * 98 // 100].copy()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fractals import kernels
+from fractals.kernels.checks import measure_picture, measure_spread
 
 __all__ = [
     "CHECK_SIZE",
@@ -51,7 +51,7 @@ class TraceCheck:
 def check_trace(histogram: NDArray[np.uint64], width: int) -> TraceCheck:
     """Fill, entropy, peak and share inside of a histogram, (width * width,), border included."""
     result = np.empty(5)
-    kernels.measure_spread(histogram, width, result)
+    measure_spread(histogram, width, result)
     return TraceCheck(*(float(v) for v in result))
 
 
@@ -80,6 +80,6 @@ def check_picture(pixels: U8) -> PictureCheck:
     pixels  (128, 128, 3) uint8
     """
     seen = np.empty(5, np.int64)
-    kernels.measure_picture(pixels, seen)
+    measure_picture(pixels, seen)
     contrast = sum(float(np.sqrt(float(v))) / (1024.0 * 16.0) for v in seen[1:4])
     return PictureCheck(int(seen[0]) / 256.0, contrast / 3.0, int(seen[4]) / (128.0 * 128.0))

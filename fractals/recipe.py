@@ -13,8 +13,9 @@ from typing import Any
 from fractals.color import GROUND_SHAPES
 from fractals.config import check_points, check_size
 from fractals.errors import FractalError
-from fractals.flame import MAX_VARIATIONS, VARIATIONS
+from fractals.flame import MAX_VARIATIONS
 from fractals.ifs import MAX_MAPS, MAX_SYMMETRIES
+from fractals.variations import VARIATIONS
 
 __all__ = ["MAX_LAYERS", "RECIPE_VERSION", "check_recipe"]
 
@@ -108,7 +109,8 @@ def _check_variations(one: Mapping[str, Any], where: str) -> None:
                 f"{len(VARIATIONS)}, from {next(iter(VARIATIONS))} to {list(VARIATIONS)[-1]}"
             )
         _number(weight, f"{place} weight")
-        _numbers(parameters, f"{place} parameters", VARIATIONS[name], VARIATIONS[name])
+        count = VARIATIONS[name].parameters
+        _numbers(parameters, f"{place} parameters", count, count)
     _numbers(_get(one, "affine", where), f"{where}affine", 6, 6)
     if _get(one, "post", where) is not None:
         _numbers(one["post"], f"{where}post", 6, 6)

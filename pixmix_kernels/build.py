@@ -33,7 +33,7 @@ from numba.core.typing.templates import AttributeTemplate
 from numba.extending import infer_getattr, intrinsic, lower_getattr_generic, models, register_model
 from numba.np.arrayobj import make_array, populate_array
 
-from pixmix_kernels import libraries, processors, signatures
+from pixmix_kernels import libraries, processors, signatures, ways
 from pixmix_kernels.folders import version
 from pixmix_kernels.modules import entries, stamp
 
@@ -59,16 +59,18 @@ class RecordType(types.Type):
 
 
 @register_model(RecordType)
-class _RecordModel(models.PrimitiveModel):  # type: ignore[misc]
+class _RecordModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: RecordType) -> None:
         super().__init__(manager, kind, _WORD.as_pointer())
 
 
 @infer_getattr
-class _RecordAttributes(AttributeTemplate):  # type: ignore[misc]
+class _RecordAttributes(AttributeTemplate):
     key = RecordType
 
-    def generic_resolve(self, kind: RecordType, name: str) -> Any:
+    def generic_resolve(  # type: ignore[override]  # Numba has a placeholder there
+        self, kind: RecordType, name: str
+    ) -> Any:
         fields = kind.record.cls._fields
         return numba_type(kind.record.fields[fields.index(name)]) if name in fields else None
 
@@ -151,7 +153,11 @@ def _skip_running() -> None:
 
     What it keeps of a function must be a builtin, and another one for each.
     """
-    cpu.CPUContext.get_executable = lambda self, library, description, environment: [].append
+
+    def nothing(self: Any, library: Any, description: Any, environment: Any) -> Any:
+        return [].append
+
+    cpu.CPUContext.get_executable = nothing  # type: ignore[method-assign]
 
 
 def lowered(function: Any) -> tuple[str, str]:
@@ -164,10 +170,7 @@ def lowered(function: Any) -> tuple[str, str]:
         values.append(f"take_{number}(block)")
         place += kind.words
     exec(f"def unpacked(block):\n    entry({', '.join(values)})\n", scope)
-    made = numba.njit(
-        nogil=True, fastmath=False, error_model="numpy", _nrt=False,
-        no_cpython_wrapper=True, no_cfunc_wrapper=True,
-    )(scope["unpacked"])  # fmt: skip
+    made = numba.njit(**ways.ForBuild.options)(scope["unpacked"])
     signature = (types.CPointer(types.int64),)
     made.compile(signature)
     compiled = made.overloads[signature]

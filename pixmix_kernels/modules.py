@@ -14,21 +14,30 @@ from typing import Any
 
 # family: modules whose entries make one library. Beside them in the file system lie the packages.
 FAMILIES = {
-    "fractals": ("fractals.kernels",),
+    "fractals": (
+        "fractals.kernels.affine",
+        "fractals.kernels.checks",
+        "fractals.kernels.flame",
+        "fractals.kernels.histogram",
+        "fractals.kernels.scalars",
+        "fractals.kernels.tone",
+        "fractals.kernels.variations",
+    ),
     "mixing": (
-        "pixmix_cli.mixing.augment_kernels",
-        "pixmix_cli.mixing.batch_kernels",
-        "pixmix_cli.mixing.constants",
-        "pixmix_cli.mixing.kernels",
-        "pixmix_cli.mixing.lookups",
-        "pixmix_cli.mixing.powers",
-        "pixmix_cli.mixing.resize_kernels",
-        "pixmix_cli.mixing.sample_kernels",
-        "pixmix_cli.mixing.vectors",
+        "pixmix_cli.mixing.compiled.augment",
+        "pixmix_cli.mixing.compiled.batch",
+        "pixmix_cli.mixing.compiled.constants",
+        "pixmix_cli.mixing.compiled.mix",
+        "pixmix_cli.mixing.compiled.lookups",
+        "pixmix_cli.mixing.compiled.philox",
+        "pixmix_cli.mixing.compiled.powers",
+        "pixmix_cli.mixing.compiled.resize",
+        "pixmix_cli.mixing.compiled.sample",
+        "pixmix_cli.mixing.compiled.vectors",
     ),
 }
 # What is made into LLVM's code by hand; imported only where something is compiled.
-LLVM_MODULES = ("fractals.llvm", "pixmix_cli.mixing.llvm")
+LLVM_MODULES = ("fractals.kernels.llvm", "pixmix_cli.mixing.compiled.llvm")
 # What decides how the code is called and compiled.
 OWN_MODULES = ("arrays", "build", "decorators", "signatures")
 

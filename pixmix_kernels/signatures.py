@@ -18,7 +18,7 @@ import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -130,7 +130,7 @@ def address(array: np.ndarray[Any, Any]) -> int:
     """Where an array's first element lies."""
     try:
         # a third of the time of array.ctypes.data, which makes three objects
-        return ctypes.addressof(_Byte.from_buffer(array))
+        return ctypes.addressof(_Byte.from_buffer(cast(Any, array)))
     except (TypeError, ValueError, BufferError):  # read-only, or without elements
         return array.ctypes.data
 

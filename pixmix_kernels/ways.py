@@ -197,7 +197,12 @@ def choice() -> str:
 
 def current() -> Way:
     """How kernels that are being defined will run."""
-    return {"build": ForBuild, "python": ByPython, "numba": ByNumba}.get(choice(), Later)()
+    asked = choice()
+    if asked == "build":
+        return ForBuild()
+    if asked == "python":
+        return ByPython()
+    return ByNumba() if asked == "numba" else Later()
 
 
 def prepare(family: str) -> str:

@@ -7,7 +7,7 @@ copies. What they compiled is kept in build/kernels.
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,15 +21,19 @@ with pytest.MonkeyPatch.context() as _patch:
     _patch.setenv("NUMBA_CACHE_DIR", str(KERNEL_CACHE))
     _modules: dict[str, ModuleType] = copies("numba")
 
-fractal_kernels = _modules["fractals.kernels"]
-augment_kernels = _modules["pixmix_cli.mixing.augment_kernels"]
-batch_kernels = _modules["pixmix_cli.mixing.batch_kernels"]
-kernels = _modules["pixmix_cli.mixing.kernels"]
-lookups = _modules["pixmix_cli.mixing.lookups"]
-powers = _modules["pixmix_cli.mixing.powers"]
-resize_kernels = _modules["pixmix_cli.mixing.resize_kernels"]
-sample_kernels = _modules["pixmix_cli.mixing.sample_kernels"]
-vectors = _modules["pixmix_cli.mixing.vectors"]
+fractal_kernels = SimpleNamespace()  # the names of all of them
+for _name, _module in _modules.items():
+    if _name.startswith("fractals."):
+        vars(fractal_kernels).update(vars(_module))
+augment_kernels = _modules["pixmix_cli.mixing.compiled.augment"]
+batch_kernels = _modules["pixmix_cli.mixing.compiled.batch"]
+kernels = _modules["pixmix_cli.mixing.compiled.mix"]
+lookups = _modules["pixmix_cli.mixing.compiled.lookups"]
+philox = _modules["pixmix_cli.mixing.compiled.philox"]
+powers = _modules["pixmix_cli.mixing.compiled.powers"]
+resize_kernels = _modules["pixmix_cli.mixing.compiled.resize"]
+sample_kernels = _modules["pixmix_cli.mixing.compiled.sample"]
+vectors = _modules["pixmix_cli.mixing.compiled.vectors"]
 
 _plain: dict[str, ModuleType] = copies("python")
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pixmix_cli.errors import InputError, PixMixError
-from pixmix_cli.mixing.pixmix import fit_square
+from pixmix_cli.mixing.mixer import fit_square
 from pixmix_cli.sources.mixing_set import open_mixing_set
 from pixmix_cli.sources.open import open_source, recognise
 from pixmix_cli.sources.pictures import PictureRef

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pixmix_cli.mixing.config import PRESETS, PixMixConfig
     from pixmix_cli.mixing.draws import Draws, draw
-    from pixmix_cli.mixing.pixmix import Mixer
+    from pixmix_cli.mixing.mixer import Mixer
     from pixmix_cli.mixing.transform import PixMix
 
 __all__ = ["PRESETS", "Draws", "Mixer", "PixMix", "PixMixConfig", "draw"]
@@ -19,7 +19,7 @@ __all__ = ["PRESETS", "Draws", "Mixer", "PixMix", "PixMixConfig", "draw"]
 _HOMES = {
     "PRESETS": "config",
     "Draws": "draws",
-    "Mixer": "pixmix",
+    "Mixer": "mixer",
     "PixMix": "transform",
     "PixMixConfig": "config",
     "draw": "draws",

@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 from PIL import __version__ as pillow_version
 
-from pixmix_cli.mixing import augment_kernels, kernels, sample_kernels
+from pixmix_cli.mixing.compiled import augment as augment_kernels
+from pixmix_cli.mixing.compiled import mix
+from pixmix_cli.mixing.compiled import sample as sample_kernels
 from pixmix_cli.mixing.config import OPERATIONS
 from pixmix_cli.mixing.draws import ALL_OPS, Augmentation, Draws
 
@@ -32,7 +34,7 @@ BILINEAR = Image.Resampling.BILINEAR
 
 _CODES = {name: code for code, name in enumerate(ALL_OPS)}
 _OPERATION_CODES = {name: code for code, name in enumerate(OPERATIONS)}
-_NO_MORE = [0.0] * (kernels.COLUMNS - 1)  # what follows a row's code where nothing does
+_NO_MORE = [0.0] * (mix.COLUMNS - 1)  # what follows a row's code where nothing does
 
 
 def _affine(picture: Image.Image, *coefficients: float) -> Image.Image:
@@ -72,10 +74,10 @@ Numbers = tuple[list[list[float]], dict[int, Augmentation]]
 
 
 def numbers(draws: Draws, size: int) -> Numbers:
-    """A record as the rows of numbers that `kernels.render` takes.
+    """A record as the rows of numbers that `mix.render` takes.
 
     size     side of the crop, pixels
-    returns  (1 + rounds) rows of kernels.COLUMNS, and, by row, what Pillow has to prepare
+    returns  (1 + rounds) rows of mix.COLUMNS, and, by row, what Pillow has to prepare
     """
     by_pillow: dict[int, Augmentation] = {}
 
@@ -90,11 +92,11 @@ def numbers(draws: Draws, size: int) -> Numbers:
     rows = [row(0, draws.start)]
     for place, step in enumerate(draws.rounds, 1):
         numbers_of_step = row(place, step.augmentation)
-        numbers_of_step[kernels.OPERATION] = _OPERATION_CODES[step.operation]
-        numbers_of_step[kernels.A], numbers_of_step[kernels.B] = step.a, step.b
-        numbers_of_step[kernels.CHOICE] = step.choice
-        numbers_of_step[kernels.SCREEN_A] = step.screen_a
-        numbers_of_step[kernels.SCREEN_B] = step.screen_b
+        numbers_of_step[mix.OPERATION] = _OPERATION_CODES[step.operation]
+        numbers_of_step[mix.A], numbers_of_step[mix.B] = step.a, step.b
+        numbers_of_step[mix.CHOICE] = step.choice
+        numbers_of_step[mix.SCREEN_A] = step.screen_a
+        numbers_of_step[mix.SCREEN_B] = step.screen_b
         rows.append(numbers_of_step)
     return rows, by_pillow
 
@@ -110,18 +112,18 @@ def _is_ordinary(augmentation: Augmentation) -> bool:
 
 
 def _row(augmentation: Augmentation, size: int) -> list[float]:
-    """One augmentation as a row of kernels.COLUMNS numbers, of no operation."""
+    """One augmentation as a row of mix.COLUMNS numbers, of no operation."""
     name, value = augmentation.name, augmentation.value
     row: list[float] = [_CODES[name], *_NO_MORE]
     if value is None:
         return row
-    row[kernels.VALUE] = value
+    row[mix.VALUE] = value
     if name == "rotate":
-        row[kernels.MATRIX :] = rotation(value, size)
+        row[mix.MATRIX :] = rotation(value, size)
     elif name == "shear_x":
-        row[kernels.MATRIX :] = 1, value, 0, 0, 1, 0
+        row[mix.MATRIX :] = 1, value, 0, 0, 1, 0
     elif name == "shear_y":
-        row[kernels.MATRIX :] = 1, 0, 0, value, 1, 0
+        row[mix.MATRIX :] = 1, 0, 0, value, 1, 0
     return row
 
 
@@ -166,7 +168,7 @@ def disagreeing() -> frozenset[str]:
         ],
         axis=2,
     ).astype(np.uint8)
-    work = kernels.workspace(_TEST_SIZE, _TEST_SIZE)
+    work = mix.workspace(_TEST_SIZE, _TEST_SIZE)
     out = np.empty(picture.size, np.uint8)
     found = set()
     for name, values in _TEST_VALUES.items():

@@ -7,11 +7,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pixmix_cli.mixing import augment_kernels, batch_kernels, kernels, sample_kernels
 from pixmix_cli.mixing.augmentations import disagreeing, rotation
+from pixmix_cli.mixing.compiled import augment as augment_kernels
+from pixmix_cli.mixing.compiled import batch as batch_kernels
+from pixmix_cli.mixing.compiled import mix, philox
+from pixmix_cli.mixing.compiled import sample as sample_kernels
 from pixmix_cli.mixing.config import PAPER_OPERATIONS, PixMixConfig
 from pixmix_cli.mixing.draws import ALL_OPS, BASE_OPS
-from pixmix_cli.mixing.pixmix import mixing_corner
+from pixmix_cli.mixing.mixer import mixing_corner
 from pixmix_cli.mixing.uniforms import as_numbers
 
 U8 = NDArray[np.uint8]
@@ -41,8 +44,8 @@ class BatchMixer:
         size = config.size
         angles = range(-batch_kernels.LARGEST_ANGLE, batch_kernels.LARGEST_ANGLE + 1)
         self._rotations = np.array([rotation(angle, size) for angle in angles])
-        self._work = kernels.workspace(size, size)
-        self._stream = np.empty(batch_kernels.STREAM, np.uint64)
+        self._work = mix.workspace(size, size)
+        self._stream = np.empty(philox.STREAM, np.uint64)
         self._original = np.empty(size * size * 3, np.uint8)
         count = mixing_count if mixing_count <= MAX_KEPT else 0
         self._kept = np.empty(KEPT_BYTES if count else 0, np.uint8)
@@ -55,7 +58,7 @@ class BatchMixer:
         """The heads and records of samples, from their 128-bit Philox keys, little-endian."""
         config = self._config
         heads = np.empty((len(keys), batch_kernels.HEAD))
-        records = np.empty((len(keys), 1 + config.k, kernels.COLUMNS))
+        records = np.empty((len(keys), 1 + config.k, mix.COLUMNS))
         operations = len(ALL_OPS if config.all_ops else BASE_OPS)
         recipe = (config.size, config.padding, config.k, operations)
         batch_kernels.draw_many(
@@ -86,7 +89,7 @@ class BatchMixer:
         if plain is not None:
             heads[plain, batch_kernels.ROUNDS] = 0
             heads[plain, batch_kernels.USES_MIXING] = 0
-            records[plain, 0, kernels.CODE] = augment_kernels.NOTHING
+            records[plain, 0, mix.CODE] = augment_kernels.NOTHING
         if len(self._mixing) < len(keys):
             self._mixing = np.zeros((len(keys), size, size, 3), np.uint8)
         self._cut_mixing(heads, mixing_picture)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL import __version__ as pillow_version
 
-from pixmix_cli.mixing import resize_kernels, vectors
+from pixmix_cli.mixing.compiled import resize as resize_kernels
+from pixmix_cli.mixing.compiled import vectors
 
 U8 = NDArray[np.uint8]
 Box = tuple[int, int, int, int]  # top, left, height, width, in pixels of the picture

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pixmix_cli.mixing.config import PixMixConfig
 from pixmix_cli.mixing.draws import draw
-from pixmix_cli.mixing.pixmix import Mixer, resize_shorter_side
+from pixmix_cli.mixing.mixer import Mixer, resize_shorter_side
 from pixmix_cli.seeding import Stream, rng_for
 
 U8 = NDArray[np.uint8]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pixmix_cli.mixing import batch_kernels
+from pixmix_cli.mixing.compiled import philox
 
 AT_ONCE = 64  # numbers; most samples need fewer
 
@@ -46,6 +46,6 @@ def as_numbers(keys: Sequence[bytes]) -> NDArray[np.uint64]:
 def _fill(keys: Sequence[bytes], first_block: int) -> NDArray[np.float64]:
     """(m, AT_ONCE) float64 in [0, 1): numbers of each stream from the block `first_block` on."""
     out = np.empty((len(keys), AT_ONCE))
-    stream = np.empty(batch_kernels.STREAM, np.uint64)
-    batch_kernels.fill_uniforms(as_numbers(keys), first_block, stream, out)
+    stream = np.empty(philox.STREAM, np.uint64)
+    philox.fill_uniforms(as_numbers(keys), first_block, stream, out)
     return out

@@ -120,7 +120,7 @@ def test_a_picture_can_be_made_again_from_its_record(
 ) -> None:
     from pixmix_cli.mixing.config import PixMixConfig
     from pixmix_cli.mixing.draws import Draws
-    from pixmix_cli.mixing.pixmix import crop_mixing, crop_original, pixmix, resize_shorter_side
+    from pixmix_cli.mixing.mixer import crop_mixing, crop_original, pixmix, resize_shorter_side
     from pixmix_cli.storage.images import decode_rgb
 
     bake(cli, photos, mixing, tmp_path / "o", "--image-format", "png")

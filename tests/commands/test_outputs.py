@@ -189,7 +189,7 @@ def test_plain_copies_are_the_crop_and_flip_of_the_copy_of_the_same_number(
 ) -> None:
     from pixmix_cli.mixing.config import PixMixConfig
     from pixmix_cli.mixing.draws import Draws
-    from pixmix_cli.mixing.pixmix import crop_original
+    from pixmix_cli.mixing.mixer import crop_original
     from pixmix_cli.storage.images import decode_rgb
 
     out, png = tmp_path / "o", ("--image-format", "png")

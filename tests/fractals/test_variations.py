@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fractals import flame
+from fractals.kernels import variations
+from fractals.variations import VARIATIONS
 from tests.compiled import fractal_kernels as kernels
 from tests.naive import fractals_oracles as naive
 
@@ -35,22 +36,22 @@ def _points(n: int = 4000) -> tuple[np.ndarray, np.ndarray]:
 def _run(name: str, weight: float = 1.0, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
     x, y = _points()
     px, py = np.zeros_like(x), np.zeros_like(y)
-    p = [F(v) for v in flame.kernel_parameters(name, PARAMETERS.get(name, []), AFFINE)]
-    number = np.int32(list(flame.VARIATIONS).index(name))
+    p = [F(v) for v in VARIATIONS[name].packed(PARAMETERS.get(name, []), AFFINE)]
+    number = np.int32(VARIATIONS[name].number)
     scratch = np.empty((2, len(x)), F)
     kernels.apply_variation(number, x, y, px, py, F(weight), *p, np.uint32(seed), *scratch)
     return px, py
 
 
 def test_there_are_at_least_twenty_variations() -> None:
-    assert len(flame.VARIATIONS) >= 20
+    assert len(VARIATIONS) >= 20
 
 
 def test_every_variation_may_be_drawn() -> None:
-    assert {name for name, _ in flame._SHARES} == set(flame.VARIATIONS)
+    assert list(VARIATIONS) == variations.ORDER
 
 
-@pytest.mark.parametrize("name", [n for n in flame.VARIATIONS if n not in RANDOM])
+@pytest.mark.parametrize("name", [n for n in VARIATIONS if n not in RANDOM])
 def test_variation_is_its_formula(name: str) -> None:
     x, y = (v.astype(float) for v in _points())
     ex, ey = naive.variation(name, x, y, AFFINE, PARAMETERS.get(name, []))
@@ -86,12 +87,12 @@ def test_weight_scales_and_results_are_added() -> None:
     assert half == pytest.approx(full / 2, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", list(flame.VARIATIONS))
+@pytest.mark.parametrize("name", list(VARIATIONS))
 def test_compiled_variation_equals_plain_python_to_the_bit(both: Both, name: str) -> None:
     x, y = (v[:40] for v in _points())
     x[0], y[0] = F(0), F(0)  # poles too
-    p = [F(v) for v in flame.kernel_parameters(name, PARAMETERS.get(name, []), AFFINE)]
-    number = np.int32(list(flame.VARIATIONS).index(name))
+    p = [F(v) for v in VARIATIONS[name].packed(PARAMETERS.get(name, []), AFFINE)]
+    number = np.int32(VARIATIONS[name].number)
     results = []
     for apply in both("apply_variation"):
         px, py = np.zeros_like(x), np.zeros_like(y)

@@ -16,7 +16,7 @@ from pixmix_cli.mixing import augmentations
 from pixmix_cli.mixing.augmentations import augment, disagreeing
 from pixmix_cli.mixing.config import PRESETS, PixMixConfig
 from pixmix_cli.mixing.draws import ALL_OPS, Augmentation, Draws, draw, draw_augmentation
-from pixmix_cli.mixing.pixmix import pixmix
+from pixmix_cli.mixing.mixer import pixmix
 from pixmix_cli.seeding import Stream, rng_for
 from tests.compiled import augment_kernels, in_python, kernels
 from tests.conftest import picture

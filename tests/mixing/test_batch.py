@@ -12,9 +12,9 @@ from pixmix_cli.mixing.augmentations import disagreeing, numbers
 from pixmix_cli.mixing.batch import BatchMixer, possible
 from pixmix_cli.mixing.config import OPERATIONS, PRESETS, PixMixConfig
 from pixmix_cli.mixing.draws import ALL_OPS, draw
-from pixmix_cli.mixing.pixmix import crop_mixing, crop_original, pixmix
+from pixmix_cli.mixing.mixer import crop_mixing, crop_original, pixmix
 from pixmix_cli.seeding import Stream, key_for, rng_for
-from tests.compiled import batch_kernels, kernels
+from tests.compiled import kernels, philox
 
 CIFAR = PRESETS["cifar"]
 RECIPES = {
@@ -45,10 +45,10 @@ def test_the_draws_of_a_batch_are_those_of_its_samples(recipe: str) -> None:
 
 
 def test_the_stream_is_numpys_philox() -> None:
-    stream = np.empty(batch_kernels.STREAM, np.uint64)
+    stream = np.empty(philox.STREAM, np.uint64)
     for key in (0, 1, 2**64 - 1, 2**128 - 1, 0x0123456789ABCDEF_FEDCBA9876543210):
-        batch_kernels.begin(stream, np.uint64(key % 2**64), np.uint64(key >> 64))
-        got = [batch_kernels.uniform(stream) for _ in range(13)]
+        philox.begin(stream, np.uint64(key % 2**64), np.uint64(key >> 64))
+        got = [philox.uniform(stream) for _ in range(13)]
         assert got == np.random.Generator(np.random.Philox(key=key)).random(13).tolist()
 
 

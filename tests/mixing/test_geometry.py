@@ -11,7 +11,7 @@ from torchvision.transforms import InterpolationMode, RandomCrop
 
 from pixmix_cli.mixing.config import PRESETS, PixMixConfig
 from pixmix_cli.mixing.draws import Draws, draw
-from pixmix_cli.mixing.pixmix import crop_mixing, crop_original, fit_square, resize_shorter_side
+from pixmix_cli.mixing.mixer import crop_mixing, crop_original, fit_square, resize_shorter_side
 from pixmix_cli.seeding import Stream, rng_for
 
 U8 = NDArray[np.uint8]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pixmix_cli.mixing.config import PRESETS
 from pixmix_cli.mixing.draws import Augmentation, Draws, Round, draw
-from pixmix_cli.mixing.pixmix import crop_mixing, crop_original, pixmix, resize_shorter_side
+from pixmix_cli.mixing.mixer import crop_mixing, crop_original, pixmix, resize_shorter_side
 from pixmix_cli.seeding import Stream, rng_for
 
 U8 = NDArray[np.uint8]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pixmix_cli.mixing.kernels import ADD, BLOCK, MULTIPLY
+from pixmix_cli.mixing.compiled.mix import ADD, BLOCK, MULTIPLY
 from tests.compiled import in_python, kernels, lookups, powers
 from tests.naive import pixmix_oracle
 

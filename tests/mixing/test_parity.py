@@ -12,7 +12,7 @@ from PIL import Image
 
 from pixmix_cli.mixing.config import OPERATIONS, PRESETS, PixMixConfig
 from pixmix_cli.mixing.draws import Augmentation, Draws, Round, draw
-from pixmix_cli.mixing.pixmix import (
+from pixmix_cli.mixing.mixer import (
     Mixer,
     crop_mixing,
     crop_original,

@@ -52,7 +52,7 @@ def test_the_seed_alone_decides() -> None:
 
 
 def test_pictures_resized_beforehand_give_the_same() -> None:
-    from pixmix_cli.mixing.pixmix import resize_shorter_side
+    from pixmix_cli.mixing.mixer import resize_shorter_side
 
     config = PRESETS["cifar"]
     small = [resize_shorter_side(one, config.mixing_size) for one in MIXING]

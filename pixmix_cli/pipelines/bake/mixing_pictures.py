@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pixmix_cli.errors import PictureError, PixMixError
-from pixmix_cli.mixing.pixmix import (
+from pixmix_cli.mixing.mixer import (
     U8,
     resize_shorter_side,
 )

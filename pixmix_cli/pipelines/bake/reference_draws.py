@@ -37,7 +37,7 @@ from pixmix_cli.mixing.draws import (
     Round,
     augmentation_at,
 )
-from pixmix_cli.mixing.pixmix import shorter_side_at
+from pixmix_cli.mixing.mixer import shorter_side_at
 from pixmix_cli.sources.mixing_set import MixingSet
 from pixmix_cli.sources.pictures import PictureRef, PixelsRef
 from pixmix_cli.sources.source import Source

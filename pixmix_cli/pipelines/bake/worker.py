@@ -15,7 +15,7 @@ from pixmix_cli.errors import PictureError, PixMixError
 from pixmix_cli.mixing import batch
 from pixmix_cli.mixing.augmentations import disagreeing
 from pixmix_cli.mixing.draws import Draws, draw
-from pixmix_cli.mixing.pixmix import (
+from pixmix_cli.mixing.mixer import (
     U8,
     Mixer,
     fit_square,

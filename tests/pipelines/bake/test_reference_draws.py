@@ -17,7 +17,7 @@ from torchvision import transforms
 from pixmix_cli.errors import InputError
 from pixmix_cli.mixing.config import PRESETS, PixMixConfig
 from pixmix_cli.mixing.draws import Draws
-from pixmix_cli.mixing.pixmix import crop_mixing, crop_original, resize_shorter_side
+from pixmix_cli.mixing.mixer import crop_mixing, crop_original, resize_shorter_side
 from pixmix_cli.pipelines.bake import reference_draws
 from pixmix_cli.pipelines.bake.reference_draws import ReferenceDraws
 from pixmix_cli.sources.mixing_set import open_mixing_set

@@ -3,88 +3,22 @@
 At 32 pixels the arithmetic of a picture takes microseconds, as long as a handful of Python calls.
 The draws here are those of `draws.draw`, number by number: the same Philox stream, the same
 decisions (tested), of the paper's two operations; a record is a row of floats and no object.
-
-source  Salmon et al. (2011), Parallel random numbers: as easy as 1, 2, 3 (Philox4x64-10)
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from pixmix_cli.mixing import augment_kernels, kernels
+from pixmix_cli.mixing.compiled import augment as augment_kernels
+from pixmix_cli.mixing.compiled import mix
+from pixmix_cli.mixing.compiled.philox import begin, uniform
 from pixmix_kernels import entry, kernel
 from pixmix_kernels.arrays import F64, I64, U8, U64, F64x2, F64x3, I64x2, U8x2, U64x2
 
-# Columns of a sample's head: what `kernels.render`'s record does not hold.
+# Columns of a sample's head: what `mix.render`'s record does not hold.
 ROUNDS, FLIP, TOP, LEFT, MIXING, VERTICAL, HORIZONTAL, USES_MIXING = range(8)
 HEAD = 8
 LARGEST_ANGLE = 30  # degrees, at severity 10
-
-_KEY0, _KEY1, _BLOCK, _PLACE, _WORDS = 0, 1, 2, 3, 4
-STREAM = 8  # uint64s of a stream's state: key, number of the block, place in it, its four words
-_LOW = np.uint64(0xFFFFFFFF)
-_32 = np.uint64(32)
-
-
-@kernel
-def _high(a: np.uint64, b: np.uint64) -> np.uint64:
-    """The upper 64 of the 128 bits of a product."""
-    a0, a1 = a & _LOW, a >> _32
-    b0, b1 = b & _LOW, b >> _32
-    middle = a1 * b0 + ((a0 * b0) >> _32)
-    other = a0 * b1 + (middle & _LOW)
-    return a1 * b1 + (middle >> _32) + (other >> _32)
-
-
-@kernel
-def _next_block(stream: U64) -> None:
-    """The next four words of Philox4x64-10, as numpy.random.Philox(key=...) orders them."""
-    stream[_BLOCK] += np.uint64(1)
-    c0, c1, c2, c3 = stream[_BLOCK], np.uint64(0), np.uint64(0), np.uint64(0)
-    k0, k1 = stream[_KEY0], stream[_KEY1]
-    m0, m1 = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
-    for _ in range(10):
-        high0, low0 = _high(m0, c0), m0 * c0
-        high1, low1 = _high(m1, c2), m1 * c2
-        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
-        k0 += np.uint64(0x9E3779B97F4A7C15)
-        k1 += np.uint64(0xBB67AE8584CAA73B)
-    stream[_WORDS], stream[_WORDS + 1] = c0, c1
-    stream[_WORDS + 2], stream[_WORDS + 3] = c2, c3
-
-
-@kernel
-def begin(stream: U64, key0: np.uint64, key1: np.uint64) -> None:
-    """Set a stream to its start; key: the low and the high half of the 128 bits."""
-    stream[_KEY0], stream[_KEY1] = key0, key1
-    stream[_BLOCK] = np.uint64(0)
-    stream[_PLACE] = np.uint64(4)
-
-
-@kernel
-def uniform(stream: U64) -> float:
-    """The next number of Generator.random(): 53 bits in [0, 1)."""
-    place = np.int64(stream[_PLACE])
-    if place == 4:
-        _next_block(stream)
-        place = np.int64(0)
-    stream[_PLACE] = np.uint64(place + 1)
-    return np.float64(stream[_WORDS + place] >> np.uint64(11)) * (1.0 / 9007199254740992.0)
-
-
-@entry
-def fill_uniforms(keys: U64x2, first_block: int, stream: U64, out: F64x2) -> None:
-    """out[i] = numbers of stream i, from its block of four `first_block` on.
-
-    keys    (m, 2) uint64, low half first
-    stream  (STREAM,) uint64, scratch
-    out     (m, n) float64, written
-    """
-    for i in range(keys.shape[0]):
-        begin(stream, keys[i, 0], keys[i, 1])
-        stream[_BLOCK] = np.uint64(first_block)
-        for j in range(out.shape[1]):
-            out[i, j] = uniform(stream)
 
 
 @kernel
@@ -98,31 +32,31 @@ def _draw_augmentation(
 ) -> None:
     """As draws.draw_augmentation, onto a record's row."""
     code = _below(operations, stream)
-    row[kernels.CODE] = code
+    row[mix.CODE] = code
     if code in (augment_kernels.AUTOCONTRAST, augment_kernels.EQUALIZE):
         return
     level = 0.1 + (severity - 0.1) * uniform(stream)
     if code == augment_kernels.POSTERIZE:
-        row[kernels.VALUE] = max(1, 4 - int(level * 4 / 10))
+        row[mix.VALUE] = max(1, 4 - int(level * 4 / 10))
     elif code == augment_kernels.SOLARIZE:
-        row[kernels.VALUE] = 256 - int(level * 256 / 10)
+        row[mix.VALUE] = 256 - int(level * 256 / 10)
     elif code >= augment_kernels.COLOR:
-        row[kernels.VALUE] = level * 1.8 / 10 + 0.1
+        row[mix.VALUE] = level * 1.8 / 10 + 0.1
     else:
         sign = -1 if uniform(stream) < 0.5 else 1
         if code == augment_kernels.ROTATE:
             degrees = sign * int(level * 30 / 10)
-            row[kernels.VALUE] = degrees
+            row[mix.VALUE] = degrees
             for i in range(6):
-                row[kernels.MATRIX + i] = rotations[degrees + LARGEST_ANGLE, i]
+                row[mix.MATRIX + i] = rotations[degrees + LARGEST_ANGLE, i]
         elif code == augment_kernels.SHEAR_X or code == augment_kernels.SHEAR_Y:
             shear = sign * (level * 0.3 / 10)
-            row[kernels.VALUE] = shear
-            row[kernels.MATRIX] = 1.0
-            row[kernels.MATRIX + 4] = 1.0
-            row[kernels.MATRIX + (1 if code == augment_kernels.SHEAR_X else 3)] = shear
+            row[mix.VALUE] = shear
+            row[mix.MATRIX] = 1.0
+            row[mix.MATRIX + 4] = 1.0
+            row[mix.MATRIX + (1 if code == augment_kernels.SHEAR_X else 3)] = shear
         else:
-            row[kernels.VALUE] = sign * int(level * (size / 3) / 10)
+            row[mix.VALUE] = sign * int(level * (size / 3) / 10)
 
 
 @entry
@@ -143,9 +77,9 @@ def draw_many(
     recipe        size and padding in pixels, k, and how many of ALL_OPS are used
     inverse_beta  1 / beta
     rotations     (2 * LARGEST_ANGLE + 1, 6) float64: the matrix of each whole angle
-    stream        (STREAM,) uint64, scratch
+    stream        (philox.STREAM,) uint64, scratch
     heads         (m, HEAD) float64, written
-    records       (m, 1 + k, kernels.COLUMNS) float64, written: rows beyond a sample's rounds are 0
+    records       (m, 1 + k, mix.COLUMNS) float64, written: rows beyond a sample's rounds are 0
     """
     size, padding, k, operations = recipe
     for i in range(keys.shape[0]):
@@ -161,23 +95,23 @@ def draw_many(
         rounds = _below(k + 1, stream)
         head[ROUNDS] = rounds
         head[USES_MIXING] = 0.0
-        record[0, kernels.CODE] = augment_kernels.NOTHING
+        record[0, mix.CODE] = augment_kernels.NOTHING
         if uniform(stream) < 0.5:
             _draw_augmentation(operations, severity, size, rotations, stream, record[0])
         for r in range(1, rounds + 1):
             row = record[r]
-            row[kernels.CODE] = augment_kernels.NOTHING
+            row[mix.CODE] = augment_kernels.NOTHING
             if uniform(stream) < 0.5:
                 _draw_augmentation(operations, severity, size, rotations, stream, row)
             else:
                 head[USES_MIXING] = 1.0
-            row[kernels.OPERATION] = kernels.ADD if uniform(stream) < 0.5 else kernels.MULTIPLY
+            row[mix.OPERATION] = mix.ADD if uniform(stream) < 0.5 else mix.MULTIPLY
             inside = uniform(stream) < 0.5
             first = uniform(stream) ** inverse_beta
             second = 1 - uniform(stream) ** inverse_beta
             a = first if inside else 1 + (1 - first)
             b = second if inside else -second
-            row[kernels.A], row[kernels.B] = np.float32(a), np.float32(b)
+            row[mix.A], row[mix.B] = np.float32(a), np.float32(b)
 
 
 @kernel
@@ -233,7 +167,7 @@ def render_many(
     mixing: U8x2,
     size: int,
     nothing: U8x2,
-    work: kernels.Workspace,
+    work: mix.Workspace,
     original: U8,
     out: U8x2,
 ) -> None:
@@ -251,4 +185,4 @@ def render_many(
         head = heads[i]
         _crop(squares[which[i]], size, int(head[TOP]), int(head[LEFT]), head[FLIP] > 0.0, original)
         record = records[i, : 1 + int(head[ROUNDS])]
-        kernels.render(record, original, mixing[i], nothing, size, size, work, out[i])
+        mix.render(record, original, mixing[i], nothing, size, size, work, out[i])

@@ -21,8 +21,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pixmix_cli.mixing import augment_kernels, powers
-from pixmix_cli.mixing.lookups import gather
+from pixmix_cli.mixing.compiled import augment as augment_kernels
+from pixmix_cli.mixing.compiled import powers
+from pixmix_cli.mixing.compiled.lookups import gather
 from pixmix_kernels import kernel, record
 from pixmix_kernels.arrays import (
     F32,

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from pixmix_cli.mixing import augment_kernels, kernels, resize_kernels
+from pixmix_cli.mixing.compiled import augment as augment_kernels
+from pixmix_cli.mixing.compiled import mix
+from pixmix_cli.mixing.compiled import resize as resize_kernels
 from pixmix_kernels import entry
 from pixmix_kernels.arrays import U8, F64x2, U8x2
 
@@ -27,7 +29,7 @@ def crop_and_render(
     corner: tuple[int, int],
     size: int,
     prepared: U8x2,
-    work: kernels.Workspace,
+    work: mix.Workspace,
     original: U8,
     crop: U8,
     out: U8,
@@ -37,7 +39,7 @@ def crop_and_render(
     flat            (h * picture_width * 3,) uint8, the whole original
     box             (top, left, height, width) in pixels, inside it; mirrored if `flip`; without
                     height where `original` holds the crop already
-    record          as `kernels.render`'s, like `prepared`
+    record          as `mix.render`'s, like `prepared`
     mixing          (h' * mixing_width * 3,) uint8, the mixing picture; (0,) where no round uses it
                     or `crop` holds the crop already
     corner          (top, left) of its crop, pixels
@@ -49,7 +51,7 @@ def crop_and_render(
     if mixing.shape[0] > 0:
         begin = (corner[0] * mixing_width + corner[1]) * 3
         augment_kernels.cut_square(mixing, begin, mixing_width, size, crop)
-    kernels.render(record, original, crop, prepared, size, size, work, out)
+    mix.render(record, original, crop, prepared, size, size, work, out)
 
 
 NOTHING = np.empty((0, 0), np.uint8)
@@ -66,10 +68,10 @@ def render(
     crop: U8,
     prepared: U8x2,
     size: int,
-    work: kernels.Workspace,
+    work: mix.Workspace,
     out: U8,
 ) -> None:
-    """`kernels.render` for square crops, by the function above."""
+    """`mix.render` for square crops, by the function above."""
     crop_and_render(
         NONE, 0, (0, 0, 0, 0), False, _NO_SCRATCH, record, NONE, 0, (0, 0), size, prepared, work,
         original, crop, out,

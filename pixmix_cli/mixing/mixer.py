@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pixmix_cli.mixing import augmentations, kernels, sample_kernels
+from pixmix_cli.mixing import augmentations
 from pixmix_cli.mixing.augmentations import BILINEAR
+from pixmix_cli.mixing.compiled import mix
+from pixmix_cli.mixing.compiled import sample as sample_kernels
 from pixmix_cli.mixing.config import PixMixConfig
 from pixmix_cli.mixing.draws import Draws
 from pixmix_cli.mixing.resize import Resizer
@@ -28,7 +30,7 @@ class Mixer:
         self._config = config
         self._resizer = Resizer(size)
         self._shape = (size, size, 3)
-        self._work = kernels.workspace(size, size)
+        self._work = mix.workspace(size, size)
         self._mixing = np.empty(self._shape, np.uint8)
         self._original = np.empty(size * size * 3, np.uint8)
 

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from pixmix_cli.mixing.constants import LOWER_BITS
+from pixmix_cli.mixing.compiled.constants import LOWER_BITS
 from pixmix_kernels import kernel, llvm
 from pixmix_kernels.arrays import I16, I32, U8
 
 SLACK = 16  # bytes read at once along a row, hence at most so many behind its last pixel
 BLOCK = 32  # bytes weighed at once along columns
 
-_LLVM = "pixmix_cli.mixing.llvm"
+_LLVM = "pixmix_cli.mixing.compiled.llvm"
 
 
 def _weight(weights: I16, first: int, k: int) -> int:
@@ -152,7 +152,7 @@ def between(
 
 
 def _share(
-    source: U8, first: int, second: int, shares: I32, number: int, bits: int, out: U8, to: int,
+    source: U8, first: int, second: int, shares: I32, number: int, bits: np.int32, out: U8, to: int,
     count: int,
 ) -> None:  # fmt: skip
     for i in range(count):
@@ -163,14 +163,14 @@ def _share(
 
 @llvm(f"{_LLVM}:shared_4")
 def _shared_4(
-    source: U8, first: int, second: int, shares: I32, number: int, bits: int, out: U8, to: int
+    source: U8, first: int, second: int, shares: I32, number: int, bits: np.int32, out: U8, to: int
 ) -> None:
     _share(source, first, second, shares, number, bits, out, to, 3)
 
 
 @llvm(f"{_LLVM}:shared_16")
 def _shared_16(
-    source: U8, first: int, second: int, shares: I32, number: int, bits: int, out: U8, to: int
+    source: U8, first: int, second: int, shares: I32, number: int, bits: np.int32, out: U8, to: int
 ) -> None:
     _share(source, first, second, shares, number, bits, out, to, 12)
 

@@ -7,7 +7,7 @@ strict IEEE doubles, neither fused nor reordered. So they give the bytes of the 
 Where bytes are seen as parts of numbers the lowest comes first, as on all processors that Numba
 supports.
 
-docs/design/mixing-kernels.md draws which bytes lie in which lane. Imported only to compile.
+docs/design/mixing-mix.md draws which bytes lie in which lane. Imported only to compile.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from pixmix_cli.mixing.constants import BIN_HALF, LOWER_BITS, SEVERAL, TOGETHER
+from pixmix_cli.mixing.compiled.constants import BIN_HALF, LOWER_BITS, SEVERAL, TOGETHER
 
 _I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 _BYTES = ir.VectorType(ir.IntType(8), 4)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pixmix_cli.mixing import vectors
+from pixmix_cli.mixing.compiled import vectors
 from pixmix_kernels import kernel
 from pixmix_kernels.arrays import F64, I32, U8, F64x2, I32x2, U8x2
 

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pixmix_cli.mixing import vectors
-from pixmix_cli.mixing.augment_kernels import copy
+from pixmix_cli.mixing.compiled import vectors
+from pixmix_cli.mixing.compiled.augment import copy
 from pixmix_kernels import entry, kernel, record
 from pixmix_kernels.arrays import F64, I16, I32, U8, I32x2
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pixmix_cli.mixing.constants import BIN_BITS, BIN_HALF, BIN_INSIDE, SEVERAL
+from pixmix_cli.mixing.compiled.constants import BIN_BITS, BIN_HALF, BIN_INSIDE, SEVERAL
 from pixmix_kernels import kernel, llvm
 from pixmix_kernels.arrays import F32, F64, I32, I64, F64x2
 
@@ -134,7 +134,7 @@ def _fill(sides: F64, table: F64, filled: I64, octave: int) -> None:
     filled[0] = octave
 
 
-@llvm("pixmix_cli.mixing.llvm:several")
+@llvm("pixmix_cli.mixing.compiled.llvm:several")
 def _several(
     x: F32, places: I32, at: int, table: F64x2, c1: float, c2: float, c3: float, c4: float, out: F32
 ) -> None:

@@ -10,14 +10,14 @@ import sys
 
 import numpy as np
 
-from pixmix_cli.mixing.constants import TOGETHER
+from pixmix_cli.mixing.compiled.constants import TOGETHER
 from pixmix_kernels import kernel, llvm
 from pixmix_kernels.arrays import F32, U8, F32x2, U8x2
 
 _IS_LITTLE = sys.byteorder == "little"
 
 
-@llvm("pixmix_cli.mixing.llvm:together")
+@llvm("pixmix_cli.mixing.compiled.llvm:together")
 def _together(
     flat: U8, at: int, red: F32 | U8, green: F32 | U8, blue: F32 | U8, out: F32 | U8
 ) -> None:

@@ -1,0 +1,1 @@
+"""PixMix's arithmetic as compiled kernels: arrays in, the caller's arrays out."""
