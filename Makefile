@@ -1,6 +1,7 @@
 # make demo       set everything up and run the main job on real photographs
 # make test       set everything up and pass the tests
 # make test-all   the slow tests too
+# make kernels    the compiled kernels, where they are not there yet; the targets above do it, too
 # make check      lint, format, types, import contracts
 # make docs       docs/commands.md and the pictures in docs/
 # make screenshots  docs/report.jpg, by Chromium
@@ -17,7 +18,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all check format docs screenshots sheets man bench bench-featvis bench-fractals \
+# Whatever comes next also works without them, only later: hence the leading -
+KERNELS := -$(BIN)/python -m pixmix_kernels
+
+.PHONY: demo test test-all kernels check format docs screenshots sheets man bench bench-featvis bench-fractals \
 	bench-safety wheel clean
 
 $(VENV)/.installed-%: pyproject.toml constraints.txt
@@ -25,13 +29,19 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt
 	$(PIP) -e '.[$*]'
 	touch $@
 
+kernels: $(VENV)/.installed-demo
+	$(KERNELS)
+
 demo: $(VENV)/.installed-demo
+	$(KERNELS)
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh demo
 
 test: $(VENV)/.installed-test
+	$(KERNELS)
 	$(BIN)/python -m pytest
 
 test-all: $(VENV)/.installed-test
+	$(KERNELS)
 	$(BIN)/python -m pytest -m ''
 
 check: $(VENV)/.installed-dev

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Distribution, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
@@ -27,25 +27,32 @@ class BuildWithKernels(build_py):
             return
         sys.path.insert(0, str(ROOT))
         from pixmix_kernels.__main__ import build, say, shipped
+        from pixmix_kernels.folders import remove_other_stamps
         from pixmix_kernels.modules import stamp
 
         into = Path(self.build_lib).resolve() / "pixmix_kernels" / "lib" / stamp()
         for problem in build(into, shipped()):
             say(f"the wheel has no compiled kernels: {problem}")
+        remove_other_stamps(into)  # a build folder that was used before
+
+
+class WithLibraries(Distribution):
+    """Says that there is machine code, so that a wheel is for one platform."""
+
+    def has_ext_modules(self) -> bool:
+        """Whether there is."""
+        return os.environ.get("PIXMIX_WHEEL") != "plain"
 
 
 class PlatformWheel(bdist_wheel):
     """A wheel for this kind of machine and any Python: no library here knows Python."""
 
-    def finalize_options(self) -> None:
-        """Say that it is not for all machines."""
-        super().finalize_options()
-        self.root_is_pure = os.environ.get("PIXMIX_WHEEL") == "plain"
-
     def get_tag(self) -> tuple[str, str, str]:
         """python, ABI and platform of the file name."""
-        place = super().get_tag()[2]
-        return "py3", "none", place
+        return "py3", "none", super().get_tag()[2]
 
 
-setup(cmdclass={"build_py": BuildWithKernels, "bdist_wheel": PlatformWheel})
+setup(
+    distclass=WithLibraries,
+    cmdclass={"build_py": BuildWithKernels, "bdist_wheel": PlatformWheel},
+)

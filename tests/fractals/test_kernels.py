@@ -251,11 +251,11 @@ def test_bytes_are_stretched_held_and_rounded(both: Both) -> None:
     picture = np.array([-1.0, 0.25, 0.5], F).reshape(3, 1, 1)
     low, gain = np.array([0, 0.25, 0], F), np.array([1, 2, 1], F)
     for to_bytes in both("to_bytes"):
-        out = np.empty((1, 1, 3), np.uint8)
+        out = np.empty(3, np.uint8)
         to_bytes(picture, low, gain, np.empty((3, 1), np.uint8), out)
-        assert out.tolist() == [[[0, 0, 128]]]
+        assert out.tolist() == [0, 0, 128]
         to_bytes(np.full((3, 1, 1), 9.0, F), low, gain, np.empty((3, 1), np.uint8), out)
-        assert out.tolist() == [[[255, 255, 255]]]
+        assert out.tolist() == [255, 255, 255]
 
 
 def test_spread_of_an_orbit_equals_the_oracle(both: Both) -> None:
@@ -267,14 +267,3 @@ def test_spread_of_an_orbit_equals_the_oracle(both: Both) -> None:
         assert result.tolist() == pytest.approx(
             naive.measure_spread(counts.astype(float)), rel=1e-4
         )
-
-
-def test_no_kernel_is_compiled_twice_by_making_pictures() -> None:
-    from fractals import FractalConfig, generate_fractal
-
-    for kernel in (kernels.iterate_affine, kernels.iterate_flame, kernels.compose):
-        before = len(kernel.signatures)
-        for kind in ("affine", "flame"):
-            generate_fractal(FractalConfig(kind, size=40), np.random.default_rng(1))
-        # at most the one that these tests, or the pictures, already use
-        assert len(kernel.signatures) <= max(before, 1)
