@@ -16,7 +16,7 @@ _BLAS = "scipy.linalg.cython_blas"
 
 
 @functools.cache
-def _numba() -> Any:
+def load_numba() -> Any:
     """Numba, without its question for SciPy's BLAS.
 
     Where SciPy is installed the answer costs 0.15 s, and no kernel multiplies matrices. SciPy can
@@ -27,6 +27,7 @@ def _numba() -> Any:
         sys.modules[_BLAS] = None  # type: ignore[assignment]  # the import system's "not there"
     try:
         import numba
+        import numba.extending
         import numba.np.arraymath
     except Exception as error:
         reason = " ".join(str(error).split())
@@ -73,7 +74,7 @@ def compiled(function: Callable[..., Any], options: dict[str, Any]) -> Any:
     Numba stamps a cached function with the one file that it stands in; the folder's name covers
     every file that it could call into.
     """
-    numba = _numba()
+    numba = load_numba()
     folder = _folder()
     made = numba.njit(**options)(function)
     if folder is None:

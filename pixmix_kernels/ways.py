@@ -102,8 +102,9 @@ class ByNumba:
     entry = kernel
 
     def llvm(self, function: Function, where: str) -> Any:
-        from numba.extending import intrinsic
+        from pixmix_kernels.jit import load_numba
 
+        intrinsic = load_numba().extending.intrinsic
         module, _, name = where.partition(":")
         return intrinsic(getattr(import_module(module), name))
 
@@ -208,6 +209,8 @@ def current() -> Way:
 def prepare(family: str) -> str:
     """Find or make a family's library now, and not at its first call; the name of what runs."""
     asked = choice()
+    if asked == "python":
+        (_info or _say)("kernels run as plain Python, as the environment asks: very slowly")
     return asked if asked in ("build", "numba", "python") else settled(family).name
 
 

@@ -191,7 +191,7 @@ def _kernels_of(family: str) -> Finding:
     name = f"{family} code"
     asked = ways.choice()
     if asked in ("python", "numba"):
-        how = "plain Python, a thousand times slower" if asked == "python" else "Numba as it goes"
+        how = "plain Python, very slow" if asked == "python" else "Numba as it goes"
         hint = "unset PIXMIX_KERNELS and NUMBA_DISABLE_JIT"
         return Finding(name, "slow", f"{how}, as the environment asks", hint)
     notes: list[str] = []

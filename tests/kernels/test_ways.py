@@ -99,6 +99,26 @@ def test_a_name_that_is_none_of_the_ways_is_one_line(pixmix: Run, tmp_path: Path
     assert "PIXMIX_KERNELS=gpu is none of auto, library," in one_line_error(done.stderr)
 
 
+def test_a_numba_that_cannot_be_loaded_is_one_line(pixmix: Run, tmp_path: Path) -> None:
+    done = pixmix(
+        "generate-fractals", "-n", 1, "--size", 16, "-o", tmp_path / "o",
+        env={"PIXMIX_KERNELS": "numba", "NUMBA_NUM_THREADS": "0"},
+    )  # fmt: skip
+    assert done.returncode == 1
+    line = one_line_error(done.stderr)
+    assert line.startswith("pixmix generate-fractals: Numba cannot be loaded: Number of threads")
+    assert line.endswith("(docs/errors.md#kernels)")
+
+
+def test_plain_python_is_said(pixmix: Run, photos: Path, mixing: Path, tmp_path: Path) -> None:
+    done = pixmix(
+        "bake", photos, "--mixing-set", mixing, "-o", tmp_path / "o", "--size", 8, "-j", 1,
+        env={"NUMBA_DISABLE_JIT": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "kernels run as plain Python" in done.stderr
+
+
 def test_code_that_this_processor_cannot_run_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     from pixmix_kernels import ways
     from pixmix_kernels.errors import KernelError
