@@ -56,6 +56,8 @@ def test_the_wheel_holds_the_packages_their_types_and_the_weights_only(wheel: Pa
     for name in PACKAGES:
         assert f"{name}/py.typed" in names
     assert "featvis/weights/fractals-squeezenet1_1.safetensors" in names
+    templates = ROOT / "pixmix_cli" / "pipelines" / "report" / "templates"
+    assert {path.relative_to(ROOT).as_posix() for path in templates.iterdir()} <= set(names)
 
 
 def test_the_installed_wheel_runs_elsewhere(wheel: Path, tmp_path: Path) -> None:
