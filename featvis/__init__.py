@@ -21,6 +21,8 @@ from featvis.errors import (
 )
 
 if TYPE_CHECKING:
+    from featvis.architectures import model_names
+    from featvis.devices import gpu_count, resolve_device
     from featvis.layers import (
         Layer,
         Layers,
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
         list_layers,
         select_layers,
     )
-    from featvis.models import Network, gpu_count, load_network, model_names, resolve_device
+    from featvis.models import Network, load_network
     from featvis.objectives import (
         Channel,
         DeepDream,
@@ -47,10 +49,10 @@ _HOME = {
     "list_layers": "layers",
     "select_layers": "layers",
     "Network": "models",
-    "gpu_count": "models",
+    "gpu_count": "devices",
     "load_network": "models",
-    "model_names": "models",
-    "resolve_device": "models",
+    "model_names": "architectures",
+    "resolve_device": "devices",
     "Channel": "objectives",
     "DeepDream": "objectives",
     "Direction": "objectives",

@@ -15,6 +15,8 @@ Every message is one line that says what and where; `hint` says how to mend it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class FeatVisError(ValueError):
     """Root of this package's errors.
@@ -50,3 +52,15 @@ class WeightsUnavailableError(FeatVisError):
 
 class DeviceError(FeatVisError):
     """The device that was asked for does not exist here."""
+
+
+def some(items: Iterable[str], count: int = 3) -> str:
+    """The first few of `items`, for a message."""
+    items = list(items)
+    return ", ".join(items[:count]) + (", …" if len(items) > count else "")
+
+
+def one_line(error: object, limit: int = 160) -> str:
+    """What `error` says, on one line and at most `limit` characters long."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -26,8 +26,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from featvis import timm_models
+from featvis.architectures import is_known, native_size, skeleton
 from featvis.errors import UnknownLayerError
-from featvis.models import Network, is_known, native_size, skeleton
+from featvis.models import Network
 
 OUTPUT = "output"  # the layer name of the network as a whole
 AUTO_COUNT = 8  # layers that "auto" picks

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from featvis.architectures import model_names
 from featvis.errors import UnknownLayerError, UnknownModelError
 from featvis.layers import (
     Layer,
@@ -14,7 +15,7 @@ from featvis.layers import (
     list_layers,
     select_layers,
 )
-from featvis.models import Network, load_network, model_names
+from featvis.models import Network, load_network
 
 SAMPLE = [
     "convnext_tiny",

@@ -68,7 +68,7 @@ class TestWithTimm:
     def test_a_local_checkpoint_with_another_head_loads(
         self, cli: Cli, tmp_path: Path, ending: str
     ) -> None:
-        from featvis.models import build
+        from featvis.architectures import build
 
         path = tmp_path / f"tuned{ending}"
         state = build(TINY, 7).state_dict()
