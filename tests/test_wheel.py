@@ -55,6 +55,7 @@ def test_the_wheel_holds_the_packages_their_types_and_the_weights_only(wheel: Pa
     assert {top for top in tops if not top.endswith(".dist-info")} == set(PACKAGES)
     for name in PACKAGES:
         assert f"{name}/py.typed" in names
+    assert "featvis/__init__.pyi" in names  # read at run time
     assert "featvis/weights/fractals-squeezenet1_1.safetensors" in names
     templates = ROOT / "pixmix_cli" / "pipelines" / "report" / "templates"
     assert {path.relative_to(ROOT).as_posix() for path in templates.iterdir()} <= set(names)
