@@ -27,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from subprocess import DEVNULL
 
@@ -252,6 +253,11 @@ def peak_memory(out: Path, *arguments: object) -> float:
     return float(done.stderr.split()[-1]) / 1024
 
 
+def eight_copies(source: Path, mixing: Path, place: Path, times: int) -> int:
+    """Bake eight copies that many times over; returns the pictures."""
+    return sum(ours(source, mixing, place / f"eight-{i}", 8) for i in range(times))
+
+
 def best(job: Callable[[], int], turns: list[float]) -> int:
     """One turn: CPU seconds a picture onto `turns`; returns the pictures."""
     begin = time.process_time()
@@ -298,23 +304,21 @@ def main() -> None:
         for turn in range(arguments.turns):
             place = tmp / str(turn)
             count = best(
-                lambda place=place: straight_pipeline(source, mixing, place / "peer", rounds),
+                partial(straight_pipeline, source, mixing, place / "peer", rounds),
                 seconds["straight"],
             )
 
             best(
-                lambda place=place: ours(as_often, mixing, place / "one", 1),
+                partial(ours, as_often, mixing, place / "one", 1),
                 seconds["bake 1 copy"],
             )
             best(
-                lambda place=place: sum(
-                    ours(source, mixing, place / f"eight-{i}", 8) for i in range(rounds // 8)
-                ),
+                partial(eight_copies, source, mixing, place, rounds // 8),
                 seconds["bake 8 copies"],
             )
             best(lambda: straight_small(small[:PEER_SAMPLES], mixers), seconds["straight 32 px"])
             best(
-                lambda place=place: ours(arrays, mixing, place / "small", 8, "cifar"),
+                partial(ours, arrays, mixing, place / "small", 8, "cifar"),
                 seconds["bake 32 px"],
             )
         print(json.dumps(seconds), file=sys.stderr, flush=True)

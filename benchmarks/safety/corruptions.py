@@ -55,7 +55,7 @@ def corrupt(pictures: U8, name: str, severity: int, seed: int = 0) -> U8:
 
 def to_float(pictures: U8) -> F32:
     """Levels 0-255 as [0, 1]."""
-    return pictures.astype(np.float32) / 255
+    return pictures.astype(np.float32) / np.float32(255)
 
 
 def to_levels(x: NDArray[np.floating]) -> U8:
@@ -340,8 +340,8 @@ def gaussian_blur(x: F32, sigma: float, truncate: float = 4, edges: str = "repli
         if edges == "reflect":
             index = np.abs((index + 0.5) % (2 * side) - side)  # folded
             index = (side - index - 0.5).round().astype(int)
-        index = torch.from_numpy(np.clip(index, 0, side - 1).astype(np.int64))
-        t = t.index_select(3 if pad == (1, 3) else 2, index)
+        taken = torch.from_numpy(np.clip(index, 0, side - 1).astype(np.int64))
+        t = t.index_select(3 if pad == (1, 3) else 2, taken)
         t = F.conv2d(t, kernel.reshape(shape).expand(channels, -1, -1, -1), groups=channels)
     return _nhwc(t)
 

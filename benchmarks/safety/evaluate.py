@@ -157,12 +157,13 @@ def sit(exam: Exam, size: Size, model: nn.Module, device: torch.device, bfloat16
         "clean error": measures.error(clean.argmax(1), labels),
         "calibration, clean": _calibration(clean, labels),
     }
-    errors, gaps = [], []
+    errors: list[float] = []
+    gaps: list[float] = []
     for name, levels in exam.corrupted.items():
         found = [examiner.probabilities(level) for level in levels]
         wrong = [measures.error(p.argmax(1), labels) for p in found]
         record[f"corruption: {name}"] = float(np.mean(wrong))
-        errors.append(np.mean(wrong))
+        errors.append(record[f"corruption: {name}"])
         gaps.extend(_calibration(p, labels) for p in found)
     record["corruption error"] = float(np.mean(errors))
     record["calibration, corrupted"] = float(np.mean(gaps))

@@ -155,14 +155,15 @@ def draw(runs: Sequence[dict[str, Any]], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     arms = by_arm(runs)
-    figure, axes = plt.subplots(figsize=(6.8, 5.8), subplot_kw={"projection": "polar"})
+    figure = plt.figure(figsize=(6.8, 5.8))
+    axes: Any = figure.add_subplot(projection="polar")
     angles = [2 * math.pi * i / len(AXES) for i in range(len(AXES) + 1)]
-    colours = plt.get_cmap("tab10").colors
+    colours = plt.get_cmap("tab10")
     number = 0
     for name, places in normalised(arms).items():
         style: dict[str, Any] = {"color": "0.35", "ls": "--" if name == "plain" else ":"}
         if name not in CONTROLS:
-            style = {"color": colours[number % 10]}
+            style = {"color": colours(number % 10)}
             number += 1
         mean, worse, better = (
             [CENTRE + (1 - CENTRE) * place[k] for place in (*places, places[0])] for k in range(3)

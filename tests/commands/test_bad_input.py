@@ -54,7 +54,7 @@ SPOILERS = [truncate, lie, explode, empty, dangle]
 @pytest.mark.parametrize("spoil", SPOILERS)
 def test_on_error_fail_stops_names_the_picture_and_leaves_no_shard(
     cli: Cli, spoiled: Path, mixing: Path, tmp_path: Path, spoil
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     name = spoil(spoiled)
     out = tmp_path / "o"
     code, stdout, err = cli(
@@ -70,7 +70,7 @@ def test_on_error_fail_stops_names_the_picture_and_leaves_no_shard(
 @pytest.mark.parametrize("layout", ["webdataset", "imagefolder", "npy"])
 def test_on_error_skip_finishes_lists_the_picture_and_exits_3(
     cli: Cli, spoiled: Path, mixing: Path, tmp_path: Path, spoil, layout: str
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     before = sum(1 for p in spoiled.rglob("*") if p.is_file())
     name = spoil(spoiled)
     after = sum(1 for p in spoiled.rglob("*") if p.is_file() or p.is_symlink())

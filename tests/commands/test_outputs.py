@@ -313,8 +313,9 @@ def test_a_stream_holds_every_copy_in_the_plans_order(
         text=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert isinstance(done.stdout, bytes)
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
-        streamed = {m.name: archive.extractfile(m).read() for m in archive}  # type: ignore[union-attr]
+        streamed = {m.name: archive.extractfile(m).read() for m in archive}
     stored = {
         f"{copy}/{name}": member(path, name)
         for copy in ("copy-000", "copy-001", "plain-000")

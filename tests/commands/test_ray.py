@@ -68,7 +68,7 @@ def test_200_shards_with_a_worker_killed_in_the_middle_are_a_local_runs_bytes(
         line, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as run:
         journal = tmp_path / "out/.pixmix/journal.jsonl"
-        killed = []
+        killed: list[int] = []
         while run.poll() is None and not killed:
             if journal.exists() and journal.read_bytes().count(b"\n") >= SHARDS // 10:
                 for worker in ray_workers(run.pid)[:1]:

@@ -198,7 +198,7 @@ class Bomb:
     def __init__(self, path: str) -> None:
         self.path = path
 
-    def __reduce__(self):  # type: ignore[no-untyped-def]
+    def __reduce__(self):
         return os.system, (f"touch {self.path}",)
 
 
@@ -345,7 +345,7 @@ def test_a_gpu_out_of_memory_gets_smaller_batches_and_loses_no_picture(
 ) -> None:
     whole, sizes = sys.modules["featvis.render"].render, []
 
-    def cramped(network, layer, goals, config, rngs, **more):  # type: ignore[no-untyped-def]
+    def cramped(network, layer, goals, config, rngs, **more):
         sizes.append(config.batch_size)
         if config.batch_size > 1:
             raise torch.OutOfMemoryError("CUDA out of memory.")
@@ -380,7 +380,7 @@ def test_a_gpu_that_fails_for_good_ends_the_run_in_one_line_and_keeps_what_is_fi
 ) -> None:
     whole, calls = sys.modules["featvis.render"].render, []
 
-    def failing(network, *arguments, **more):  # type: ignore[no-untyped-def]
+    def failing(network, *arguments, **more):
         calls.append(1)
         if len(calls) > 1:
             monkeypatch.setattr(network, "device", "cuda")

@@ -119,6 +119,7 @@ def running_part(tmp_path):
     )
     line = [command_line([])[0], "-c", script, str(tmp_path / "out")]
     with subprocess.Popen(line, env=environment(), stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         yield process
         process.kill()

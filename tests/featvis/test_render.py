@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -229,6 +230,8 @@ class Dead(nn.Module):
         self.mix = nn.Conv2d(2, 3, 1)
         with torch.no_grad():
             self.colors.weight.copy_(torch.tensor([[1.0, 0, -1], [-1, 0, 1]]).view(2, 3, 1, 1))
+            assert self.colors.bias is not None
+            assert self.mix.bias is not None
             self.colors.bias.copy_(torch.tensor([-1.5, 0.5]))
             self.mix.weight.copy_(torch.tensor([[1.0, 0], [0, 1], [0, 0]]).view(3, 2, 1, 1))
             self.mix.bias.copy_(torch.tensor([0.0, 0, 1]))
@@ -352,8 +355,9 @@ def test_network_size_too_small_says_the_smallest_that_works(squeezenet: Network
     config = FeatVisConfig(size=8, network_size=smallest, steps=1, batch_size=1)
     assert network_side(squeezenet, layer, config) == smallest
     _render(squeezenet, "features.12", [0], config)
+    features: Any = squeezenet.model.features
     with pytest.raises(RuntimeError):
-        squeezenet.model.features[:13](torch.zeros(1, 3, smallest - 1, smallest - 1))
+        features[:13](torch.zeros(1, 3, smallest - 1, smallest - 1))
 
 
 def test_small_picture_is_seen_at_the_smallest_size_that_works(squeezenet: Network) -> None:

@@ -139,7 +139,9 @@ def test_bins_of_a_trace_equal_the_oracle() -> None:
     frame = np.array([5, 1, 9, -1, 5, 8], F)
     histogram = np.zeros(18 * 18, np.uint64)
     kernels.bin_trace(trace, frame, 18, histogram)
-    expected = naive.histogram(trace[:, 0], trace[:, 1], frame, 18)
+    expected = naive.histogram(
+        trace[:, 0].astype(float), trace[:, 1].astype(float), frame.astype(float), 18
+    )
     # a point on the edge between cells may round either way
     assert np.abs((histogram >> np.uint64(40)).astype(float) - expected).sum() <= 4
 
@@ -225,9 +227,9 @@ def test_composing_equals_the_oracle(both: Both, screen: bool) -> None:
         weights.astype(float),
         sums.astype(float),
         tone.astype(float),
-        palette,
+        palette.astype(float),
         screen,
-        start,
+        start.astype(float),
     )
     for compose in both("compose"):
         out = _planes(start)

@@ -39,7 +39,8 @@ def _run(name: str, weight: float = 1.0, seed: int = 3) -> tuple[np.ndarray, np.
     p = [F(v) for v in VARIATIONS[name].packed(PARAMETERS.get(name, []), AFFINE)]
     number = np.int32(VARIATIONS[name].number)
     scratch = np.empty((2, len(x)), F)
-    kernels.apply_variation(number, x, y, px, py, F(weight), *p, np.uint32(seed), *scratch)
+    apply: Any = kernels.apply_variation  # Numba's types know no starred arguments
+    apply(number, x, y, px, py, F(weight), *p, np.uint32(seed), *scratch)
     return px, py
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ NINE = [
 THIRTEEN = [*NINE, "color", "contrast", "brightness", "sharpness"]
 
 
-def _p_of_counts(observed: Sequence[int], expected: Sequence[float]) -> float:
+def _p_of_counts(observed: ArrayLike, expected: Sequence[float]) -> float:
     """Pearson's chi-square test, by Wilson and Hilferty's cube root."""
     o, e = np.array(observed, float), np.array(expected, float)
     assert o.sum() == pytest.approx(e.sum())
@@ -250,7 +251,7 @@ def _shares_of_whole_levels(largest: float, severity: float) -> dict[int, float]
     return shares
 
 
-def _assert_shares(values: list[object], shares: dict[object, float]) -> None:
+def _assert_shares(values: Sequence[object], shares: Mapping[Any, float]) -> None:
     """Values in these shares, and no value besides; those expected under 5 times are pooled."""
     seen, n = Counter(values), len(values)
     assert set(seen) <= set(shares)
@@ -365,7 +366,7 @@ def test_the_two_weights_of_a_round_are_independent() -> None:
     a, b = np.array([draw_weights(4.0, rng) for _ in range(N)]).T
     for branch in (b >= 0, b < 0):
         ranks = [np.argsort(np.argsort(w[branch])) for w in (a, b)]
-        assert abs(np.corrcoef(*ranks)[0, 1]) < 4 / math.sqrt(branch.sum())
+        assert abs(np.corrcoef(ranks[0], ranks[1])[0, 1]) < 4 / math.sqrt(branch.sum())
 
 
 def test_samples_take_their_weights_from_the_recipes_beta(

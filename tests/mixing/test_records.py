@@ -202,7 +202,7 @@ def test_streams_and_neighbouring_indices_look_independent() -> None:
 
 
 def test_many_keys_at_once_are_the_keys_one_by_one() -> None:
-    names = ["a.jpg", "", "\udce9", 7]
+    names: list[int | str] = ["a.jpg", "", "\udce9", 7]
     got = keys_for(5, Stream.BAKE, [0, 3], names)
     assert got == [key_for(5, Stream.BAKE, copy, name) for copy in (0, 3) for name in names]
 

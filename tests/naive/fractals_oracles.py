@@ -280,7 +280,8 @@ def compose(
         if t > 0.75:
             over = 2 * (t - 0.75)
             t = 0.75 + 0.5 * over / (1 + 2 * over)
-        p = palette[int(min(sums[i, j] / color_counts[i, j], 1.0) * (len(palette) - 1) + 0.5)]
+        color = min(float(sums[i, j] / color_counts[i, j]), 1.0)
+        p = palette[int(color * (len(palette) - 1) + 0.5)]
         cover = min(solidity * t, 1.0) * opacity
         value = p * (shade + (1 - shade) * t)
         value = value + max((t - 0.7) * highlight, 0.0) * (1 - value)

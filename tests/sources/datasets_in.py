@@ -9,7 +9,7 @@ import pickle
 import struct
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -48,7 +48,10 @@ def webdataset(root: Path) -> Path:
 class Python2Pickler(pickle._Pickler):
     """Pickles bytes as Python 2 did its strings, as CIFAR's files hold them."""
 
-    dispatch = dict(pickle._Pickler.dispatch)  # noqa: RUF012
+    dispatch: ClassVar[Any] = dict(pickle._Pickler.dispatch)
+
+    write: Any  # pickle's own, which typeshed leaves out
+    memoize: Any
 
     def save_string(self, obj: Any) -> None:
         data = obj if isinstance(obj, bytes) else obj.encode()

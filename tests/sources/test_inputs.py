@@ -9,6 +9,7 @@ import sys
 import tarfile
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -132,7 +133,7 @@ def test_mixing_set_without_pictures_says_how_to_make_one(tmp_path: Path) -> Non
         (lambda root: root / "flat" / "1.png", "is a file"),
     ],
 )
-def test_sources_that_cannot_be_used_say_why(tmp_path: Path, make, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_sources_that_cannot_be_used_say_why(tmp_path: Path, make, message: str) -> None:
     for name in ("empty", "flat", "hollow/class"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "flat" / "1.png").write_bytes(encode(picture(1, 9, 9), "png"))
@@ -184,7 +185,7 @@ def test_weights_that_make_no_sense_are_refused(texts: list[str]) -> None:
         weighted_paths(texts)
 
 
-def archive(mixing: Path, path: Path, mode: str) -> bytes:
+def archive(mixing: Path, path: Path, mode: Literal["w", "w:gz"]) -> bytes:
     """Laid out as the paper's own mixing set: folders in folders in one tar."""
     with tarfile.open(path, mode) as made:
         made.add(mixing, "fractals_and_fvis/first_layers_resized256_onevis/images")
@@ -193,7 +194,7 @@ def archive(mixing: Path, path: Path, mode: str) -> bytes:
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
 def test_the_papers_archive_is_a_mixing_set_as_a_file_and_on_stdin(
-    mixing: Path, tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+    mixing: Path, tmp_path: Path, mode: Literal["w", "w:gz"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / ("x.tar" if mode == "w" else "x.tar.gz")
     data = archive(mixing, path, mode)

@@ -136,7 +136,7 @@ def test_grey_arrays_become_rgb(tmp_path: Path, shape: tuple[int, ...]) -> None:
         (np.asfortranarray(np.zeros((3, 8, 8, 3), np.uint8)), [0, 1, 2], "Fortran"),
     ],
 )
-def test_arrays_that_cannot_be_used_say_why(tmp_path: Path, images, labels, message) -> None:  # type: ignore[no-untyped-def]
+def test_arrays_that_cannot_be_used_say_why(tmp_path: Path, images, labels, message) -> None:
     np.savez(tmp_path / "x.npz", images=images, labels=labels)
     with pytest.raises(InputError, match=message):
         open_(tmp_path / "x.npz")
@@ -195,7 +195,7 @@ def write_tar(path: Path, members: list[tuple[str, bytes]]) -> Path:
         (b'{"label": null, "class": "cat"}', ("cat",)),
     ],
 )
-def test_labels_of_a_webdataset_may_lie_in_json(tmp_path: Path, record, classes) -> None:  # type: ignore[no-untyped-def]
+def test_labels_of_a_webdataset_may_lie_in_json(tmp_path: Path, record, classes) -> None:
     path = write_tar(tmp_path / "x.tar", [("a.json", record), ("a.png", made.PNGS[0])])
     source = open_(path)
     assert (source.classes, source.labels.tolist()) == (classes, [len(classes) - 1])

@@ -68,7 +68,7 @@ def test_a_numpy_index_names_the_same_stream_as_a_python_one() -> None:
     from pixmix_cli.seeding import Stream, rng_for
 
     whole = rng_for(1, Stream.BAKE, 3).random()
-    assert rng_for(1, Stream.BAKE, np.int64(3)).random() == whole
+    assert rng_for(1, Stream.BAKE, np.int64(3)).random() == whole  # type: ignore[arg-type]
     assert rng_for(1, Stream.BAKE, "3").random() != whole
 
 

@@ -77,7 +77,7 @@ def test_an_error_in_a_worker_arrives_with_its_hint() -> None:
 def test_tasks_are_taken_only_a_few_ahead() -> None:
     taken: list[int] = []
 
-    def tasks():  # type: ignore[no-untyped-def]
+    def tasks():
         for number in range(1000):
             taken.append(number)
             yield number
@@ -85,4 +85,4 @@ def test_tasks_are_taken_only_a_few_ahead() -> None:
     results = run_tasks(make_square, (0,), tasks(), 2, str)
     next(results)
     assert len(taken) <= 8
-    results.close()  # type: ignore[attr-defined]
+    results.close()
