@@ -3,6 +3,7 @@
 # make test-all   the slow tests too
 # make kernels    the compiled kernels, where they are not there yet; the targets above do it, too
 # make check      lint, format, types, import contracts
+# make hooks      lint, format and import contracts before every commit of yours
 # make docs       docs/commands.md and the pictures in docs/
 # make screenshots  docs/report.jpg, by Chromium
 # make man        man pages in build/man
@@ -21,7 +22,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # Whatever comes next also works without them, only later: hence the leading -
 KERNELS := -$(BIN)/python -m pixmix_kernels
 
-.PHONY: demo test test-all kernels check format docs screenshots sheets man bench bench-featvis bench-fractals \
+.PHONY: demo test test-all kernels check hooks format docs screenshots sheets man bench bench-featvis bench-fractals \
 	bench-safety wheel clean
 
 $(VENV)/.installed-%: pyproject.toml constraints.txt
@@ -49,6 +50,9 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+hooks: $(VENV)/.installed-dev
+	$(BIN)/pre-commit install
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
