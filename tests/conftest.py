@@ -53,8 +53,14 @@ def mixing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-class Result(subprocess.CompletedProcess):
-    """A finished command: returncode, stdout, stderr (text)."""
+MARKED_BY_FIXTURE = {"pixmix": "process", "published_cifar": "server", "s3": "server"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for fixture in MARKED_BY_FIXTURE.keys() & getattr(item, "fixturenames", ()):
+            item.add_marker(MARKED_BY_FIXTURE[fixture])
 
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

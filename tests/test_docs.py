@@ -104,12 +104,14 @@ def reader(workplace: Path) -> Reader:
     return Reader(workplace)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("line", commands())
 def test_a_command_line_of_the_docs_runs(reader: Reader, line: str) -> None:
     done = reader.type(line)
     assert done.returncode in (0, 141), done.stderr  # 141: `head` had enough
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("number", range(len(examples())))
 def test_every_example_of_the_library_runs_and_prints_what_it_says(
     number: int, workplace: Path
@@ -139,6 +141,7 @@ def test_every_error_that_names_a_section_of_the_docs_names_one_that_is_there() 
     assert named | {full.page} <= there
 
 
+@pytest.mark.process
 def test_man_pages_are_made_from_the_commands(tmp_path: Path) -> None:
     pytest.importorskip("click_man")
     script = ROOT / "docs" / "make_man.py"

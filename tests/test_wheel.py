@@ -15,6 +15,8 @@ from pixmix_kernels.__main__ import shipped
 from pixmix_kernels.modules import FAMILIES, stamp
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.process
+
 PACKAGES = ("pixmix_cli", "fractals", "featvis", "pixmix_kernels")
 
 

@@ -66,6 +66,7 @@ def test_on_error_fail_stops_names_the_picture_and_leaves_no_shard(
     assert list(out.rglob("*.tar")) == []
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("spoil", SPOILERS)
 @pytest.mark.parametrize("layout", ["webdataset", "imagefolder", "npy"])
 def test_on_error_skip_finishes_lists_the_picture_and_exits_3(
@@ -276,6 +277,7 @@ def test_an_empty_class_is_refused_where_it_would_shift_labels(
     assert cli(*arguments, "-o", tmp_path / "w")[0] == 0
 
 
+@pytest.mark.process
 def test_names_that_collide_with_a_full_name_all_survive(
     cli: Cli, mixing: Path, tmp_path: Path
 ) -> None:

@@ -144,6 +144,7 @@ def test_a_picture_can_be_made_again_from_its_record(
     assert mixed > 5
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("layout", ["webdataset", "imagefolder", "npy"])
 def test_worker_count_never_changes_a_byte(
     cli: Cli, photos: Path, mixing: Path, tmp_path: Path, layout: str
@@ -342,6 +343,7 @@ def test_a_dry_run_keeps_the_decoded_pictures_of_two_mixing_sets_apart(
     assert sorted(path.is_dir() for path in cache.iterdir()) == [True, True]
 
 
+@pytest.mark.process
 def test_a_bake_imports_no_torch(photos: Path, mixing: Path, tmp_path: Path) -> None:
     code = (
         "import sys\nfrom pixmix_cli.main import main\n"

@@ -17,6 +17,8 @@ import pytest
 
 from tests.conftest import Run, command_line, environment, one_line_error, tree
 
+pytestmark = pytest.mark.process
+
 COUNT = 96
 FRACTALS = ["generate-fractals", "-n", COUNT, "--size", 128, "-j", 2]
 

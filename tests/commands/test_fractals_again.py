@@ -51,6 +51,7 @@ def test_a_set_rendered_again_has_the_same_bytes(
     assert cli("verify", tmp_path / "again", "-j", 1)[0] == 0
 
 
+@pytest.mark.process
 def test_two_workers_and_tars_render_the_same_bytes(cli: Cli, made: Path, tmp_path: Path) -> None:
     tars = ["--format", "webdataset"]
     assert cli(*MAKE, "--from", made, "-o", tmp_path / "1", *tars)[0] == 0

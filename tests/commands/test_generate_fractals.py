@@ -31,6 +31,7 @@ def test_a_folder_set_is_read_by_imagefolder_and_by_name(cli: Cli, tmp_path: Pat
             assert image.size == (48, 48)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("layout", ["folder", "webdataset"])
 @pytest.mark.parametrize("image_format", ["jpeg", "png", "webp"])
 def test_worker_count_never_changes_a_byte_and_another_seed_changes_all(

@@ -16,6 +16,7 @@ from tests.conftest import ROOT, Cli, Run, environment, one_line_error
 CHEAP = [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("arguments", CHEAP)
 def test_help_imports_neither_numba_nor_torch(arguments: list[str]) -> None:
     program = (

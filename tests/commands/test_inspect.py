@@ -60,6 +60,7 @@ def test_sets_stand_side_by_side_in_the_order_given(
     assert any("blank.png is blank" in line for line in lines)
 
 
+@pytest.mark.process
 def test_worker_count_and_container_change_no_number(
     cli: Cli, varied: Path, tmp_path: Path
 ) -> None:

@@ -269,6 +269,7 @@ def test_hugging_face_datasets_reads_parquet_with_pictures_and_class_names(
     np.testing.assert_array_equal(np.array(first["image"]), np.array(Image.open(io.BytesIO(data))))
 
 
+@pytest.mark.process
 def test_parquet_has_the_same_bytes_for_any_workers_and_can_be_mended(
     cli: Cli, photos: Path, mixing: Path, tmp_path: Path
 ) -> None:
@@ -325,6 +326,7 @@ def test_a_stream_holds_every_copy_in_the_plans_order(
     assert list(streamed.items()) == list(stored.items())
 
 
+@pytest.mark.process
 def test_a_stream_into_head_ends_quietly_and_one_into_webdataset_is_read(
     photos: Path, mixing: Path, tmp_path: Path
 ) -> None:

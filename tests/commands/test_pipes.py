@@ -10,6 +10,8 @@ import pytest
 
 from tests.conftest import environment
 
+pytestmark = pytest.mark.process
+
 PIPE = """
 import resource, subprocess, sys
 pixmix = f"{sys.executable} -m pixmix_cli.main"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -14,7 +15,10 @@ import pytest
 
 from tests.conftest import command_line, environment, one_line_error, tree
 
-pytest.importorskip("ray", reason="Ray is not installed")
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed"),
+]
 
 SHARDS = 200
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import platform
 import subprocess
@@ -324,10 +325,11 @@ def test_an_output_inside_a_source_is_refused_on_s3_too(
 
 
 @pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 def test_a_bake_to_s3_by_ray_equals_the_local_one(
     pixmix: Run, s3: ObjectStore, photos: Path, mixing: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip("ray")
     arguments = bake(photos, mixing)
     assert pixmix(*arguments, "-o", tmp_path / "a").returncode == 0
     done = pixmix(*arguments, "-o", f"{s3.url}/out", "--engine", "ray")

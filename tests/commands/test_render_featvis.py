@@ -23,6 +23,8 @@ from pixmix_cli.errors import StorageError
 from tests.commands.test_faults import close, start, wait_for_rows
 from tests.conftest import Cli, one_line_error, picture, tree
 
+pytestmark = pytest.mark.torch
+
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -57,7 +57,7 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: -path.stat().st_size // 3])
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.process)])
 def test_missing_cut_and_flipped_artefacts_become_the_original_bytes(
     cli: Cli, baked: Path, workers: int
 ) -> None:
@@ -210,6 +210,7 @@ def test_a_mixing_set_is_refused_with_the_way_out(cli: Cli, tmp_path: Path) -> N
     assert "--resume" in one_line_error(err)
 
 
+@pytest.mark.process
 def test_pictures_baked_again_equal_what_lies_there(cli: Cli, baked: Path) -> None:
     code, out, err = cli("verify", baked, "--rebake-sample", 20, "-j", 1)
     assert (code, out) == (0, "")

@@ -165,6 +165,7 @@ def browse(page: str, profile: Path, *words: str) -> subprocess.CompletedProcess
     )
 
 
+@pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
 def test_the_page_loads_filters_and_looks_right_in_a_browser(
     cli: Cli, tmp_path: Path, baked: dict[str, Path]

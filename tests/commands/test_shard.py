@@ -43,6 +43,7 @@ def test_parts_of_a_mixing_set_make_the_bytes_of_one_run(cli, tmp_path, layout):
     assert tree(tmp_path / "many") == tree(tmp_path / "one")
 
 
+@pytest.mark.torch
 def test_parts_of_feature_visualizations_make_the_bytes_of_one_run(cli, tmp_path):
     arguments = (
         *("render-featvis", "--weights", "fractals", "-n", 6, "--size", 32, "--steps", 1),
@@ -53,6 +54,7 @@ def test_parts_of_feature_visualizations_make_the_bytes_of_one_run(cli, tmp_path
     assert tree(tmp_path / "many") == tree(tmp_path / "one")
 
 
+@pytest.mark.process
 def test_four_at_once_with_one_killed_and_run_again_equal_one_run(photos, mixing, tmp_path, cli):
     arguments = (
         *("bake", photos, "--mixing-set", mixing, "--size", 96, "--copies", 12),
@@ -82,18 +84,21 @@ def test_four_at_once_with_one_killed_and_run_again_equal_one_run(photos, mixing
     assert tree(tmp_path / "many") == tree(tmp_path / "one")
 
 
+@pytest.mark.process
 def test_a_part_that_is_under_way_cannot_be_begun_twice(cli, tmp_path, running_part):
     code, _, err = cli(*FRACTALS, "-o", tmp_path / "out", "--shard", "0/2")
     assert code == 2
     assert "part 0/2" in one_line_error(err)
 
 
+@pytest.mark.process
 def test_all_parts_must_cut_the_work_alike(cli, tmp_path, running_part):
     code, _, err = cli(*FRACTALS, "-o", tmp_path / "out", "--shard", "1/3")
     assert code == 2
     assert "in 2 parts, not in 3" in one_line_error(err)
 
 
+@pytest.mark.process
 def test_a_run_of_its_own_refuses_an_output_that_parts_are_filling(cli, tmp_path, running_part):
     code, _, err = cli(*FRACTALS, "-o", tmp_path / "out", "--resume")
     assert code == 2
@@ -150,6 +155,7 @@ def test_parts_grow_a_finished_set(cli, tmp_path):
     assert tree(tmp_path / "out") == tree(tmp_path / "one")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("layout", ["webdataset", "npy"])
 def test_verify_finish_writes_the_manifest_that_no_part_came_to_write(
     cli, photos, mixing, tmp_path, monkeypatch, layout

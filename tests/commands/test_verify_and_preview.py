@@ -38,6 +38,7 @@ def first_artefact(out: Path) -> Path:
     return out / row["path"]
 
 
+@pytest.mark.process
 def test_an_untouched_output_is_whole(cli: Cli, made: Path) -> None:
     code, out, err = cli("verify", made, "-j", 2)
     assert (code, out) == (0, "")

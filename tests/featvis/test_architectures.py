@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from featvis.architectures import model_names, skeleton
+
+pytestmark = pytest.mark.torch
 
 
 def test_model_names_are_classification_networks() -> None:

@@ -17,6 +17,8 @@ from featvis.architectures import build
 from featvis.errors import CheckpointError
 from featvis.models import load_network
 
+pytestmark = pytest.mark.torch
+
 State = dict[str, Tensor]
 
 

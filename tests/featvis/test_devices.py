@@ -8,6 +8,8 @@ import torch
 from featvis.devices import resolve_device
 from featvis.errors import DeviceError
 
+pytestmark = pytest.mark.torch
+
 
 def test_missing_gpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

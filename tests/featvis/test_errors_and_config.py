@@ -10,6 +10,8 @@ import pytest
 from featvis.config import FeatVisConfig
 from featvis.errors import CheckpointError, FeatVisError
 
+pytestmark = pytest.mark.torch
+
 
 @pytest.mark.parametrize(
     ("setting", "value"),

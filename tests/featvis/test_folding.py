@@ -11,6 +11,8 @@ from featvis.forward import tapped
 from featvis.layers import list_layers, select_layers
 from featvis.models import Network, load_network
 
+pytestmark = pytest.mark.torch
+
 
 def _unsettle(network: Network) -> Network:
     """Random statistics and weights in every batch normalisation, as if trained."""

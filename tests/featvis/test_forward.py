@@ -15,6 +15,8 @@ from featvis.forward import Rectifiers, tapped
 from featvis.layers import Layer, layers_of, list_layers
 from featvis.models import Network, load_network
 
+pytestmark = pytest.mark.torch
+
 
 def _layer(name: str) -> Layer:
     return Layer(name, 1, (1, 1, 1), 1, 0.5, "Module")

@@ -17,6 +17,8 @@ from featvis.layers import (
 )
 from featvis.models import Network, load_network
 
+pytestmark = pytest.mark.torch
+
 SAMPLE = [
     "convnext_tiny",
     "densenet121",

@@ -11,6 +11,8 @@ from torch import Tensor
 from featvis.errors import CheckpointError, UnknownModelError, WeightsUnavailableError
 from featvis.models import load_network
 
+pytestmark = pytest.mark.torch
+
 State = dict[str, Tensor]
 
 

@@ -10,6 +10,8 @@ from featvis.config import PARAMETRIZATIONS, FeatVisConfig
 from featvis.parametrizations import frequencies, make_parametrization, synthesize
 from featvis.transforms import draw_views, view
 
+pytestmark = pytest.mark.torch
+
 
 def _rngs(count: int) -> list[np.random.Generator]:
     return [np.random.default_rng([3, i]) for i in range(count)]

@@ -30,6 +30,8 @@ from featvis.render import (
 )
 from tests.conftest import picture
 
+pytestmark = pytest.mark.torch
+
 QUICK = FeatVisConfig(size=48, steps=6, batch_size=4, max_restarts=0)
 # One view for all steps, so that the objective of two steps can be compared.
 STILL = FeatVisConfig(

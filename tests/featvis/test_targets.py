@@ -10,6 +10,8 @@ from featvis.layers import Layer
 from featvis.objectives import Channel, DeepDream, Direction, Diverse, Neuron
 from featvis.targets import Target, objective_of, plan_mixes, plan_targets, plan_wholes
 
+pytestmark = pytest.mark.torch
+
 
 def _plan(count: int | None, channels: str | None = None, seed: int = 0) -> list[Target]:
     layers = [

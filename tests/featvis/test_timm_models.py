@@ -18,6 +18,8 @@ from featvis.models import load_network
 from featvis.render import render
 from tests.conftest import Cli, one_line_error
 
+pytestmark = pytest.mark.torch
+
 TINY = "timm:test_resnet"  # 0.5 million weights, made for tests
 
 

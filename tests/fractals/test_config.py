@@ -43,6 +43,7 @@ def test_errors_are_value_errors() -> None:
     assert issubclass(FractalError, ValueError)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("module", ["fractals", "fractals.config"])
 def test_importing_needs_neither_numba_nor_torch_nor_pillow(module: str) -> None:
     code = (

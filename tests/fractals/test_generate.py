@@ -47,10 +47,12 @@ def _digest_elsewhere(**environment: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.process
 def test_another_process_makes_the_same_bytes() -> None:
     assert _digest_elsewhere() == _digest()
 
 
+@pytest.mark.process
 def test_a_processor_without_wide_vectors_makes_the_same_bytes() -> None:
     # kernels for plain x86-64, and NumPy without its dispatched loops
     assert (

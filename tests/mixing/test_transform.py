@@ -62,6 +62,7 @@ def test_pictures_resized_beforehand_give_the_same() -> None:
         assert np.array_equal(one(pixels), two(pixels))
 
 
+@pytest.mark.process
 def test_it_goes_to_a_worker_and_mixes_the_same_there() -> None:
     mix = PixMix(MIXING, PRESETS["cifar"], Counter())
     pixels = picture(2, 32, 32)

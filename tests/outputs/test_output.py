@@ -220,6 +220,7 @@ def test_skipped_items_go_to_errors_jsonl(tmp_path: Path) -> None:
     assert len((path / "manifest.jsonl").read_text().splitlines()) == 1
 
 
+@pytest.mark.process
 def test_a_second_run_on_one_output_refuses_and_the_lock_dies_with_its_holder(
     tmp_path: Path,
 ) -> None:

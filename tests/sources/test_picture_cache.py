@@ -98,6 +98,7 @@ def _put_all(folder, numbers):
         cache.put(number, picture(number))
 
 
+@pytest.mark.process
 def test_processes_that_write_at_once_lose_nothing(tmp_path):
     context = multiprocessing.get_context("forkserver")
     orders = [range(200), range(199, -1, -1), range(0, 200, 2)]

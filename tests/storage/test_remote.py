@@ -262,6 +262,7 @@ def test_an_unknown_protocol_is_refused() -> None:
         open_source(Url("ftp://host/photos"), no_warning)
 
 
+@pytest.mark.server
 def test_a_web_server_without_ranges_serves_tars_and_lists(shards: Path, tmp_path: Path) -> None:
     pytest.importorskip("aiohttp")
     import functools

@@ -37,6 +37,7 @@ def _killed_run(place: Path) -> Path:
     return folder
 
 
+@pytest.mark.process
 def test_the_next_run_removes_what_a_killed_one_left(place: Path) -> None:
     left = _killed_run(place)
     mine = spool.new_file("b")
@@ -44,6 +45,7 @@ def test_the_next_run_removes_what_a_killed_one_left(place: Path) -> None:
     assert mine.parent.is_dir()
 
 
+@pytest.mark.process
 def test_files_of_a_run_that_lives_stay(place: Path) -> None:
     mine = spool.new_file("b")
     mine.write_bytes(b"in use")

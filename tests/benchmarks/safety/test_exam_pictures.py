@@ -10,6 +10,8 @@ from benchmarks.safety import anomalies, corruptions, noise, perturbations
 from benchmarks.safety.corruptions import CORRUPTIONS, SEVERITIES, corrupt, sample
 from benchmarks.safety.perturbations import SEQUENCES, sequence
 
+pytestmark = pytest.mark.torch
+
 
 @pytest.fixture(scope="module")
 def pictures():

@@ -17,6 +17,8 @@ from benchmarks.safety.network import WideResNet
 from benchmarks.safety.train import Training, train
 from pixmix_cli.errors import InputError, PixMixError
 
+pytestmark = pytest.mark.torch
+
 CPU = torch.device("cpu")
 TINY = Training(depth=10, width=1, epochs=3, bfloat16=False, stem=2)
 

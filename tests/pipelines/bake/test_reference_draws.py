@@ -162,6 +162,7 @@ def _bake(cli: Cli, inputs: tuple[Path, Path], out: Path, *more: object) -> Path
     return out
 
 
+@pytest.mark.process
 def test_a_set_with_reference_draws_grows_and_is_baked_again_like_any(
     cli: Cli, inputs: tuple[Path, Path], tmp_path: Path
 ) -> None:

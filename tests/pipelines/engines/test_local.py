@@ -13,6 +13,8 @@ import pytest
 from pixmix_cli.errors import PictureError, WorkerDiedError
 from pixmix_cli.pipelines.engines.local import run_tasks
 
+pytestmark = pytest.mark.process
+
 
 def make_square(offset: int) -> Callable[[int], int]:
     def square(task: int) -> int:
