@@ -22,11 +22,12 @@ from typing import Any
 
 import numpy as np
 
+from pixmix_cli.mixing.config import PRESETS
 from pixmix_cli.outputs.destination import Destination
 from pixmix_cli.outputs.output import open_output
 from pixmix_cli.outputs.rows import JOURNALS
 from pixmix_cli.outputs.run_plan import RunPlan
-from pixmix_cli.pipelines.bake.plan import default_shard_size
+from pixmix_cli.pipelines.bake.formats.registry import FORMATS
 from pixmix_cli.pipelines.mixing_sets.fractals import TASK_PICTURES
 from pixmix_cli.storage.files import canonical_json
 
@@ -121,6 +122,7 @@ def works(bake: dict[str, Any], fractals: dict[str, Any]) -> list[Work]:
     bake_bytes = bake["estimated_bytes"] / (bake["pictures"] - bake["done_already"])
     making = fractals["estimated_seconds"] / (fractals["pictures"] - fractals["done_already"])
     made = fractals["estimated_bytes"] / (fractals["pictures"] - fractals["done_already"])
+    shard_size = FORMATS["webdataset"].default_shard_size
     found = []
     for name, samples, copies in (
         ("ImageNet-1k, 90 copies", 1_281_167, 90),
@@ -128,7 +130,7 @@ def works(bake: dict[str, Any], fractals: dict[str, Any]) -> list[Work]:
     ):
         count = samples * copies
         # one unit is one shard of all its copies
-        units = -(-samples // default_shard_size(samples))
+        units = -(-samples // shard_size(samples, PRESETS["imagenet"]))
         found.append(Work(name, count, units, bake_seconds * count, bake_bytes * count, samples))
     for count in (14_230, 1_000_000, 100_000_000):
         found.append(

@@ -11,6 +11,7 @@ import click
 from pixmix_cli import options
 from pixmix_cli.commands.common import check_config, follow, show_plan
 from pixmix_cli.options import option
+from pixmix_cli.pipelines.bake.formats.registry import FORMATS
 from pixmix_cli.storage.remote import Url
 from pixmix_cli.terminal import StdoutSink
 
@@ -139,7 +140,7 @@ _SOURCE, _RECIPE, _OUT, _RUN = "Source", "Recipe", "Output", "Running"
 )
 @option(
     "--format",
-    type=click.Choice(["webdataset", "imagefolder", "npy", "parquet"]),
+    type=options.NameIn(FORMATS),
     default="webdataset",
     section=_OUT,
     help="Layout of the output.",

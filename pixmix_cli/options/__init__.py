@@ -16,7 +16,7 @@ from pixmix_cli.options.shared import (
     terminal_options,
     workers_option,
 )
-from pixmix_cli.options.types import AnyPath, Bytes, LocalPath, ShardSize, WeightedPath
+from pixmix_cli.options.types import AnyPath, Bytes, LocalPath, NameIn, ShardSize, WeightedPath
 
 __all__ = [
     "MAX_COUNT",
@@ -24,6 +24,7 @@ __all__ = [
     "Bytes",
     "Command",
     "LocalPath",
+    "NameIn",
     "ShardSize",
     "WeightedPath",
     "compose",

@@ -6,7 +6,8 @@ import click
 
 from pixmix_cli.options.config_file import load_config
 from pixmix_cli.options.help_page import compose, option
-from pixmix_cli.options.types import AnyPath, LocalPath
+from pixmix_cli.options.types import AnyPath, LocalPath, NameIn
+from pixmix_cli.pipelines.mixing_sets.registry import SET_FORMATS
 
 MAX_COUNT = 100_000_000  # pictures of a set; beyond it is surely a slip
 _RUNNING = "Running"
@@ -150,7 +151,7 @@ mixing_set_options = compose(
     ),
     option(
         "--format",
-        type=click.Choice(["folder", "webdataset"]),
+        type=NameIn(SET_FORMATS),
         default="folder",
         section="Output",
         help="Loose files, 1,000 a folder, or tar shards.",

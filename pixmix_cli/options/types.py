@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -61,6 +62,24 @@ class WeightedPath(click.ParamType):
             elif part:
                 parts.append(part)
         return parts
+
+
+class NameIn(click.Choice):
+    """One of the names in a table, which may grow."""
+
+    def __init__(self, table: Mapping[str, Any]) -> None:
+        """Names are looked up when they are needed."""
+        self._table = table
+        super().__init__([])
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The names there are now."""
+        return tuple(self._table)
+
+    @choices.setter
+    def choices(self, value: Any) -> None:
+        """click.Choice sets what it was given."""
 
 
 class ShardSize(click.ParamType):

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
-import itertools
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,13 +14,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pixmix_cli.errors import InputError, PixMixError
-from pixmix_cli.outputs.rows import Row, committed_rows
+from pixmix_cli.outputs.rows import committed_rows
 from pixmix_cli.outputs.run_plan import look
-from pixmix_cli.pipelines.bake.formats import parquet
+from pixmix_cli.pipelines.bake.formats.base import Shown
+from pixmix_cli.pipelines.bake.formats.registry import format_of
 from pixmix_cli.sources.find import find_pictures
 from pixmix_cli.sources.open import open_source
 from pixmix_cli.sources.pictures import STDIN, PictureRef, Pictures
-from pixmix_cli.storage import images, tar
+from pixmix_cli.storage import images
 from pixmix_cli.storage.remote import any_path
 
 U8 = NDArray[np.uint8]
@@ -32,7 +30,6 @@ GAP = 4  # pixels between cells
 PAPER = 255  # grey level of the sheet
 MISSING = 200  # grey level of a cell whose picture cannot be had
 PICTURES, SAMPLES = 60, 10  # shown unless told otherwise
-MAX_COPIES = 8  # columns of copies beside an original
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,102 +141,35 @@ def _listed(
     return source.pictures, None
 
 
-Samples = Iterator[tuple[str, list["U8 | None"]]]  # (source key, its copies)
+Copies = list["U8 | None"]
 
 
-def samples_of(path: Path, manifest: dict[str, Any], count: int) -> Samples:
-    """Some samples of a baked set with their copies, MAX_COPIES at most.
+def samples_of(path: Path, manifest: dict[str, Any], count: int) -> Iterator[tuple[str, Copies]]:
+    """Some samples of a baked set: (source key, a few of its copies).
 
     raises  InputError when there are none yet
     """
-    readers = {"webdataset": _tar_samples, "imagefolder": _folder_samples, "npy": _npy_samples}
-    readers["parquet"] = _tar_samples
-    reader = readers.get(str(manifest["options"].get("format")))
-    samples = [] if reader is None else list(reader(path, manifest, count))
+    layout = format_of(manifest)
+    rows = [row for row in committed_rows(path) if "error" not in row]
+    samples = [] if layout is None else list(layout.shown(path, rows, count))
     if not samples:
         raise InputError(f"{path} holds no finished pictures yet")
-    yield from samples
+    for sample in samples:
+        yield _key_of(sample, manifest), sample.copies
 
 
-def _artefacts(path: Path) -> list[Row]:
-    return [row for row in committed_rows(path) if "error" not in row]
+def _key_of(sample: Shown, manifest: dict[str, Any]) -> str:
+    """The key of its original; "" when nobody knows it."""
+    if sample.key is not None:
+        return sample.key
+    keys = _source_keys(manifest)
+    if sample.index is None or sample.index >= len(keys):
+        return ""
+    return keys[sample.index]
 
 
 def _source_keys(manifest: dict[str, Any]) -> list[str]:
     return [ref.name for ref in _listed(**_told(manifest))[0]]
-
-
-def _tar_samples(path: Path, manifest: dict[str, Any], count: int) -> Samples:
-    shards: dict[int, list[Row]] = {}
-    # a shard is shuffled already, so its first samples are as good as any
-    for row in _artefacts(path):
-        shards.setdefault(row["shard"], []).append(row)
-    left = count
-    for shard in sorted(shards):
-        rows = sorted(shards[shard], key=lambda row: row["copy"])[:MAX_COPIES]
-        samples: dict[str, list[U8 | None]] = {}
-        names: dict[str, str] = {}
-        for row in rows:
-            for key, parts in _read_samples(path / row["path"], left):
-                data = b"".join(d for e, d in parts.items() if e in images.FORMATS.values())
-                samples.setdefault(key, []).append(_decode(io.BytesIO(data).read, key))
-                if "json" in parts:
-                    names[key] = json.loads(parts["json"])["key"]
-        if samples and not names:
-            keys = _source_keys(manifest)
-            indices = {key: int(key.partition("-")[0]) for key in samples}  # 000000123-pad1
-            names = {key: keys[index] for key, index in indices.items() if index < len(keys)}
-        for key, copies in samples.items():
-            yield names.get(key, ""), copies
-        left -= len(samples)
-        if left <= 0:
-            return
-
-
-def _read_samples(path: Path, count: int) -> Iterator[tuple[str, dict[str, bytes]]]:
-    if path.suffix == ".parquet":
-        for row in itertools.islice(parquet.parquet_rows(path), count):
-            key, _, extension = row["image"]["path"].partition(".")
-            record = json.dumps({"key": row["key"]}).encode()
-            yield key, {extension: row["image"]["bytes"], "json": record}
-        return
-    samples: dict[str, dict[str, bytes]] = {}
-    with path.open("rb") as file:
-        for member in tar.members(path):
-            key, _, extension = member.name.partition(".")
-            if key not in samples and len(samples) == count:
-                break
-            file.seek(member.offset)
-            samples.setdefault(key, {})[extension] = file.read(member.length)
-    yield from samples.items()
-
-
-def _folder_samples(path: Path, manifest: dict[str, Any], count: int) -> Samples:
-    by_index: dict[int, list[Row]] = {}
-    for row in _artefacts(path):
-        by_index.setdefault(row["index"], []).append(row)
-    step = max(1, len(by_index) // count)
-    for index in sorted(by_index)[::step][:count]:
-        rows = sorted(by_index[index], key=lambda row: row["copy"])[:MAX_COPIES]
-        refs = [PictureRef(row["path"], str(path / row["path"]), 0, 0) for row in rows]
-        yield str(rows[0].get("key", "")), [_decode(ref.read, ref.name) for ref in refs]
-
-
-def _npy_samples(path: Path, manifest: dict[str, Any], count: int) -> Samples:
-    files = sorted(path.glob("copy-*/images.npy"))[:MAX_COPIES]
-    try:
-        arrays = [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is damaged: {error}", f"pixmix verify {path}") from None
-    if not arrays:
-        return
-    length = min(len(array) for array in arrays)
-    skipped = {row["index"] for row in committed_rows(path) if "error" in row and row["shard"] >= 0}
-    keys = [key for index, key in enumerate(_source_keys(manifest)) if index not in skipped]
-    step = max(1, length // count)
-    for position in list(range(0, length, step))[:count]:
-        key = keys[position] if position < len(keys) else ""
-        yield key, [np.array(array[position]) for array in arrays]
 
 
 def stack(sheets: Sequence[U8]) -> U8:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, Protocol
 
 from pixmix_cli.errors import InputError, PixMixError
 from pixmix_cli.outputs.mirror import files_at_hand
@@ -23,15 +21,25 @@ from pixmix_cli.outputs.rows import (
     companions,
 )
 from pixmix_cli.outputs.run_plan import look
-from pixmix_cli.pipelines.bake.formats import npy, parquet, webdataset
+from pixmix_cli.pipelines.bake.formats.registry import FORMATS, format_of
+from pixmix_cli.pipelines.checks import Expected
 from pixmix_cli.pipelines.engines.local import run_tasks
+from pixmix_cli.pipelines.mixing_sets.registry import SET_FORMATS
 from pixmix_cli.sources.walk import walk
-from pixmix_cli.storage import images, tar
-from pixmix_cli.storage.files import read_bytes, sha256_hex
+from pixmix_cli.storage import images
 from pixmix_cli.storage.remote import Url
 
 PICTURES_A_TASK = 64
-HASH_BLOCK = 1 << 22
+
+
+File = tuple[Row, ...]  # the rows of one file
+
+
+class Checkable(Protocol):
+    """How a set lies in its folder: a format of baked sets, or of mixing sets."""
+
+    def check(self, folder: Path, rows: Sequence[Row], expected: Expected) -> Iterator[str]:
+        """What is wrong with one file, whose rows these are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +56,9 @@ class Plan:
 
     path: Path
     manifest: dict[str, Any]
-    classes: tuple[str, ...]
-    tasks: tuple[tuple[Row, ...], ...]
+    layout: Checkable
+    expected: Expected
+    files: tuple[File, ...]
     total: int
     problems: tuple[Row, ...]  # found by comparing names alone
 
@@ -77,20 +86,27 @@ def plan(path: Path) -> Plan:
         problems.append(_problem(META, "is the leftover of a run that was killed at its very end"))
     rows = [row for row in committed_rows(path) if "error" not in row]
     classes = _classes(path, state.plan, problems)
-    artefacts = [row for row in rows if "member" not in row]
-    members: dict[str, list[Row]] = {}
-    for row in rows:
-        if "member" in row:
-            members.setdefault(row["path"], []).append(row)
+    files = tuple(_files(rows))
     problems.extend(_strangers(path, {row["path"] for row in rows}))
     summary = state.plan.get("summary", {})
     told = summary.get("pictures") if isinstance(summary, dict) else None
-    total = sum(row.get("count", 1) for row in artefacts)
+    total = sum(map(_pictures, files))
     if state.status == "finished" and told != total:
         problems.append(_problem(ROWS, f"tells of {total} pictures, {MANIFEST} of {told}"))
+    options = state.plan["options"]
+    expected = Expected(options.get("size"), classes, bool(options.get("draws-json")))
     return Plan(
-        path, state.plan, classes, tuple(_tasks(artefacts, members)), total, tuple(problems)
+        path, state.plan, _layout_of(path, state.plan), expected, files, total, tuple(problems)
     )
+
+
+def _layout_of(path: Path, manifest: dict[str, Any]) -> Checkable:
+    """What knows how the set's files are laid out. Raises InputError."""
+    kind = str(manifest["options"].get("format"))
+    known: Mapping[str, Checkable] = FORMATS if manifest["command"] == "bake" else SET_FORMATS
+    if kind not in known:
+        raise InputError(f"{path} has the layout {kind}, which this pixmix does not know")
+    return known[kind]
 
 
 def _unfinished(plan: dict[str, Any]) -> str:
@@ -119,50 +135,54 @@ def _classes(path: Path, manifest: dict[str, Any], problems: list[Row]) -> tuple
     except (ValueError, RecursionError) as error:
         problems.append(_problem(file.name, f"is damaged: {error}"))
         return ()
-    if manifest["options"].get("format") == "imagefolder":
-        for copy in sorted([*path.glob("copy-*"), *path.glob("plain-*")]):
-            folders = sorted(entry.name for entry in copy.iterdir() if entry.is_dir())
-            if folders != names:
-                text = "its folders are not the classes of classes.json: ImageFolder would number "
-                problems.append(_problem(copy.name, text + "them otherwise"))
+    layout = format_of(manifest)
+    if layout is not None:
+        found = layout.check_folders(path, names)
+        problems.extend(_problem(name, text) for name, text in found)
     return tuple(names)
 
 
-def _tasks(artefacts: list[Row], members: dict[str, list[Row]]) -> Iterator[tuple[Row, ...]]:
-    loose = [row for row in artefacts if "count" not in row]
-    for begin in range(0, len(loose), PICTURES_A_TASK):
-        yield tuple(loose[begin : begin + PICTURES_A_TASK])
-    arrays: dict[str, list[Row]] = {}
-    for row in artefacts:
-        if row["path"].endswith(".tar"):
-            yield (row, *members.get(row["path"], ()))
-        elif row["path"].endswith(".parquet"):
-            yield (row,)
-        elif row["path"].endswith(".npy"):
-            arrays.setdefault(row["path"], []).append(row)
-    for rows in arrays.values():
-        yield tuple(rows)
+def _files(rows: list[Row]) -> list[tuple[Row, ...]]:
+    """The rows of each file: of a picture one, of a tar one and its members', of an array many."""
+    files: dict[str, list[Row]] = {}
+    for row in rows:
+        files.setdefault(row["path"], []).append(row)
+    return [tuple(sorted(of_file, key=lambda row: "member" in row)) for of_file in files.values()]
+
+
+def _tasks(files: Iterable[File]) -> Iterator[tuple[File, ...]]:
+    """Files to check together: so many that a task is worth its while."""
+    task: list[File] = []
+    pictures = 0
+    for file in files:
+        task.append(file)
+        pictures += _pictures(file)
+        if pictures >= PICTURES_A_TASK:
+            yield tuple(task)
+            task, pictures = [], 0
+    if task:
+        yield tuple(task)
+
+
+def _pictures(file: File) -> int:
+    return sum(row.get("count", 1) for row in file if "member" not in row)
 
 
 def _strangers(path: Path, known: set[str]) -> Iterator[Row]:
-    """Pictures, tars and arrays that the manifest does not tell of."""
+    """Pictures, shards and arrays that the manifest does not record."""
     known = {name for path in known for name in companions(path)}
+    endings = (".tar", *(suffix for name in FORMATS for suffix in FORMATS[name].suffixes))
     for relative, files in walk(path, lambda text: None):
         for entry in files:
             name = relative + entry.name
-            artefact = images.is_picture_name(name) or name.endswith(
-                (".tar", ".idx", ".npy", ".parquet")
-            )
-            if artefact and name not in known:
+            if (images.is_picture_name(name) or name.endswith(endings)) and name not in known:
                 yield _problem(name, f"is not in {ROWS}")
 
 
 def only(plan: Plan, paths: set[str]) -> Plan:
-    """The part of a plan that concerns these files, to look at them once more."""
-    tasks = tuple(
-        kept for task in plan.tasks if (kept := tuple(row for row in task if row["path"] in paths))
-    )
-    return replace(plan, tasks=tasks, total=0)
+    """The files of a plan with these names, to look at them once more."""
+    files = tuple(file for file in plan.files if file[0]["path"] in paths)
+    return replace(plan, files=files, total=0)
 
 
 def run(plan: Plan, workers: int, elsewhere: Url | None = None) -> Iterator[Checked]:
@@ -171,168 +191,47 @@ def run(plan: Plan, workers: int, elsewhere: Url | None = None) -> Iterator[Chec
     elsewhere  what the plan's folder is a mirror of
     """
     yield Checked(0, plan.problems)
-    context = (plan.path, plan.manifest, plan.classes, elsewhere)
-    yield from run_tasks(Checker, context, plan.tasks, workers, lambda task: str(task[0]["path"]))
+    context = (plan.path, plan.layout, plan.expected, elsewhere)
+    yield from run_tasks(Checker, context, _tasks(plan.files), workers, lambda task: _name(task[0]))
+
+
+def _name(file: File) -> str:
+    return str(file[0]["path"])
 
 
 class Checker:
-    """One worker: checks artefacts against their rows."""
+    """One worker: checks files against their rows."""
 
     def __init__(
-        self,
-        path: Path,
-        manifest: dict[str, Any],
-        classes: tuple[str, ...],
-        elsewhere: Url | None = None,
+        self, path: Path, layout: Checkable, expected: Expected, elsewhere: Url | None = None
     ) -> None:
         """Settle what the pictures and labels must be like."""
         self._path = path
+        self._layout = layout
+        self._expected = expected
         self._elsewhere = elsewhere
-        self._size = manifest["options"].get("size")
-        self._baked = manifest["command"] == "bake"
-        self._json = bool(manifest["options"].get("draws-json"))
-        self._classes = classes
 
-    def __call__(self, rows: tuple[Row, ...]) -> Checked:
-        """Check some loose pictures, or one tar, or the slices of one array."""
-        if self._elsewhere is None:
-            return self._check(rows)
-        names = {name for row in rows for name in companions(row["path"])}
-        with files_at_hand(self._path, self._elsewhere, names):
-            return self._check(rows)
+    def __call__(self, files: tuple[File, ...]) -> Checked:
+        """Check some files."""
+        with contextlib.ExitStack() as stack:
+            if self._elsewhere is not None:
+                names = {name for file in files for name in companions(_name(file))}
+                stack.enter_context(files_at_hand(self._path, self._elsewhere, names))
+            problems = [problem for file in files for problem in self._check(file)]
+        return Checked(sum(map(_pictures, files)), tuple(problems))
 
-    def _check(self, rows: tuple[Row, ...]) -> Checked:
-        first = rows[0]["path"]
-        if first.endswith(".tar"):
-            return Checked(rows[0]["count"], self._collect(first, self._tar(rows[0], rows[1:])))
-        if first.endswith(".parquet"):
-            return Checked(rows[0]["count"], self._collect(first, self._parquet(rows[0])))
-        if first.endswith(".npy"):
-            count = sum(row["count"] for row in rows)
-            return Checked(count, self._collect(first, self._array(rows)))
-        problems: list[Row] = []
-        for row in rows:
-            problems.extend(self._collect(row["path"], self._picture(row)))
-        return Checked(len(rows), tuple(problems))
-
-    def _collect(self, name: str, findings: Iterator[str]) -> tuple[Row, ...]:
+    def _check(self, file: File) -> list[Row]:
         """Findings as rows; a check that cannot go on ends with one more."""
+        name = _name(file)
         problems: list[Row] = []
         try:
-            problems.extend(_problem(name, text) for text in findings)
+            for text in self._layout.check(self._path, file, self._expected):
+                problems.append(_problem(name, text))
         except PixMixError as error:
             problems.append(_problem(name, error.message))
         except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
             problems.append(_problem(name, f"{type(error).__name__}: {error}"))
-        return tuple(problems)
-
-    def _picture(self, row: Row) -> Iterator[str]:
-        path = self._path / row["path"]
-        if not path.is_file():
-            yield "is missing"
-            return
-        data = read_bytes(path)
-        if sha256_hex(data) != row["sha256"]:
-            yield f"is not what was written ({len(data)} bytes, {row['bytes']} expected)"
-        yield from self._decodes(data, row["path"])
-        if self._baked and not 0 <= row["label"] < len(self._classes):
-            yield f"label {row['label']} is not in classes.json"
-
-    def _decodes(self, data: bytes, name: str) -> Iterator[str]:
-        try:
-            shape = images.decode_rgb(data, name).shape
-        except PixMixError as error:
-            yield f"does not decode: {error.message}"
-            return
-        # recipes rendered again may each have a size of their own
-        if self._size is not None and shape != (self._size, self._size, 3):
-            yield f"{name} is {shape[1]} x {shape[0]} pixels, not {self._size} x {self._size}"
-
-    def _tar(self, row: Row, member_rows: tuple[Row, ...]) -> Iterator[str]:
-        path = self._path / row["path"]
-        if not path.is_file():
-            yield "is missing"
-            return
-        if _sha256_of_file(path) != row["sha256"]:
-            yield f"is not what was written ({path.stat().st_size} bytes, {row['bytes']} expected)"
-        index = path.with_suffix(".idx")
-        if "idx_sha256" in row and (
-            not index.is_file() or _sha256_of_file(index) != row["idx_sha256"]
-        ):
-            yield f"its {index.name} is missing or not what was written"
-        hashes = {member["member"]: member["sha256"] for member in member_rows}
-        samples: dict[str, dict[str, bytes]] = {}
-        with path.open("rb") as file:
-            for member in tar.members(path):
-                file.seek(member.offset)
-                data = file.read(member.length)
-                key, _, extension = member.name.partition(".")
-                samples.setdefault(key, {})[extension] = data
-                if hashes and sha256_hex(data) != hashes.get(member.name):
-                    yield f"member {member.name} is not what was written"
-        if len(samples) != row["count"]:
-            yield f"holds {len(samples)} pictures, {row['count']} expected"
-        for key, parts in samples.items():
-            yield from self._sample(key, parts)
-
-    def _parquet(self, row: Row) -> Iterator[str]:
-        path = self._path / row["path"]
-        if not path.is_file():
-            yield "is missing"
-            return
-        if _sha256_of_file(path) != row["sha256"]:
-            yield f"is not what was written ({path.stat().st_size} bytes, {row['bytes']} expected)"
-        count = 0
-        for sample in parquet.parquet_rows(path):
-            count += 1
-            name = sample["image"]["path"]
-            yield from self._decodes(sample["image"]["bytes"], name)
-            if not 0 <= sample["label"] < len(self._classes):
-                yield f"sample {name}: label {sample['label']} is not in classes.json"
-        if count != row["count"]:
-            yield f"holds {count} pictures, {row['count']} expected"
-
-    def _sample(self, key: str, parts: dict[str, bytes]) -> Iterator[str]:
-        found = [extension for extension in parts if extension in images.FORMATS.values()]
-        if len(found) != 1:
-            yield f"sample {key} has {len(found)} pictures"
-        for extension in found:
-            yield from self._decodes(parts[extension], f"{key}.{extension}")
-        if not self._baked:
-            return
-        label = parts.get("cls", b"none").decode("ascii", "replace")
-        if not label.isdigit() or int(label) >= len(self._classes):
-            yield f"sample {key}: label {label} is not in classes.json"
-        elif self._json:
-            record = webdataset.read_record(parts["json"])
-            if (record["label"], record["class"]) != (int(label), self._classes[int(label)]):
-                yield f"sample {key}: .cls, .json and classes.json disagree on the label"
-
-    def _array(self, rows: tuple[Row, ...]) -> Iterator[str]:
-        path = self._path / rows[0]["path"]
-        if not path.is_file():
-            yield "is missing"
-            return
-        pictures = np.load(path, mmap_mode="r", allow_pickle=False)
-        labels = np.load(path.with_name("labels.npy"), allow_pickle=False)
-        count = sum(row["count"] for row in rows)
-        if pictures.shape != (count, self._size, self._size, 3) or labels.shape != (count,):
-            yield f"has shapes {pictures.shape} and {labels.shape}, {count} pictures expected"
-            return
-        for first, row in npy.npy_slices(list(rows)):
-            part = slice(first, first + row["count"])
-            if npy.sha256_of_array(pictures[part]) != row["sha256"]:
-                yield f"pictures {part.start} to {part.stop - 1} are not what was written"
-            if npy.sha256_of_array(labels[part]) != row["labels_sha256"]:
-                yield f"labels {part.start} to {part.stop - 1} are not what was written"
-
-
-def _sha256_of_file(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(HASH_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return problems
 
 
 def _problem(path: str, text: str) -> Row:

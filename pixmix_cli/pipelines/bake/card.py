@@ -22,8 +22,7 @@ def dataset_card(plan: Plan) -> str:
     if config.operations != PAPER_OPERATIONS:
         recipe += f", operations {', '.join(config.operations)}"
     notes = _equal_shards(plan) + _plain_copies(job)
-    extension = {"webdataset": "tar", "parquet": "parquet"}.get(job.format)
-    head = _card_head(job, extension) if extension else ""
+    head = _card_head(job, plan.format.suffixes[0]) if plan.format.datasets_reads else ""
     return f"""{head}# PixMix-augmented dataset
 
 Made by `pixmix bake`: {len(plan.source.pictures)} pictures of {len(plan.source.classes)} classes,
@@ -36,19 +35,19 @@ file with its SHA-256.
 The pictures are cropped and augmented already: in training only convert and normalise them.
 
 ```python
-{_TRAINING[job.format].format(extension=images.FORMATS[job.image_format])}```
+{plan.format.training.format(extension=images.FORMATS[job.image_format])}```
 
 PixMix: Hendrycks et al., PixMix: Dreamlike Pictures Comprehensively Improve Safety Measures,
 CVPR 2022.
 """
 
 
-def _card_head(job: BakeJob, extension: str) -> str:
+def _card_head(job: BakeJob, suffix: str) -> str:
     """The header by which `datasets.load_dataset` finds the shards."""
     lines = ["---", "configs:"]
     for name, folders in (("default", "copy"), ("plain", "plain"))[: 2 if job.plain else 1]:
         lines += [f"- config_name: {name}", "  data_files:", "  - split: train"]
-        lines += [f"    path: {folders}-*/*.{extension}"]
+        lines += [f"    path: {folders}-*/*{suffix}"]
     return "\n".join([*lines, "---", "", ""])
 
 
@@ -71,27 +70,3 @@ def _equal_shards(plan: Plan) -> str:
             "repetitions (`pad` above 0 in .json).\n"
         )
     return f"Shards hold {plan.shard_size} samples each: {-extra} samples were left out for that.\n"
-
-
-_TRAINING = {
-    "parquet": """\
-from datasets import load_dataset
-dataset = load_dataset("parquet", data_files="copy-000/*.parquet", split="train")
-dataset = dataset.with_transform(transform)  # columns image, label, key, copy, draws
-""",
-    "webdataset": """\
-import glob, webdataset as wds
-shards = sorted(glob.glob("copy-000/*.tar"))
-dataset = wds.WebDataset(shards, shardshuffle=100).shuffle(1000).decode("pil")
-dataset = dataset.to_tuple("{extension}", "cls")
-""",
-    "imagefolder": """\
-from torchvision.datasets import ImageFolder
-dataset = ImageFolder("copy-000", transform)
-""",
-    "npy": """\
-import numpy as np
-images = np.load("copy-000/images.npy", mmap_mode="r")  # (n, h, w, 3) uint8
-labels = np.load("copy-000/labels.npy")  # (n,) int64
-""",
-}

@@ -10,7 +10,8 @@ from pixmix_cli.outputs.output import Output
 from pixmix_cli.outputs.part import Whole
 from pixmix_cli.outputs.rows import Row, committed_rows
 from pixmix_cli.outputs.run_plan import RunPlan
-from pixmix_cli.pipelines.bake.formats import npy, registry
+from pixmix_cli.pipelines.bake.formats.base import Format
+from pixmix_cli.pipelines.bake.formats.registry import FORMATS
 from pixmix_cli.pipelines.bake.job import Copy, all_copies
 from pixmix_cli.pipelines.finish import Completion
 
@@ -22,12 +23,11 @@ def shard_lengths(samples: int, shard_size: int) -> list[int]:
 
 
 def unbaked(
-    path: Path | None, layout: str, lengths: list[int], copies: tuple[Copy, ...]
+    path: Path | None, layout: Format, lengths: list[int], copies: tuple[Copy, ...]
 ) -> Iterator[tuple[int, tuple[Copy, ...]]]:
     """(shard, copies that are not there) of a baked set, for each shard that lacks any.
 
     path    None: nothing is there
-    layout  "webdataset" | "imagefolder" | "npy" | "parquet"
     raises  InputError for a damaged row
     """
     done: Counter[tuple[int, int]] = Counter()  # by the copy's code, and shard
@@ -36,7 +36,7 @@ def unbaked(
         for row in committed_rows(path):
             if "error" in row:
                 skipped[row["shard"]].add(row["index"])
-            elif registry.is_in_place(path, row):
+            elif layout.is_in_place(path, row):
                 done[row["copy"], row["shard"]] += row.get("count", 1)
     for shard, length in enumerate(lengths):
         expected = length - len(skipped[shard])
@@ -45,7 +45,7 @@ def unbaked(
             for copy in copies
             # a shard of which every sample was skipped is a row of 0 pictures, or no row at all
             if done[copy.code, shard] < expected
-            or (expected == 0 and layout != "imagefolder" and (copy.code, shard) not in done)
+            or (expected == 0 and not layout.row_a_picture and (copy.code, shard) not in done)
         )
         if missing:
             yield shard, missing
@@ -53,18 +53,16 @@ def unbaked(
 
 def gaps(path: Path, run: RunPlan, whole: Whole) -> Iterator[str]:
     """Names of the shards that have still to be made."""
-    layout = whole.layout
-    copies = all_copies(layout["copies"], layout["plain"])
-    lengths = shard_lengths(layout["samples"], layout["shard_size"])
-    for shard, missing in unbaked(path, run.options["format"], lengths, copies):
+    counts = whole.layout
+    copies = all_copies(counts["copies"], counts["plain"])
+    lengths = shard_lengths(counts["samples"], counts["shard_size"])
+    for shard, missing in unbaked(path, FORMATS[run.options["format"]], lengths, copies):
         yield from (f"{copy.folder}, shard {shard}" for copy in missing)
 
 
 def join(output: Output) -> list[Row]:
-    """Arrays are joined from their slices."""
-    if output.plan.options["format"] == "npy":
-        return npy.merge(output, output.plan.options["size"])
-    return []
+    """Put together what the layout commits in pieces."""
+    return FORMATS[output.plan.options["format"]].join(output)
 
 
 COMPLETION = Completion(gaps, join)

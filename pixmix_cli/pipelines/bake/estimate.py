@@ -6,9 +6,8 @@ import time
 from dataclasses import dataclass
 
 from pixmix_cli.errors import PixMixError
-from pixmix_cli.pipelines.bake.formats import registry
-from pixmix_cli.pipelines.bake.job import Context, Copy, Sample
-from pixmix_cli.pipelines.bake.worker import Baker
+from pixmix_cli.pipelines.bake.job import Copy, Sample
+from pixmix_cli.pipelines.bake.worker import Baker, Context
 from pixmix_cli.sources.source import Source
 
 
@@ -40,7 +39,9 @@ def bake_a_few(context: Context, source: Source) -> Measured:
         if not sizes:  # the first one also waits for compiled kernels
             next(baker.bake(sample, [Copy(0)], picture))
             begin = time.perf_counter()
-        sizes.append(registry.estimated_size(job, next(baker.bake(sample, [Copy(0)], picture))))
+        sizes.append(
+            context.format.estimated_size(job, next(baker.bake(sample, [Copy(0)], picture)))
+        )
     seconds = time.perf_counter() - begin
     number = max(1, len(sizes))
     return Measured(sum(sizes) / number, seconds / number)

@@ -12,9 +12,7 @@ from pixmix_cli.mixing.config import PixMixConfig
 from pixmix_cli.mixing.draws import Draws
 from pixmix_cli.outputs.part import Part
 from pixmix_cli.pipelines.engines.local import Engine, run_tasks
-from pixmix_cli.sources.mixing_set import MixingSet
 from pixmix_cli.sources.pictures import PictureRef
-from pixmix_cli.storage.files import Tmp
 from pixmix_cli.storage.remote import AnyPath, Url
 
 _FIRST_PLAIN = 1_000_000  # the code of the first plain copy
@@ -61,15 +59,15 @@ class BakeJob:
     config: PixMixConfig
     copies: int = 1
     plain: int = 0  # copies without PixMix beside them
-    format: str = "webdataset"  # "webdataset" | "imagefolder" | "npy"
+    format: str = "webdataset"  # a name of formats.registry.FORMATS
     image_format: str = "jpeg"
     quality: int = 95
     shard_size: int | None = None  # samples
     shard_bytes: int | None = None  # the same in bytes: samples are counted once some are baked
     equal: str | None = None  # what makes shards equally long: "pad" | "drop-last"
-    dali_index: bool = False  # webdataset only: a .idx beside each tar
-    shuffle: bool = True  # webdataset only: loaders read shards in order
-    with_json: bool = True  # webdataset only: each sample's draws beside it
+    dali_index: bool = False  # NVIDIA DALI's index beside each shard
+    shuffle: bool = True  # where shards show: loaders read them in order
+    with_json: bool = True  # where shards show: each sample's draws beside it
     seed: int = 0
     draws: str = "keyed"  # "keyed" by seed, copy and sample | "reference": see reference_draws
     workers: int = 1
@@ -105,7 +103,7 @@ class Sample:
     index: int
     ref: PictureRef
     label: int
-    target: str  # output name without extension (imagefolder)
+    target: str  # output name without extension, where the layout gives each its own
     pad: int = 0  # 0, or the how manieth repetition this is, to fill a shard
     records: tuple[tuple[int, str], ...] = ()  # (number of the copy, JSON) of draws made beforehand
 
@@ -128,15 +126,3 @@ class Baked:
     draws: Draws
     mixing: str | None  # name of the mixing picture, when a round used it
     pixels: NDArray[np.uint8]  # (size, size, 3)
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What a worker needs besides its tasks."""
-
-    config: PixMixConfig
-    job: BakeJob
-    mixing: MixingSet
-    classes: tuple[str, ...]
-    tmp: Tmp
-    mixing_key: str = ""  # of the mixing set in the cache of decoded pictures

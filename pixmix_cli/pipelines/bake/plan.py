@@ -14,10 +14,11 @@ from pixmix_cli.outputs.run_plan import RunPlan, check_allowed
 from pixmix_cli.pipelines.bake import completion
 from pixmix_cli.pipelines.bake.completion import shard_lengths
 from pixmix_cli.pipelines.bake.estimate import bake_a_few
-from pixmix_cli.pipelines.bake.formats import imagefolder, registry
-from pixmix_cli.pipelines.bake.formats.base import SHARDED
-from pixmix_cli.pipelines.bake.job import BakeJob, Context, Copy, Sample, Task
+from pixmix_cli.pipelines.bake.formats.base import Format
+from pixmix_cli.pipelines.bake.formats.registry import FORMATS, names_with
+from pixmix_cli.pipelines.bake.job import BakeJob, Copy, Sample, Task
 from pixmix_cli.pipelines.bake.settings import run_plan
+from pixmix_cli.pipelines.bake.worker import Context
 from pixmix_cli.seeding import Stream, rng_for
 from pixmix_cli.sources import picture_cache
 from pixmix_cli.sources.mixing_set import MixingSet, open_mixing_set
@@ -33,10 +34,6 @@ if TYPE_CHECKING:
 
 
 RESIZE = "1"  # raise it when mixing pictures would be resized to other bytes
-SHARD_RANGE = (100, 1000)  # samples: no shard too small to stream well, none too large to redo
-SLICE_BYTES = 16 << 20  # of one array that a task may make
-GOOD_SLICE_COUNT = 16
-GOOD_SHARD_COUNT = 64  # shards enough to feed many workers and loaders
 STREAM_TASK = 64  # samples: a few MB of pictures, held until their turn comes
 
 
@@ -52,6 +49,11 @@ class Plan:
     run: RunPlan
     pending: tuple[tuple[int, tuple[Copy, ...]], ...]  # (shard, copies still to make)
     reference: ReferenceDraws | None = None  # draws in the published code's order, if asked for
+
+    @property
+    def format(self) -> Format:
+        """The layout of the output."""
+        return FORMATS[self.job.format]
 
     @property
     def shards(self) -> int:
@@ -72,7 +74,7 @@ class Plan:
                 "nothing to do. Try: a smaller --shard-size"
             )
         last = len(self.order) % self.shard_size
-        if self.job.format in SHARDED and not self.job.stream and last and self.pending:
+        if self.format.sharded and not self.job.stream and last and self.pending:
             return (
                 f"the last of {self.shards} shards has {last} samples, the others "
                 f"{self.shard_size}: under DDP the ranks that get more wait for ever for the one "
@@ -99,23 +101,6 @@ class Plan:
         return sum(len(self.indices(shard)) * len(copies) for shard, copies in self.pending)
 
 
-def default_shard_size(samples: int, picture_bytes: int = 0) -> int:
-    """Samples a shard when the user does not say: a function of dataset and recipe alone.
-
-    Between 100 and 1,000; where it can, 64 shards of equal size. Shards that nobody sees, the
-    slices of arrays, are to be worth their files when pictures are small: 16 of up to 16 MB.
-
-    picture_bytes  of one picture where the format is one array, else 0
-    """
-    low, high = SHARD_RANGE
-    good = GOOD_SHARD_COUNT
-    if picture_bytes:
-        high, good = max(high, SLICE_BYTES // picture_bytes), GOOD_SLICE_COUNT
-    wanted = min(max(-(-samples // good), low), high)
-    shards = max(1, -(-samples // wanted))
-    return max(1, -(-samples // shards))
-
-
 def make_plan(job: BakeJob, warn: Callable[[str], None]) -> Plan:
     """List the inputs, lay out the shards and see what is done already; writes nothing.
 
@@ -134,37 +119,22 @@ def make_plan(job: BakeJob, warn: Callable[[str], None]) -> Plan:
 
 def lay_out(job: BakeJob, warn: Callable[[str], None]) -> Plan:
     """The plan without regard to what the output holds: nothing is pending."""
-    if not images.codec_available(job.image_format):
-        raise InputError(f"this Pillow cannot write {job.image_format}", "--image-format png")
-    if job.equal and job.format not in SHARDED:
-        raise InputError(
-            f"--{job.equal} is for formats with shards, and {job.format} has none that show",
-            "--format webdataset or parquet",
-        )
-    if job.stream and job.format != "webdataset":
-        raise InputError(f"-o - streams a tar, which --format {job.format} is not", "-o FOLDER")
-    if job.dali_index and job.format != "webdataset":
-        raise InputError("--dali-index is for tars", "--format webdataset")
-    if (job.source, *job.mixing_sets).count(STDIN) > 1:
-        raise InputError("stdin can be read only once", "- for SOURCE or one --mixing-set")
-    registry.check_available(job)
+    layout = FORMATS[job.format]
+    _check_options(job, layout)
     if not job.stream:
         _check_output_apart(job)
     source = open_source(
         job.source, warn, kind=job.source_format, split=job.split, label_field=job.label_field
     )
-    if job.format == "imagefolder":
-        _check_no_empty_class(source)
-        source = replace(source, classes=imagefolder.folder_names(source.classes))
+    source = replace(source, classes=layout.class_names(source))
     mixing = open_mixing_set(job.mixing_sets, warn, job.mixing_weights)
     if STDIN in job.mixing_sets and job.mixing_cache is not None:
         job = replace(job, mixing_cache=spool.new_file("cache"))  # no later run reads it
     count = len(source.pictures)
     order = np.arange(count)
-    if job.format in SHARDED and job.shuffle:
+    if layout.sharded and job.shuffle:
         order = _shuffled(count, source.runs, job.seed)
-    whole_array = job.config.size**2 * 3 if job.format == "npy" else 0
-    shard_size = job.shard_size or default_shard_size(count, whole_array)
+    shard_size = job.shard_size or layout.default_shard_size(count, job.config)
     run = run_plan(job, source, mixing)
     reference = _reference_draws(job, source, mixing)
     laid_out = Plan(job, source, mixing, order, shard_size, run, (), reference)
@@ -172,12 +142,30 @@ def lay_out(job: BakeJob, warn: Callable[[str], None]) -> Plan:
         measured = bake_a_few(context_of(laid_out, Path()), source)
         bytes_each = measured.bytes_each or job.shard_bytes
         shard_size = min(count, max(1, int(job.shard_bytes / bytes_each)))
-    if job.shard_bytes or whole_array:  # else it follows from the other settings
+    if job.shard_bytes or layout.size_is_option:  # else it follows from the other settings
         options = {**laid_out.run.options, "samples-a-shard": shard_size}
         laid_out = replace(
             laid_out, shard_size=shard_size, run=replace(laid_out.run, options=options)
         )
     return replace(laid_out, order=_equalised(order, shard_size, job.equal))
+
+
+def _check_options(job: BakeJob, layout: Format) -> None:
+    """Refuse options that do not go together. Raises InputError."""
+    if not images.codec_available(job.image_format):
+        raise InputError(f"this Pillow cannot write {job.image_format}", "--image-format png")
+    if job.equal and not layout.sharded:
+        raise InputError(
+            f"--{job.equal} is for formats with shards, and {job.format} has none that show",
+            f"--format {names_with('sharded')}",
+        )
+    if job.stream and not layout.streams:
+        raise InputError(f"-o - streams a tar, which --format {job.format} is not", "-o FOLDER")
+    if job.dali_index and not layout.dali_index:
+        raise InputError("--dali-index is for tars", f"--format {names_with('dali_index')}")
+    if (job.source, *job.mixing_sets).count(STDIN) > 1:
+        raise InputError("stdin can be read only once", "- for SOURCE or one --mixing-set")
+    layout.check_available()
 
 
 def _reference_draws(job: BakeJob, source: Source, mixing: MixingSet) -> ReferenceDraws | None:
@@ -219,18 +207,6 @@ def _shuffled(count: int, runs: tuple[int, ...], seed: int) -> np.ndarray:
     return np.lexsort((places, np.repeat(rng.random(len(runs)), lengths)))
 
 
-def _check_no_empty_class(source: Source) -> None:
-    """Refuse a class without pictures: ImageFolder numbers the folders that it finds."""
-    present = set(source.labels)
-    for label in range(len(source.classes)):
-        if label not in present:
-            raise InputError(
-                f"class {source.classes[label]} holds no pictures in SOURCE {source.path}, and an "
-                "ImageFolder cannot keep its label",
-                "without that class, or --format webdataset",
-            )
-
-
 def _check_output_apart(job: BakeJob) -> None:
     """Refuse an output inside an input: the next run would take it for more input."""
     inputs = [("SOURCE", job.source), *(("the mixing set", path) for path in job.mixing_sets)]
@@ -246,13 +222,13 @@ def unbaked(plan: Plan) -> Iterator[tuple[int, tuple[Copy, ...]]]:
     job = plan.job
     lengths = shard_lengths(len(plan.order), plan.shard_size)
     return completion.unbaked(
-        job.output if job.goes_on else None, job.format, lengths, job.all_copies
+        job.output if job.goes_on else None, plan.format, lengths, job.all_copies
     )
 
 
 def tasks(plan: Plan) -> Iterator[Task]:
     """What is pending, shard by shard."""
-    targets = imagefolder.target_names(plan.source) if plan.job.format == "imagefolder" else None
+    targets = plan.format.targets(plan.source)
     made: dict[int, list[str]] = {}
     if plan.reference is not None and plan.pending:
         wanted = {copy.number for _, copies in plan.pending for copy in copies}
@@ -283,6 +259,7 @@ def context_of(plan: Plan, tmp: Tmp) -> Context:
     return Context(
         config=plan.job.config,
         job=plan.job,
+        format=plan.format,
         mixing=plan.mixing,
         classes=plan.source.classes,
         tmp=tmp,

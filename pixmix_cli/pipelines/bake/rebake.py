@@ -8,8 +8,6 @@ repair either gives the original bytes or says that it cannot.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
 import re
 import shutil
 from collections import defaultdict
@@ -25,19 +23,18 @@ from pixmix_cli.outputs.destination import Destination
 from pixmix_cli.outputs.output import Output, open_output
 from pixmix_cli.outputs.rows import MANIFEST, META, ROWS, Row, committed_rows, companions
 from pixmix_cli.outputs.run_plan import describe_difference
-from pixmix_cli.pipelines.bake.formats import npy, registry
-from pixmix_cli.pipelines.bake.job import BakeJob, Context, Copy, Task
+from pixmix_cli.pipelines.bake.formats.base import Format
+from pixmix_cli.pipelines.bake.formats.registry import FORMATS
+from pixmix_cli.pipelines.bake.job import BakeJob, Copy, Task
 from pixmix_cli.pipelines.bake.plan import Plan, context_of, describe_task, lay_out, tasks
 from pixmix_cli.pipelines.bake.run import extra_files
 from pixmix_cli.pipelines.bake.settings import job_of
-from pixmix_cli.pipelines.bake.worker import Baker
+from pixmix_cli.pipelines.bake.worker import Baker, Context
 from pixmix_cli.pipelines.engines.local import run_tasks
 from pixmix_cli.seeding import Stream, rng_for
 from pixmix_cli.storage import images
-from pixmix_cli.storage.files import sync_directory, write_whole
+from pixmix_cli.storage.files import write_whole
 from pixmix_cli.storage.remote import any_path
-
-_OUR_NAME = re.compile(r"(copy|plain)-\d{3,}/(\d{6,}\.(tar|idx|parquet)|images\.npy|labels\.npy)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,19 +162,20 @@ class Comparer:
         job, task = self._context.job, check.task
         (copy,) = task.copies
         problems: list[Row] = []
+        layout, read = self._context.format, ""
         stored: Mapping[str, bytes] = {}
         for sample, place in zip(task.samples, check.places):
-            path = registry.artefact_path(job, copy, task.shard, sample)
+            path = layout.path(job, copy, task.shard, sample)
             try:
-                if not stored or job.format == "imagefolder":
-                    stored = registry.stored_parts(job.output / path)
+                if path != read:
+                    stored, read = layout.stored_fields(job.output / path), path
                 picture = self._baker.read(sample)
                 baked = next(self._baker.bake(sample, [copy], picture))
                 name = self._context.classes[sample.label]
-                for part, data in registry.parts(job, baked, name, place).items():
-                    if stored.get(part) != data:
-                        text = _difference(job.format, stored.get(part), data)
-                        problems.append(_problem(path, f"{sample.ref.name}: {part} {text}"))
+                for field, data in layout.fields(job, baked, name, place).items():
+                    if stored.get(field) != data:
+                        text = _difference(layout, stored.get(field), data)
+                        problems.append(_problem(path, f"{sample.ref.name}: {field} {text}"))
             except PixMixError as error:
                 problems.append(_problem(path, f"{sample.ref.name}: {error.message}"))
             except (OSError, ValueError, EOFError) as error:
@@ -185,15 +183,15 @@ class Comparer:
         return len(task.samples), problems
 
 
-def _difference(layout: str, stored: bytes | None, again: bytes) -> str:
+def _difference(layout: Format, stored: bytes | None, again: bytes) -> str:
     """How what lies there differs from what was made again, in words."""
     if stored is None:
         return "is not there"
     try:
-        if layout == "npy":
-            then, now = (np.frombuffer(data, np.uint8).astype(np.int16) for data in (stored, again))
-        else:
+        if layout.encoded:
             then, now = (images.decode_rgb(data, "").astype(np.int16) for data in (stored, again))
+        else:
+            then, now = (np.frombuffer(data, np.uint8).astype(np.int16) for data in (stored, again))
     except PixMixError:
         return f"differs from what the settings make ({len(stored)} and {len(again)} bytes)"
     if then.shape != now.shape:
@@ -223,13 +221,12 @@ def repair(recorded: Recorded, broken: Iterable[str]) -> Iterator[Row]:
         _clear_meta(output)
         yield from _remove_leftovers(recorded, wrong)
         yield from _write_small_files(recorded, output, wrong)
-        rows = [row for row in recorded.rows if row["path"] in wrong]
-        if plan.job.format == "npy":
-            rows = _broken_slices(recorded, {Copy.from_code(row["copy"]) for row in rows})
+        layout, size = plan.format, plan.job.config.size
+        rows = layout.to_bake_again(recorded.path, recorded.rows, wrong, size)
         staging = output.local_tmp / "again"
         job = replace(plan.job, output=staging)
         known = {_identity(row): row for row in rows}
-        failed = set()
+        failed: set[int] = set()  # codes of copies
         tasks = _tasks(recorded, rows)
         if tasks and job.workers > 1:
             Baker.prepare()
@@ -243,18 +240,15 @@ def repair(recorded: Recorded, broken: Iterable[str]) -> Iterator[Row]:
                 if any(told.get(name) != row.get(name) for name in HASHES):
                     failed.add(row["copy"])
                     yield _problem(row["path"], NOT_THE_SAME)
-                elif plan.job.format != "npy":
-                    for name in companions(row["path"]):
-                        if (staging / name).exists():
-                            _put_in_place(staging / name, recorded.path / name)
+                elif not layout.joined:
+                    layout.put_in_place(staging, recorded.path, row)
                     yield {"path": row["path"], "repaired": "baked again"}
         for told in known.values():
             failed.add(told["copy"])
             yield _problem(told["path"], NOT_THE_SAME)
-        if plan.job.format == "npy":
-            for code in sorted({row["copy"] for row in recorded.rows if row["path"] in wrong}):
-                if code not in failed:
-                    yield _join(recorded, output, staging, Copy.from_code(code))
+        codes = {row["copy"] for row in recorded.rows if row["path"] in wrong} - failed
+        copies = map(Copy.from_code, sorted(codes))
+        yield from layout.join_again(output, staging, recorded.rows, copies)
 
 
 HASHES = ("sha256", "labels_sha256", "idx_sha256")
@@ -284,13 +278,16 @@ def _clear_meta(output: Output) -> None:
 def _remove_leftovers(recorded: Recorded, wrong: set[str]) -> Iterator[Row]:
     """Remove files under names that only pixmix gives and of which no row tells."""
     known = {name for row in recorded.rows for name in companions(row["path"])}
+    patterns = [FORMATS[name].file_pattern for name in FORMATS]
+    names = "|".join(f"({pattern})" for pattern in patterns if pattern)
+    only_ours = re.compile(rf"(copy|plain)-\d{{3,}}/({names})")
     if META in wrong:
         yield {"path": META, "repaired": "removed"}
     for name in sorted(wrong - known):
         path = recorded.path / name
         if not path.is_file():
             continue
-        if _OUR_NAME.fullmatch(name):
+        if only_ours.fullmatch(name):
             try:
                 path.unlink()
             except OSError as error:
@@ -320,79 +317,6 @@ def _tasks(recorded: Recorded, rows: list[Row]) -> list[Task]:
         replace(task, samples=tuple(s for s in task.samples if s.index in wanted or -1 in wanted))
         for task, wanted in zip(tasks(replace(recorded.plan, pending=pending)), grouped.values())
     ]
-
-
-def _put_in_place(made: Path, final: Path) -> None:
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(made, final)
-        sync_directory(final.parent)
-    except OSError as error:
-        raise StorageError.from_os_error(error, str(final)) from error
-
-
-def _slices(recorded: Recorded, copy: Copy) -> list[tuple[Row, tuple[slice, slice]]]:
-    """Each slice of a copy's arrays, and where its bytes lie in images.npy and labels.npy."""
-    rows = [row for row in recorded.rows if row["copy"] == copy.code]
-    placed = npy.npy_slices(rows)
-    size = recorded.plan.job.config.size
-    headers = npy.npy_headers(sum(row["count"] for row in rows), size)
-    found = []
-    for first, row in placed:
-        where = [
-            slice(len(header) + first * each, len(header) + (first + row["count"]) * each)
-            for header, each in zip(headers, (size * size * 3, 8))
-        ]
-        found.append((row, (where[0], where[1])))
-    return found
-
-
-ARRAYS = ("images.npy", "labels.npy")
-
-
-def _broken_slices(recorded: Recorded, copies: set[Copy]) -> list[Row]:
-    broken = []
-    for copy in sorted(copies, key=lambda copy: copy.code):
-        folder = recorded.path / copy.folder
-        for row, places in _slices(recorded, copy):
-            hashes = [_sha256_of_part(folder / n, where) for n, where in zip(ARRAYS, places)]
-            if hashes != [row["sha256"], row["labels_sha256"]]:
-                broken.append(row)
-    return broken
-
-
-def _part(path: Path, where: slice) -> Iterator[bytes]:
-    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-        file.seek(where.start)
-        left = where.stop - where.start
-        while left and (block := file.read(min(left, 1 << 22))):
-            left -= len(block)
-            yield block
-
-
-def _sha256_of_part(path: Path, where: slice) -> str:
-    digest = hashlib.sha256()
-    for block in _part(path, where):
-        digest.update(block)
-    return digest.hexdigest()
-
-
-def _join(recorded: Recorded, output: Output, staging: Path, copy: Copy) -> Row:
-    """Write a copy's arrays anew: slices made again, and the others as they lie there."""
-    folder = recorded.path / copy.folder
-    slices = _slices(recorded, copy)
-    count = sum(row["count"] for row, _ in slices)
-    size = recorded.plan.job.config.size
-    with npy.new_arrays(output, copy, count, size) as files:
-        for row, places in slices:
-            part = npy.part_path(staging, copy, row["shard"])
-            for file, name, where, suffix in zip(files, ARRAYS, places, (".images", ".labels")):
-                again = part.with_suffix(suffix)
-                whole = slice(0, where.stop - where.start)
-                source = (again, whole) if again.exists() else (folder / name, where)
-                for block in _part(*source):
-                    file.write(block)
-    return {"path": f"{folder.name}/{ARRAYS[0]}", "repaired": "written again"}
 
 
 def _problem(path: str, text: str) -> Row:

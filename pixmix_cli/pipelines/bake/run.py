@@ -75,7 +75,7 @@ def _bake_pending(plan: Plan, output: Output) -> Iterator[Step]:
             artefacts = tuple(row for row in rows if "error" not in row)
             yield Step(
                 items,
-                () if plan.job.format == "npy" else artefacts,
+                () if plan.format.joined else artefacts,
                 bytes=sum(row["bytes"] for row in artefacts),
                 shards=len(copies),
                 errors=skipped.add(rows),

@@ -7,8 +7,7 @@ from typing import Any
 
 from pixmix_cli.mixing.config import PAPER_OPERATIONS, PixMixConfig
 from pixmix_cli.outputs.run_plan import RunPlan
-from pixmix_cli.pipelines.bake.formats import parquet
-from pixmix_cli.pipelines.bake.formats.base import SHARDED
+from pixmix_cli.pipelines.bake.formats.registry import FORMATS
 from pixmix_cli.pipelines.bake.job import BakeJob
 from pixmix_cli.sources.mixing_set import MixingSet
 from pixmix_cli.sources.source import Source
@@ -40,17 +39,17 @@ def run_plan(job: BakeJob, source: Source, mixing: MixingSet) -> RunPlan:
         if value:
             options[name] = value
     versions = {"bake": ALGORITHM, **images.reader()}
-    if job.format != "npy":
+    layout = FORMATS[job.format]
+    if layout.encoded:
         options["image-format"] = job.image_format
         versions |= images.codec(job.image_format)
         if job.image_format == "jpeg":
             options["quality"] = job.quality
     if job.mixing_weights:
         options["mixing-set weights"] = list(job.mixing_weights)
-    if job.format in SHARDED:
+    if layout.sharded:
         options |= {"shuffle": job.shuffle, "draws-json": job.with_json}
-    if job.format == "parquet":
-        versions |= parquet.parquet_writer()
+    versions |= layout.versions()
     if job.draws == "reference":
         from pixmix_cli.pipelines.bake import reference_draws
 

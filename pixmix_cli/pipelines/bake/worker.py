@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from pixmix_cli.errors import PictureError, PixMixError
 from pixmix_cli.mixing import batch
 from pixmix_cli.mixing.augmentations import disagreeing
+from pixmix_cli.mixing.config import PixMixConfig
 from pixmix_cli.mixing.draws import Draws, draw
 from pixmix_cli.mixing.mixer import (
     U8,
@@ -22,16 +23,31 @@ from pixmix_cli.mixing.mixer import (
 )
 from pixmix_cli.mixing.resize import agrees
 from pixmix_cli.mixing.uniforms import uniforms_for
-from pixmix_cli.pipelines.bake.formats import npy, registry
-from pixmix_cli.pipelines.bake.job import Baked, Context, Copy, Sample, Task
+from pixmix_cli.pipelines.bake.formats.base import Format, PixelWriter
+from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Sample, Task
 from pixmix_cli.pipelines.bake.mixing_pictures import MixingPictures
 from pixmix_cli.seeding import Stream, keys_for
+from pixmix_cli.sources.mixing_set import MixingSet
 from pixmix_cli.sources.picture_cache import PictureCache
 from pixmix_cli.sources.pictures import Ahead, PixelsRef
 from pixmix_cli.storage import images
+from pixmix_cli.storage.files import Tmp
 
 AT = "at"  # file in tmp that says which sample is being baked: eight bytes, its index
 BATCH = 512  # small pictures a compiled call: 1.5 MB at 32 px
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a worker needs besides its tasks."""
+
+    config: PixMixConfig
+    job: BakeJob
+    format: Format
+    mixing: MixingSet
+    classes: tuple[str, ...]
+    tmp: Tmp
+    mixing_key: str = ""  # of the mixing set in the cache of decoded pictures
 
 
 class Baker:
@@ -59,12 +75,11 @@ class Baker:
 
     def __call__(self, task: Task) -> tuple[list[dict[str, Any]], int]:
         """Bake one shard and leave its files in place, durable."""
-        writer = registry.shard_writer(
-            self._context.job, self._context.tmp, task, self._context.classes
-        )
+        context = self._context
+        writer = context.format.writer(context.job, context.tmp, task, context.classes)
         rows: list[dict[str, Any]] = []
         try:
-            if isinstance(writer, npy.NpyShard) and self._in_batches:
+            if isinstance(writer, PixelWriter) and self._in_batches:
                 self._bake_batches(task, writer, rows)
             else:
                 for sample, picture in self._pictures(task, rows):
@@ -108,7 +123,7 @@ class Baker:
             good.append(sample)
             yield sample, picture
 
-    def _bake_batches(self, task: Task, writer: npy.NpyShard, rows: list[dict[str, Any]]) -> None:
+    def _bake_batches(self, task: Task, writer: PixelWriter, rows: list[dict[str, Any]]) -> None:
         """Bake a shard of small pictures, many in one compiled call; as `bake` would."""
         config = self._context.config
         if self._batch_mixer is None:  # kept from shard to shard, with the mixing pictures it keeps
@@ -132,7 +147,7 @@ class Baker:
         samples: list[Sample],
         squares: U8,
         mixer: batch.BatchMixer,
-        writer: npy.NpyShard,
+        writer: PixelWriter,
     ) -> None:
         job = self._context.job
         names = [sample.ref.name for sample in samples]
@@ -141,8 +156,8 @@ class Baker:
         plain = np.repeat(np.array([copy.plain for copy in copies]), len(samples))
         pixels = mixer(keys, squares, which, lambda i: self._cache.get(i, job.on_error)[1], plain)
         labels = np.array([sample.label for sample in samples], "<i8")
-        for copy, part in zip(copies, np.split(pixels, len(copies))):
-            writer.add_many(copy, part, labels)
+        for copy, these in zip(copies, np.split(pixels, len(copies))):
+            writer.add_many(copy, these, labels)
 
     def read(self, sample: Sample) -> U8:
         """The sample's pixels, (h, w, 3) uint8, good until the next call.

@@ -13,6 +13,7 @@ from pixmix_cli.errors import InputError
 from pixmix_cli.outputs.run_plan import RunPlan, check_allowed
 from pixmix_cli.pipelines.mixing_sets.completion import unmade
 from pixmix_cli.pipelines.mixing_sets.job import Maker, MixingSetJob, Task
+from pixmix_cli.pipelines.mixing_sets.registry import SET_FORMATS
 from pixmix_cli.storage import images
 
 
@@ -54,8 +55,7 @@ def storage_options(job: MixingSetJob) -> tuple[dict[str, Any], dict[str, str]]:
     }
     if job.image_format == "jpeg":
         options["quality"] = job.quality
-    if job.format == "webdataset":
-        options["shard-size"] = job.shard_size
+    options |= SET_FORMATS[job.format].options(job)
     return options, images.codec(job.image_format)
 
 
@@ -78,17 +78,14 @@ def pending_pictures(
     """
     own = np.ones(total, bool)
     if job.part is not None:
-        unit = job.shard_size
-        if job.format != "webdataset":
-            unit = job.part.unit(total, together, least)
+        unit = SET_FORMATS[job.format].unit(job, total, together, least)
         own = np.arange(total) // unit % job.part.count == job.part.index
     wanted = own
     if job.output is not None:
         check_allowed(job.output, run, resume=job.goes_on, overwrite=job.overwrite)
         if job.goes_on:
-            wanted = own & unmade(
-                job.output, total, job.format, job.shard_size, settle_errors=False
-            )
+            layout = SET_FORMATS[job.format]
+            wanted = own & unmade(job.output, total, layout, job.shard_size, settled=False)
     return Pending(int(own.sum()), np.flatnonzero(wanted))
 
 
@@ -106,9 +103,7 @@ def describe(
         "pictures": plan.own,
         "done_already": plan.own - plan.remaining,
     }
-    if job.format == "webdataset":
-        record["shards"] = -(-plan.own // job.shard_size)
-        record["shard_size"] = job.shard_size
+    record |= SET_FORMATS[job.format].described(job, plan.own)
     if bytes_each is not None:
         record["estimated_bytes"] = round(bytes_each * plan.remaining)
     if seconds_each is not None:

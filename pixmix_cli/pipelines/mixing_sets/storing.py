@@ -11,24 +11,22 @@ import collections
 import contextlib
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pixmix_cli.outputs.output import Output
 from pixmix_cli.outputs.part import Whole
-from pixmix_cli.outputs.rows import Row
 from pixmix_cli.pipelines.finish import finish, open_for
 from pixmix_cli.pipelines.mixing_sets.completion import COMPLETION
+from pixmix_cli.pipelines.mixing_sets.formats import Finished, in_order, member_name, picture_path
 from pixmix_cli.pipelines.mixing_sets.job import Made, Maker, MixingSetJob, Task
 from pixmix_cli.pipelines.mixing_sets.plan import Plan
+from pixmix_cli.pipelines.mixing_sets.registry import SET_FORMATS
 from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import PartialFile, Tmp, canonical_json, commit_all, sha256_hex
 from pixmix_cli.storage.tar import Sink, TarWriter
 
 STORING_AHEAD = 2  # batches that wait for encoding before the GPU has to wait for them
-A_FOLDER = 1000  # pictures a folder: `ls` and network file systems stay quick
 
 
 def run(plan: Plan) -> Iterator[Step]:
@@ -42,9 +40,9 @@ def run(plan: Plan) -> Iterator[Step]:
     with open_for(job, plan.run, whole, COMPLETION) as output:
         skipped = 0
         if plan.remaining and output.open_for_writing():
-            store = _store_folder if job.format == "folder" else _store_tars
             with contextlib.closing(_finished(plan, output.tmp)) as finished:
-                for step in store(plan, output, finished):
+                layout = SET_FORMATS[job.format]
+                for step in layout.store(output, job, plan.total, plan.pending, finished):
                     skipped += step.errors
                     yield step
         yield finish(output, whole, COMPLETION, plan.own - skipped, skipped)
@@ -54,27 +52,19 @@ def stream(plan: Plan, sink: Sink) -> Iterator[Step]:
     """Write every picture as a tar member to `sink`, in order, as they are finished."""
     tar = TarWriter(sink)
     skipped = 0
-    for item in _in_order(plan, _finished(plan, None)):
+    for item in in_order(_finished(plan, None), plan.pending):
         if item.data is None:
             skipped += 1
         else:
-            tar.add(_member_name(item.row["index"], plan.job.image_format), item.data)
+            tar.add(member_name(item.row["index"], plan.job.image_format), item.data)
         yield Step(1)
     tar.finish()
     yield Step(0, (), {"pictures": plan.own - skipped, "skipped": skipped})
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """One picture from a worker: its row, and its bytes unless the worker stored them."""
-
-    row: Row
-    data: bytes | None
-
-
 def _finished(plan: Plan, tmp: Tmp | None) -> Generator[list[Finished], None, None]:
     job = plan.job
-    folder = job.output if job.format == "folder" else None
+    folder = job.output if SET_FORMATS[job.format].loose else None
     context = (plan.make_maker, plan.maker_context, job, folder, tmp)
     tasks = plan.tasks(plan.pending)
     if plan.overlapped:
@@ -161,93 +151,3 @@ class PictureWorker:
                 file.discard()
             raise
         return finished
-
-
-def picture_path(index: int, image_format: str) -> str:
-    """`012/012345.jpg`: where picture `index` lies in a folder set."""
-    return f"{index // A_FOLDER:03d}/{_member_name(index, image_format)}"
-
-
-def _member_name(index: int, image_format: str) -> str:
-    return f"{index:06d}.{images.FORMATS[image_format]}"
-
-
-def _store_folder(plan: Plan, output: Output, finished: Iterator[list[Finished]]) -> Iterator[Step]:
-    for items in finished:
-        rows = [item.row for item in items]
-        output.commit(rows)
-        artefacts = tuple(row for row in rows if "error" not in row)
-        yield Step(len(rows), artefacts, errors=len(rows) - len(artefacts))
-
-
-def _store_tars(plan: Plan, output: Output, finished: Iterator[list[Finished]]) -> Iterator[Step]:
-    job = plan.job
-    current: _OpenTar | None = None
-    try:
-        for item in _in_order(plan, finished):
-            shard = item.row["index"] // job.shard_size
-            if current is not None and current.shard != shard:
-                yield current.commit(output)
-                current = None
-            if current is None:
-                first = shard * job.shard_size
-                stop = min(first + job.shard_size, plan.total)
-                current = _OpenTar(output, shard, first, stop)
-            current.add(item, job.image_format)
-        if current is not None:
-            yield current.commit(output)
-            current = None
-    finally:
-        if current is not None:
-            current.discard()
-
-
-class _OpenTar:
-    """A tar shard being put together."""
-
-    def __init__(self, output: Output, shard: int, first: int, stop: int) -> None:
-        self.shard = shard
-        self._name = f"{shard:06d}.tar"
-        self._file = output.partial(self._name)
-        self._range = (first, stop)
-        self._rows: list[Row] = []
-        self._count = 0
-
-    def add(self, item: Finished, image_format: str) -> None:
-        row = dict(item.row)
-        if item.data is not None:
-            row["path"], row["member"] = self._name, _member_name(row["index"], image_format)
-            TarWriter(self._file).add(row["member"], item.data)
-            self._count += 1
-        self._rows.append(row)
-
-    def commit(self, output: Output) -> Step:
-        TarWriter(self._file).finish()
-        self._file.commit()
-        first, stop = self._range
-        shard_row = {
-            "bytes": self._file.bytes,
-            "count": self._count,
-            "index": first,
-            "path": self._name,
-            "sha256": self._file.sha256,
-            "stop": stop,
-        }
-        output.commit([shard_row, *self._rows])
-        return Step(stop - first, (shard_row,), errors=stop - first - self._count)
-
-    def discard(self) -> None:
-        self._file.discard()
-
-
-def _in_order(plan: Plan, finished: Iterator[list[Finished]]) -> Iterator[Finished]:
-    """Pictures in the order of their index, whatever order the tasks put them in."""
-    waiting: dict[int, Finished] = {}
-    order = iter(plan.pending.tolist())
-    expected = next(order, None)
-    for items in finished:
-        for item in items:
-            waiting[item.row["index"]] = item
-        while expected in waiting:
-            yield waiting.pop(expected)
-            expected = next(order, None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -16,12 +15,13 @@ from PIL import Image
 from pixmix_cli.errors import InputError, PixMixError
 from pixmix_cli.outputs.rows import Row, committed_rows
 from pixmix_cli.pipelines import preview
-from pixmix_cli.pipelines.bake.formats import parquet
+from pixmix_cli.pipelines.bake.formats.base import Record
+from pixmix_cli.pipelines.bake.formats.registry import format_of
 from pixmix_cli.pipelines.bake.job import Copy
 from pixmix_cli.pipelines.inspect import summary as inspect
 from pixmix_cli.pipelines.report.draws_fit import Fit, fits_of
 from pixmix_cli.sources.pictures import PictureRef
-from pixmix_cli.storage import images, tar
+from pixmix_cli.storage import images
 from pixmix_cli.storage.files import read_bytes
 
 THUMBNAIL = 160  # pixels of the longer side
@@ -254,73 +254,20 @@ def _classes(path: Path) -> list[str]:
     return [str(name) for name in names] if isinstance(names, list) else []
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One baked picture, or `weight` of them that only share a label."""
-
-    key: str
-    copy: int
-    label: int
-    draws: dict[str, Any] | None
-    weight: int = 1
-
-
 def records_of(path: Path, manifest: dict[str, Any], most: int) -> Iterator[Record]:
     """What is recorded of the pictures, of about `most` of them, whole shards evenly spaced.
 
     raises  InputError, StorageError for a damaged set
     """
-    kind = manifest["options"].get("format")
+    layout = format_of(manifest)
     # plain copies would not follow the recipe that draws are tested against
     rows = (
         row
         for row in committed_rows(path)
         if "error" not in row and not Copy.from_code(row["copy"]).plain
     )
-    if kind == "webdataset":
-        shards = list(rows)
-        total = sum(row["count"] for row in shards)
-        step = max(1, -(-total // most))
-        ending = ".json" if manifest["options"].get("draws-json") else ".cls"
-        for row in shards[::step]:
-            yield from _tar_records(path / row["path"], row["copy"], ending)
-    elif kind == "imagefolder":
-        total = int(manifest.get("summary", {}).get("pictures", 0))
-        step = max(1, -(-total // most))
-        for row in itertools.islice(rows, 0, None, step):
-            yield Record(row["key"], row["copy"], row["label"], row.get("draws"))
-    elif kind == "parquet":
-        for row in rows:
-            for sample in parquet.parquet_rows(path / row["path"]):
-                draws = json.loads(sample["draws"]) if "draws" in sample else None
-                yield Record(sample["key"], sample["copy"], sample["label"], draws)
-    elif kind == "npy":
-        for file in sorted(path.glob("copy-*/labels.npy"))[:1]:
-            labels, counts = np.unique(np.load(file, allow_pickle=False), return_counts=True)
-            for label, count in zip(labels.tolist(), counts.tolist()):
-                yield Record("", 0, label, None, count)
-
-
-def _tar_records(file: Path, copy: int, ending: str) -> Iterator[Record]:
-    """Of each sample what its member with this ending tells: ".json" all, ".cls" the label."""
-    with file.open("rb") as stream:
-        for member in tar.members(file):
-            if not member.name.endswith(ending):
-                continue
-            stream.seek(member.offset)
-            content = stream.read(member.length)
-            try:
-                if ending == ".cls":
-                    yield Record("", copy, int(content), None)
-                    continue
-                record = json.loads(content)
-                draws = json.loads(record["draws"])
-                yield Record(str(record["key"]), copy, int(record["label"]), draws)
-            except (ValueError, KeyError, TypeError, RecursionError) as error:
-                raise InputError(
-                    f"{file}: {member.name} is damaged: {error}",
-                    f"pixmix verify {file.parent.parent}",
-                ) from None
+    if layout is not None:
+        yield from layout.records(path, rows, manifest, most)
 
 
 def in_words(draws: dict[str, Any]) -> str:

@@ -1,12 +1,36 @@
-"""What all layouts of a baked set say of a sample."""
+"""A layout of a baked set: everything that the rest of pixmix asks of it.
+
+A file of this folder is a layout, and `registry` is the list of them. A new one is a class made
+from `Format`, or from `shards.ShardFormat` where each shard of a copy is one file, and a line
+there.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
-from pixmix_cli.outputs.rows import Row
-from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Sample
+import numpy as np
+from numpy.typing import NDArray
+
+from pixmix_cli.errors import PixMixError, StorageError
+from pixmix_cli.mixing.config import PixMixConfig
+from pixmix_cli.outputs.output import Output
+from pixmix_cli.outputs.rows import Row, companions, has_its_length
+from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Sample, Task
+from pixmix_cli.pipelines.checks import Expected
+from pixmix_cli.sources.source import Source
 from pixmix_cli.storage import images
+from pixmix_cli.storage.files import Tmp, sync_directory
+
+U8 = NDArray[np.uint8]
+
+SHARD_RANGE = (100, 1000)  # samples: no shard too small to stream well, none too large to redo
+GOOD_SHARD_COUNT = 64  # shards enough to feed many workers and loaders
+MAX_COPIES = 8  # of a sample, that preview and report show
 
 
 class ShardWriter(Protocol):
@@ -20,6 +44,208 @@ class ShardWriter(Protocol):
 
     def discard(self) -> None:
         """Leave nothing behind."""
+
+
+@runtime_checkable
+class PixelWriter(ShardWriter, Protocol):
+    """A writer that wants pixels only, so that many samples can be baked in one compiled call."""
+
+    def add_many(self, copy: Copy, pixels: U8, labels: NDArray[np.int64]) -> None:
+        """Pictures of one copy, (m, size, size, 3) uint8, and their labels, (m,) int64."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A sample for people to see: its copies, None where one does not decode.
+
+    key    of its original in the source, None where the set does not record it
+    index  of its original in the source, None where that is not known either
+    """
+
+    key: str | None
+    index: int | None
+    copies: list[U8 | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is recorded of one baked picture, or of `weight` of them that only share a label.
+
+    copy  number of an augmented copy
+    """
+
+    key: str
+    copy: int
+    label: int
+    draws: dict[str, Any] | None
+    weight: int = 1
+
+
+class Format(Protocol):
+    """A layout of a baked set.
+
+    name            as --format and manifests have it
+    training        Python lines that train from a copy; {extension} is that of the pictures
+    suffixes        of files that samples share; a shard's own file ends with the first
+    file_pattern    regular expression of the names that only pixmix gives to files in a copy's
+                    folder; "" where names are the user's
+    sharded         users see shards: they can be shuffled, equally long, with each sample's draws
+    encoded         pictures lie there in the image format, not as pixels
+    row_a_picture   manifest.jsonl has a row a picture, not a row a shard
+    joined          shards are pieces, which are joined when all are there
+    size_is_option  the default shard size is recorded: it follows from more than the other settings
+    streams         can be written to stdout
+    dali_index      can have NVIDIA DALI's index beside its shards
+    datasets_reads  Hugging Face `datasets` reads the files with the first suffix
+    """
+
+    name: str
+    training: str
+    suffixes: tuple[str, ...] = ()
+    file_pattern: str = ""
+    sharded: bool = False
+    encoded: bool = True
+    row_a_picture: bool = False
+    joined: bool = False
+    size_is_option: bool = False
+    streams: bool = False
+    dali_index: bool = False
+    datasets_reads: bool = False
+
+    # ---------------------------------------------------------------- before a bake
+
+    def check_available(self) -> None:
+        """Refuse when a library that it needs is not installed. Raises InputError."""
+        return
+
+    def versions(self) -> dict[str, str]:
+        """Library -> version, of what decides its bytes besides the image codec."""
+        return {}
+
+    def class_names(self, source: Source) -> tuple[str, ...]:
+        """The classes' names in the output. Raises InputError when it cannot keep the labels."""
+        return source.classes
+
+    def targets(self, source: Source) -> Sequence[str] | None:
+        """The name in the output of each sample of the source, where it has one of its own."""
+        return None
+
+    def default_shard_size(self, samples: int, config: PixMixConfig) -> int:
+        """Samples a shard when the user does not say: a function of dataset and recipe alone."""
+        return even_shards(samples, GOOD_SHARD_COUNT, SHARD_RANGE)
+
+    # ---------------------------------------------------------------- writing
+
+    def writer(self, job: BakeJob, tmp: Tmp, task: Task, classes: Sequence[str]) -> ShardWriter:
+        """Takes one shard's samples. Its partial files lie in tmp, its artefacts in job.output."""
+
+    def path(self, job: BakeJob, copy: Copy, shard: int, sample: Sample) -> str:
+        """The file of the output in which a sample's copy lies."""
+
+    def is_in_place(self, output: Path, row: Row) -> bool:
+        """Whether the artefact of a row is still there, as long as it was written."""
+        return has_its_length(output, row)
+
+    def join(self, output: Output) -> list[Row]:
+        """Put together what was committed in pieces; a record for each file written."""
+        return []
+
+    def estimated_size(self, job: BakeJob, baked: Baked) -> int:
+        """Bytes that one sample takes."""
+        return sum(map(len, self.fields(job, baked, "", 0).values()))
+
+    # ---------------------------------------------------------------- comparing
+
+    def fields(
+        self, job: BakeJob, baked: Baked, class_name: str, place: int
+    ) -> Mapping[str, bytes]:
+        """Name -> bytes of what a sample puts into its file, as `stored_fields` finds it there.
+
+        place  the sample's place in the copy's order
+        """
+
+    def stored_fields(self, path: Path) -> Mapping[str, bytes]:
+        """The fields of all samples in a file. Raises StorageError, OSError, ValueError."""
+
+    def check(self, folder: Path, rows: Sequence[Row], expected: Expected) -> Iterator[str]:
+        """What is wrong with one file of the output.
+
+        rows    all rows of that file
+        raises  PixMixError, OSError, ValueError, KeyError, TypeError: it cannot even be read
+        """
+
+    def check_folders(self, output: Path, classes: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """(name, problem) of folders in an output."""
+        yield from ()
+
+    # ---------------------------------------------------------------- mending
+
+    def to_bake_again(
+        self, output: Path, rows: Sequence[Row], wrong: set[str], size: int
+    ) -> list[Row]:
+        """The rows whose artefacts have to be made again when these files are wrong.
+
+        size  of the pictures, pixels
+        """
+        return [row for row in rows if row["path"] in wrong]
+
+    def put_in_place(self, made: Path, output: Path, row: Row) -> None:
+        """Move what was baked again into the output; `made` is a folder laid out like it."""
+        for name in companions(row["path"]):
+            if (made / name).exists():
+                move(made / name, output / name)
+
+    def join_again(
+        self, output: Output, made: Path, rows: Sequence[Row], copies: Iterable[Copy]
+    ) -> Iterator[Row]:
+        """Put copies together from pieces baked again and what lies there.
+
+        rows    of all artefacts
+        yields  {"path", "repaired"} for each file written
+        """
+        yield from ()
+
+    # ---------------------------------------------------------------- showing
+
+    def shown(self, folder: Path, rows: Sequence[Row], count: int) -> Iterator[Shown]:
+        """About `count` samples with MAX_COPIES copies at most; rows are the artefacts'."""
+
+    def records(
+        self, folder: Path, rows: Iterable[Row], manifest: dict[str, Any], most: int
+    ) -> Iterator[Record]:
+        """What is recorded of the pictures, of about `most` of them, evenly spaced.
+
+        rows    of the augmented copies' artefacts
+        raises  InputError, StorageError for a damaged set
+        """
+
+
+def even_shards(samples: int, good: int, limits: tuple[int, int]) -> int:
+    """Samples a shard that give about `good` shards of equal size, within limits."""
+    low, high = limits
+    wanted = min(max(-(-samples // good), low), high)
+    shards = max(1, -(-samples // wanted))
+    return max(1, -(-samples // shards))
+
+
+def evenly_spaced(rows: Iterable[Row], most: int) -> list[Row]:
+    """Rows of shards, evenly spaced, that together have about `most` samples."""
+    shards = list(rows)
+    total = sum(row["count"] for row in shards)
+    return shards[:: max(1, -(-total // most))]
+
+
+def move(made: Path, final: Path) -> None:
+    """Move a finished file to its place, durably. Raises StorageError."""
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(made, final)
+        sync_directory(final.parent)
+    except OSError as error:
+        raise StorageError.from_os_error(error, str(final)) from error
+
+
+# ---------------------------------------------------------------- what a sample is made of
 
 
 def draws_of(baked: Baked) -> Row:
@@ -37,9 +263,25 @@ def encoded(job: BakeJob, baked: Baked) -> bytes:
     return images.encode(baked.pixels, job.image_format, job.quality)
 
 
+def decoded(data: bytes, name: str) -> U8 | None:
+    """A stored picture, (h, w, 3), or None when it does not decode."""
+    try:
+        return images.decode_rgb(data, name)
+    except PixMixError:
+        return None
+
+
 def sample_key(sample: Sample) -> str:
-    """A sample's name in a tar, without extension."""
+    """A sample's name in a shard, without extension: its index, so free of dots and spaces."""
     return f"{sample.index:09d}" + (f"-pad{sample.pad}" if sample.pad else "")
 
 
-SHARDED = ("webdataset", "parquet")  # formats in which the user sees shards
+def index_of(key: str) -> int | None:
+    """The index in a sample's key, 123 of 000000123-pad1; None when it is no key of ours."""
+    digits = key.partition("-")[0]
+    return int(digits) if digits.isdecimal() else None
+
+
+def picture_name(job: BakeJob, sample: Sample) -> str:
+    """The name of a sample's picture in a shard, 000000123.jpg."""
+    return f"{sample_key(sample)}.{images.FORMATS[job.image_format]}"

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from itertools import pairwise
-from pathlib import PurePosixPath
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice, pairwise
+from pathlib import Path, PurePosixPath
+from typing import Any
 
+from pixmix_cli.errors import InputError, PixMixError
 from pixmix_cli.outputs.rows import Row
-from pixmix_cli.pipelines.bake.formats.base import draws_of, encoded
+from pixmix_cli.pipelines.bake.formats.base import (
+    MAX_COPIES,
+    U8,
+    Format,
+    Record,
+    ShardWriter,
+    Shown,
+    decoded,
+    draws_of,
+    encoded,
+)
 from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Sample, Task
+from pixmix_cli.pipelines.checks import (
+    Expected,
+    problem_of_label,
+    problems_of_loose_picture,
+)
 from pixmix_cli.sources.source import Source
 from pixmix_cli.storage import images
-from pixmix_cli.storage.files import (
-    PartialFile,
-    Tmp,
-    commit_all,
-)
+from pixmix_cli.storage.files import PartialFile, Tmp, commit_all, read_bytes
 
 
 def folder_names(classes: Sequence[str]) -> tuple[str, ...]:
@@ -108,3 +121,102 @@ class FolderShard:
         """Remove the partial pictures."""
         for file in self._files:
             file.discard()
+
+
+class ImageFolder(Format):
+    """Loose pictures that `torchvision.datasets.ImageFolder` and `timm` read."""
+
+    name = "imagefolder"
+    row_a_picture = True
+    training = """\
+from torchvision.datasets import ImageFolder
+dataset = ImageFolder("copy-000", transform)
+"""
+
+    def class_names(self, source: Source) -> tuple[str, ...]:
+        """Names of folders; each must hold a picture, as ImageFolder numbers those it finds."""
+        present = set(source.labels)
+        for label in range(len(source.classes)):
+            if label not in present:
+                raise InputError(
+                    f"class {source.classes[label]} holds no pictures in SOURCE {source.path}, and "
+                    "an ImageFolder cannot keep its label",
+                    "without that class, or --format webdataset",
+                )
+        return folder_names(source.classes)
+
+    def targets(self, source: Source) -> Sequence[str]:
+        """Class and file name, without extension."""
+        return target_names(source)
+
+    def writer(self, job: BakeJob, tmp: Tmp, task: Task, classes: Sequence[str]) -> ShardWriter:
+        """A file a picture."""
+        return FolderShard(job, tmp, task)
+
+    def path(self, job: BakeJob, copy: Copy, shard: int, sample: Sample) -> str:
+        """The picture's file."""
+        return picture_path(job, sample, copy)
+
+    def fields(
+        self, job: BakeJob, baked: Baked, class_name: str, place: int
+    ) -> Mapping[str, bytes]:
+        """The picture alone."""
+        return {"the picture": encoded(job, baked)}
+
+    def stored_fields(self, path: Path) -> Mapping[str, bytes]:
+        """The file's bytes."""
+        return {"the picture": read_bytes(path)}
+
+    def check(self, folder: Path, rows: Sequence[Row], expected: Expected) -> Iterator[str]:
+        """Hash, picture and label."""
+        row = rows[-1]
+        path = folder / row["path"]
+        yield from problems_of_loose_picture(path, row, expected)
+        problem = problem_of_label(row["label"], expected)
+        if problem and path.is_file():
+            yield problem
+
+    def check_folders(self, output: Path, classes: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """The folders of every copy must be the classes."""
+        for copy in sorted([*output.glob("copy-*"), *output.glob("plain-*")]):
+            folders = sorted(entry.name for entry in copy.iterdir() if entry.is_dir())
+            if folders != list(classes):
+                yield (
+                    copy.name,
+                    "its folders are not the classes of classes.json: ImageFolder would number "
+                    "them otherwise",
+                )
+
+    def shown(self, folder: Path, rows: Sequence[Row], count: int) -> Iterator[Shown]:
+        """Samples evenly spaced, in the order of the source."""
+        by_index: dict[int, list[Row]] = {}
+        for row in rows:
+            by_index.setdefault(row["index"], []).append(row)
+        step = max(1, len(by_index) // count)
+        for index in sorted(by_index)[::step][:count]:
+            copies = sorted(by_index[index], key=lambda row: row["copy"])[:MAX_COPIES]
+            pictures = [_decoded_file(folder / row["path"], row["path"]) for row in copies]
+            yield Shown(str(copies[0].get("key", "")), index, pictures)
+
+    def records(
+        self, folder: Path, rows: Iterable[Row], manifest: dict[str, Any], most: int
+    ) -> Iterator[Record]:
+        """The rows themselves tell all."""
+        total = int(manifest.get("summary", {}).get("pictures", 0))
+        for row in islice(rows, 0, None, max(1, -(-total // most))):
+            yield Record(
+                row["key"],
+                Copy.from_code(row["copy"]).number,
+                row["label"],
+                row.get("draws"),
+            )
+
+
+def _decoded_file(path: Path, name: str) -> U8 | None:
+    try:
+        return decoded(read_bytes(path), name)
+    except PixMixError:
+        return None
+
+
+FORMAT = ImageFolder()

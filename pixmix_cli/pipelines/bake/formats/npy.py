@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
+import itertools
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from pixmix_cli.errors import InputError
+from pixmix_cli.mixing.config import PixMixConfig
 from pixmix_cli.outputs.output import Output
-from pixmix_cli.outputs.rows import META, Row
-from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Task
-from pixmix_cli.storage.files import (
-    PartialFile,
-    Tmp,
-    commit_all,
-    partial_files,
-    sha256_hex,
+from pixmix_cli.outputs.rows import META, Row, committed_rows, has_its_length
+from pixmix_cli.pipelines.bake.formats.base import (
+    MAX_COPIES,
+    SHARD_RANGE,
+    Format,
+    Record,
+    ShardWriter,
+    Shown,
+    even_shards,
 )
+from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Sample, Task
+from pixmix_cli.pipelines.checks import Expected
+from pixmix_cli.storage.files import PartialFile, Tmp, commit_all, partial_files, sha256_hex
+
+ARRAYS = ("images.npy", "labels.npy")
+LABEL_BYTES = 8
+SLICE_BYTES = 16 << 20  # of one array that a task may make
+GOOD_SLICE_COUNT = 16
+BLOCK = 1 << 22  # bytes copied at a time
 
 
 class NpyShard:
@@ -32,7 +47,7 @@ class NpyShard:
         self._labels: dict[Copy, PartialFile] = {}
         self._counts = dict.fromkeys(task.copies, 0)
         for copy in task.copies:
-            final = part_path(job.output, copy, task.shard)
+            final = slice_path(job.output, copy, task.shard)
             self._images[copy] = PartialFile(final, tmp)
             self._labels[copy] = PartialFile(final.with_suffix(".labels"), tmp)
 
@@ -57,7 +72,7 @@ class NpyShard:
                 "copy": copy.code,
                 "count": self._counts[copy],
                 "labels_sha256": self._labels[copy].sha256,
-                "path": f"{copy.folder}/images.npy",
+                "path": f"{copy.folder}/{ARRAYS[0]}",
                 "sha256": self._images[copy].sha256,
                 "shard": self._task.shard,
             }
@@ -70,17 +85,16 @@ class NpyShard:
             file.discard()
 
 
-def part_path(output: Path, copy: Copy, shard: int) -> Path:
+def slice_path(output: Path, copy: Copy, shard: int) -> Path:
     """Where a slice of a copy's pictures waits; its labels are beside it, as .labels."""
     return output / META / "parts" / copy.folder / f"{shard:06d}.images"
 
 
-def merge(output: Output, size: int) -> list[Row]:
+def join(output: Output) -> list[Row]:
     """Join the slices of every copy into images.npy and labels.npy.
 
     The slices stay until the output is finished, so this can simply be done again after a kill.
 
-    size     side of a picture, pixels
     returns  a record for each array written
     """
     output.refresh()
@@ -89,19 +103,19 @@ def merge(output: Output, size: int) -> list[Row]:
         if "error" not in row:
             rows.setdefault(Copy.from_code(row["copy"]), {})[row["shard"]] = row
     records = []
-    for copy, slices in sorted(rows.items(), key=lambda item: item[0].code):
-        parts = [part_path(output.path, copy, shard) for shard in sorted(slices)]
-        if not all(part.exists() for part in parts):
+    for copy, by_shard in sorted(rows.items(), key=lambda item: item[0].code):
+        slices = [slice_path(output.path, copy, shard) for shard in sorted(by_shard)]
+        if not all(file.exists() for file in slices):
             continue  # joined by an earlier run
-        count = sum(row["count"] for row in slices.values())
-        with new_arrays(output, copy, count, size) as (pictures, labels):
-            for part in parts:
-                _append(output.at_hand(part), pictures)
-                _append(output.at_hand(part.with_suffix(".labels")), labels)
-        for file in (pictures, labels):
-            path = f"{copy.folder}/{file.final.name}"
+        count = sum(row["count"] for row in by_shard.values())
+        with new_arrays(output, copy, count, output.plan.options["size"]) as (pictures, labels):
+            for file in slices:
+                _append(output.at_hand(file), pictures)
+                _append(output.at_hand(file.with_suffix(".labels")), labels)
+        for array in (pictures, labels):
+            path = f"{copy.folder}/{array.final.name}"
             records.append(
-                {"bytes": file.bytes, "copy": copy.code, "path": path, "sha256": file.sha256}
+                {"bytes": array.bytes, "copy": copy.code, "path": path, "sha256": array.sha256}
             )
     return records
 
@@ -110,16 +124,16 @@ def merge(output: Output, size: int) -> list[Row]:
 def new_arrays(output: Output, copy: Copy, count: int, size: int) -> Iterator[list[PartialFile]]:
     """images.npy and labels.npy of a copy, with their headers; in place when the block ends."""
     folder = output.path / copy.folder
-    finals = [folder / "images.npy", folder / "labels.npy"]
+    finals = [folder / name for name in ARRAYS]
     with partial_files(finals, output.tmp) as files:
         for file, header in zip(files, npy_headers(count, size)):
             file.write(header)
         yield files
 
 
-def _append(part: Path, file: PartialFile) -> None:
-    with part.open("rb") as source:
-        while block := source.read(1 << 22):
+def _append(piece: Path, file: PartialFile) -> None:
+    with piece.open("rb") as source:
+        while block := source.read(BLOCK):
             file.write(block)
 
 
@@ -157,16 +171,193 @@ class _StoredArrays(Mapping[str, bytes]):
         return sum(len(array) for array in self._arrays.values())
 
 
-def npy_slices(rows: list[Row]) -> list[tuple[int, Row]]:
-    """(first picture, row) of the slices of one copy's arrays, in order."""
-    first = 0
-    placed = []
-    for row in sorted(rows, key=lambda row: row["shard"]):
-        placed.append((first, row))
+class Placed(NamedTuple):
+    """A slice of one copy's arrays: its row, and where its bytes lie in the two files."""
+
+    row: Row
+    first: int  # its first picture
+    places: tuple[slice, slice]  # in images.npy and labels.npy, bytes
+
+
+def placed(rows: Iterable[Row], size: int) -> list[Placed]:
+    """The slices of one copy, in their order in its arrays.
+
+    size  side of a picture, pixels
+    """
+    in_order = sorted(rows, key=lambda row: row["shard"])
+    headers = npy_headers(sum(row["count"] for row in in_order), size)
+    found, first = [], 0
+    for row in in_order:
+        places = [
+            slice(len(header) + first * each, len(header) + (first + row["count"]) * each)
+            for header, each in zip(headers, (size * size * 3, LABEL_BYTES))
+        ]
+        found.append(Placed(row, first, (places[0], places[1])))
         first += row["count"]
-    return placed
+    return found
 
 
-def sha256_of_array(array: np.ndarray) -> str:
-    """SHA-256 of an array's bytes in C order."""
-    return sha256_hex(array.tobytes())
+class NpyArrays(Format):
+    """Two arrays a copy: the whole of it in memory, or mapped."""
+
+    name = "npy"
+    suffixes = (".npy",)
+    file_pattern = r"(images|labels)\.npy"
+    encoded = False
+    joined = True
+    size_is_option = True
+    training = """\
+import numpy as np
+images = np.load("copy-000/images.npy", mmap_mode="r")  # (n, h, w, 3) uint8
+labels = np.load("copy-000/labels.npy")  # (n,) int64
+"""
+
+    def default_shard_size(self, samples: int, config: PixMixConfig) -> int:
+        """Slices that nobody sees are to be worth their files when pictures are small."""
+        low, high = SHARD_RANGE
+        most = max(high, SLICE_BYTES // (config.size**2 * 3))
+        return even_shards(samples, GOOD_SLICE_COUNT, (low, most))
+
+    def writer(self, job: BakeJob, tmp: Tmp, task: Task, classes: Sequence[str]) -> ShardWriter:
+        """A slice of every copy."""
+        return NpyShard(job, tmp, task)
+
+    def path(self, job: BakeJob, copy: Copy, shard: int, sample: Sample) -> str:
+        """The pictures' array."""
+        return f"{copy.folder}/{ARRAYS[0]}"
+
+    def is_in_place(self, output: Path, row: Row) -> bool:
+        """The slice, or where it is joined already, the arrays that hold it."""
+        path = output / row["path"]
+        if path.exists():
+            return path.stat().st_size >= row["bytes"] and path.with_name(ARRAYS[1]).exists()
+        file = slice_path(output, Copy.from_code(row["copy"]), row["shard"])
+        return has_its_length(output, {**row, "path": file.relative_to(output)})
+
+    def join(self, output: Output) -> list[Row]:
+        """Every copy's arrays, from its slices."""
+        return join(output)
+
+    def estimated_size(self, job: BakeJob, baked: Baked) -> int:
+        """The pixels and the label."""
+        return baked.pixels.nbytes + LABEL_BYTES
+
+    def fields(
+        self, job: BakeJob, baked: Baked, class_name: str, place: int
+    ) -> Mapping[str, bytes]:
+        """The pixels and the label, at their place."""
+        label = struct.pack("<q", baked.sample.label)
+        return {f"picture {place}": baked.pixels.tobytes(), f"label {place}": label}
+
+    def stored_fields(self, path: Path) -> Mapping[str, bytes]:
+        """Every picture and label, by its place."""
+        return _StoredArrays(path)
+
+    def check(self, folder: Path, rows: Sequence[Row], expected: Expected) -> Iterator[str]:
+        """Shapes, and the hash of every slice."""
+        path = folder / rows[0]["path"]
+        if not path.is_file():
+            yield "is missing"
+            return
+        pictures = np.load(path, mmap_mode="r", allow_pickle=False)
+        labels = np.load(path.with_name(ARRAYS[1]), allow_pickle=False)
+        count, size = sum(row["count"] for row in rows), expected.size
+        if pictures.shape != (count, size, size, 3) or labels.shape != (count,):
+            yield f"has shapes {pictures.shape} and {labels.shape}, {count} pictures expected"
+            return
+        for row, first, _ in placed(rows, pictures.shape[1]):
+            these = slice(first, first + row["count"])
+            if sha256_hex(pictures[these].tobytes()) != row["sha256"]:
+                yield f"pictures {these.start} to {these.stop - 1} are not what was written"
+            if sha256_hex(labels[these].tobytes()) != row["labels_sha256"]:
+                yield f"labels {these.start} to {these.stop - 1} are not what was written"
+
+    def to_bake_again(
+        self, output: Path, rows: Sequence[Row], wrong: set[str], size: int
+    ) -> list[Row]:
+        """Of the arrays that are wrong, the slices that are."""
+        broken = []
+        for copy in _copies_of(row for row in rows if row["path"] in wrong):
+            folder = output / copy.folder
+            for row, _, places in placed(_of(copy, rows), size):
+                hashes = [_sha256_of_piece(folder / n, where) for n, where in zip(ARRAYS, places)]
+                if hashes != [row["sha256"], row["labels_sha256"]]:
+                    broken.append(row)
+        return broken
+
+    def put_in_place(self, made: Path, output: Path, row: Row) -> None:
+        """Slices are joined, not moved."""
+
+    def join_again(
+        self, output: Output, made: Path, rows: Sequence[Row], copies: Iterable[Copy]
+    ) -> Iterator[Row]:
+        """Arrays anew: slices made again, and the others as they lie there."""
+        size = output.plan.options["size"]
+        for copy in copies:
+            folder = output.path / copy.folder
+            slices = placed(_of(copy, rows), size)
+            count = sum(one.row["count"] for one in slices)
+            with new_arrays(output, copy, count, size) as files:
+                for row, _, places in slices:
+                    pictures = slice_path(made, copy, row["shard"])
+                    again = (pictures, pictures.with_suffix(".labels"))
+                    for file, name, where, fresh in zip(files, ARRAYS, places, again):
+                        whole = slice(0, where.stop - where.start)
+                        there = (fresh, whole) if fresh.exists() else (folder / name, where)
+                        for block in _piece(*there):
+                            file.write(block)
+            yield {"path": f"{folder.name}/{ARRAYS[0]}", "repaired": "written again"}
+
+    def shown(self, folder: Path, rows: Sequence[Row], count: int) -> Iterator[Shown]:
+        """Samples of the augmented copies evenly spaced, in the order of the source."""
+        files = sorted(folder.glob(f"copy-*/{ARRAYS[0]}"))[:MAX_COPIES]
+        try:
+            arrays = [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(f"{folder} is damaged: {error}", f"pixmix verify {folder}") from None
+        if not arrays:
+            return
+        length = min(len(array) for array in arrays)
+        skipped = {
+            row["index"] for row in committed_rows(folder) if "error" in row and row["shard"] >= 0
+        }
+        indices = (index for index in itertools.count() if index not in skipped)
+        sources = list(itertools.islice(indices, length))
+        for place in list(range(0, length, max(1, length // count)))[:count]:
+            yield Shown(None, sources[place], [np.array(array[place]) for array in arrays])
+
+    def records(
+        self, folder: Path, rows: Iterable[Row], manifest: dict[str, Any], most: int
+    ) -> Iterator[Record]:
+        """Labels alone, of one copy."""
+        for file in sorted(folder.glob(f"copy-*/{ARRAYS[1]}"))[:1]:
+            labels, counts = np.unique(np.load(file, allow_pickle=False), return_counts=True)
+            for label, count in zip(labels.tolist(), counts.tolist()):
+                yield Record("", 0, label, None, count)
+
+
+def _of(copy: Copy, rows: Iterable[Row]) -> list[Row]:
+    return [row for row in rows if row["copy"] == copy.code]
+
+
+def _copies_of(rows: Iterable[Row]) -> list[Copy]:
+    return [Copy.from_code(code) for code in sorted({row["copy"] for row in rows})]
+
+
+def _piece(path: Path, where: slice) -> Iterator[bytes]:
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        file.seek(where.start)
+        left = where.stop - where.start
+        while left and (block := file.read(min(left, BLOCK))):
+            left -= len(block)
+            yield block
+
+
+def _sha256_of_piece(path: Path, where: slice) -> str:
+    digest = hashlib.sha256()
+    for block in _piece(path, where):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+FORMAT = NpyArrays()

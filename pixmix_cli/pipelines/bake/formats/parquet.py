@@ -7,33 +7,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pixmix_cli.errors import StorageError
+from pixmix_cli.errors import InputError, StorageError
 from pixmix_cli.outputs.rows import Row
-from pixmix_cli.pipelines.bake.formats.base import draws_of, encoded, sample_key
+from pixmix_cli.pipelines.bake.formats.base import ShardWriter, draws_of, encoded, picture_name
+from pixmix_cli.pipelines.bake.formats.shards import ShardFiles, ShardFormat, Stored
 from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Task
-from pixmix_cli.storage import images
-from pixmix_cli.storage.files import (
-    PartialFile,
-    Tmp,
-    canonical_json,
-    commit_all,
-)
+from pixmix_cli.storage.files import PartialFile, Tmp, canonical_json
 
-PARQUET_GROUP = 100  # samples a row group: what a reader decodes at once, and a writer holds
+ROW_GROUP = 100  # samples a row group: what a reader decodes at once, and a writer holds
 
 
-def parquet_writer() -> dict[str, str]:
-    """What writes Parquet files, for the settings: another version may differ in bytes."""
-    import pyarrow
-
-    return {"pyarrow": pyarrow.__version__}
-
-
-def parquet_row(job: BakeJob, baked: Baked, class_name: str) -> Row:
+def parquet_row(job: BakeJob, baked: Baked) -> Row:
     """One sample as a row of the Parquet file."""
-    name = f"{sample_key(baked.sample)}.{images.FORMATS[job.image_format]}"
     row: Row = {
-        "image": {"bytes": encoded(job, baked), "path": name},
+        "image": {"bytes": encoded(job, baked), "path": picture_name(job, baked.sample)},
         "label": baked.sample.label,
         "key": baked.sample.ref.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
         "copy": baked.copy.number,
@@ -71,28 +58,21 @@ def _parquet_schema(job: BakeJob, classes: Sequence[str]) -> Any:
     return pa.schema(list(columns.items()), metadata={"huggingface": told})
 
 
-class ParquetShard:
+class ParquetShard(ShardFiles):
     """One Parquet file a copy: image {bytes, path}, label, key, copy and draws."""
 
     def __init__(self, job: BakeJob, tmp: Tmp, task: Task, classes: Sequence[str]) -> None:
         """Open one partial file a copy."""
-        self._job = job
-        self._task = task
+        super().__init__(job, tmp, task, ".parquet")
         self._classes = classes
-        self._files: dict[Copy, PartialFile] = {}
         self._writers: dict[Copy, Any] = {}
         self._rows: dict[Copy, list[Row]] = {copy: [] for copy in task.copies}
-        self._counts = dict.fromkeys(task.copies, 0)
-        for copy in task.copies:
-            final = job.output / copy.folder / f"{task.shard:06d}.parquet"
-            self._files[copy] = PartialFile(final, tmp)
 
-    def add(self, baked: Baked, class_name: str) -> None:
+    def put(self, file: PartialFile, baked: Baked, class_name: str) -> None:
         """Keep a sample until its row group is whole."""
         copy = baked.copy
-        self._rows[copy].append(parquet_row(self._job, baked, class_name))
-        self._counts[copy] += 1
-        if len(self._rows[copy]) == PARQUET_GROUP:
+        self._rows[copy].append(parquet_row(self.job, baked))
+        if len(self._rows[copy]) == ROW_GROUP:
             self._write_group(copy)
 
     def _write_group(self, copy: Copy) -> None:
@@ -100,37 +80,19 @@ class ParquetShard:
         import pyarrow.parquet as pq
 
         if copy not in self._writers:
-            schema = _parquet_schema(self._job, self._classes)
-            sink = pa.PythonFile(_ArrowSink(self._files[copy]), mode="w")
+            schema = _parquet_schema(self.job, self._classes)
+            sink = pa.PythonFile(_ArrowSink(self.files[copy]), mode="w")
             # pictures are compressed already
             self._writers[copy] = pq.ParquetWriter(sink, schema, compression="none")
         writer = self._writers[copy]
         writer.write_table(pa.Table.from_pylist(self._rows[copy], schema=writer.schema))
         self._rows[copy] = []
 
-    def commit(self) -> list[Row]:
-        """End the files and put them in place."""
-        for copy, rows in self._rows.items():
-            if rows or copy not in self._writers:
-                self._write_group(copy)
-            self._writers[copy].close()
-        commit_all(list(self._files.values()))
-        return [
-            {
-                "bytes": file.bytes,
-                "copy": copy.code,
-                "count": self._counts[copy],
-                "path": f"{copy.folder}/{self._task.shard:06d}.parquet",
-                "sha256": file.sha256,
-                "shard": self._task.shard,
-            }
-            for copy, file in self._files.items()
-        ]
-
-    def discard(self) -> None:
-        """Remove the partial files."""
-        for file in self._files.values():
-            file.discard()
+    def end(self, copy: Copy, file: PartialFile) -> None:
+        """The last row group, and the file's own end."""
+        if self._rows[copy] or copy not in self._writers:
+            self._write_group(copy)
+        self._writers[copy].close()
 
 
 class _ArrowSink:
@@ -160,10 +122,61 @@ def parquet_rows(path: Path) -> Iterator[Row]:
 
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(PARQUET_GROUP):
+            for batch in file.iter_batches(ROW_GROUP):
                 yield from batch.to_pylist()
     except FileNotFoundError:
         raise
     except Exception as error:  # pyarrow raises many kinds on damaged files
         reason = " ".join(str(error).split())
         raise StorageError(f"{path} is no whole Parquet file: {reason}") from None
+
+
+class Parquet(ShardFormat):
+    """Files that Hugging Face `datasets` reads."""
+
+    name = "parquet"
+    suffixes = (".parquet",)
+    datasets_reads = True
+    training = """\
+from datasets import load_dataset
+dataset = load_dataset("parquet", data_files="copy-000/*.parquet", split="train")
+dataset = dataset.with_transform(transform)  # columns image, label, key, copy, draws
+"""
+
+    def check_available(self) -> None:
+        """Needs pyarrow."""
+        try:
+            import pyarrow.parquet  # noqa: F401
+        except ImportError:
+            raise InputError(
+                "writing Parquet files needs pyarrow", "pip install 'pixmix[parquet]'"
+            ) from None
+
+    def versions(self) -> dict[str, str]:
+        """Another pyarrow may write other bytes."""
+        import pyarrow
+
+        return {"pyarrow": pyarrow.__version__}
+
+    def writer(self, job: BakeJob, tmp: Tmp, task: Task, classes: Sequence[str]) -> ShardWriter:
+        """One file a copy."""
+        return ParquetShard(job, tmp, task, classes)
+
+    def estimated_size(self, job: BakeJob, baked: Baked) -> int:
+        """Columns and what a row costs beside them."""
+        row = parquet_row(job, baked)
+        return len(row["image"]["bytes"]) + len(str(row["key"])) + len(row.get("draws", "")) + 40
+
+    def samples(self, path: Path) -> Iterator[Stored]:
+        """Each row of the file."""
+        for row in parquet_rows(path):
+            yield Stored(
+                row["image"]["path"],
+                row["image"]["bytes"],
+                row["label"],
+                row["key"],
+                row.get("draws"),
+            )
+
+
+FORMAT = Parquet()

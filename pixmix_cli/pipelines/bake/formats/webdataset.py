@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from pixmix_cli.errors import InputError
 from pixmix_cli.outputs.rows import Row
-from pixmix_cli.pipelines.bake.formats.base import draws_of, encoded, sample_key
-from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Task
-from pixmix_cli.storage import images
-from pixmix_cli.storage.files import (
-    PartialFile,
-    Tmp,
-    canonical_json,
-    commit_all,
+from pixmix_cli.pipelines.bake.formats.base import (
+    Record,
+    ShardWriter,
+    draws_of,
+    encoded,
+    evenly_spaced,
+    sample_key,
 )
-from pixmix_cli.storage.tar import BLOCK, TarWriter
+from pixmix_cli.pipelines.bake.formats.shards import ShardFiles, ShardFormat, Stored
+from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Task
+from pixmix_cli.pipelines.checks import (
+    Expected,
+    problems_of_file,
+    problems_of_pictures,
+    samples_in_tar,
+    sha256_of_file,
+)
+from pixmix_cli.storage import images
+from pixmix_cli.storage.files import PartialFile, Tmp, canonical_json
+from pixmix_cli.storage.tar import BLOCK, TarWriter, members
 
 
 def sample_record(job: BakeJob, baked: Baked, class_name: str) -> Row:
@@ -55,67 +69,47 @@ def tar_members(job: BakeJob, baked: Baked, class_name: str) -> dict[str, bytes]
 DALI_INDEX = "v1.2"
 
 
-class TarShard:
+class TarShard(ShardFiles):
     """One WebDataset tar a copy: `000000123.jpg`, `.cls` and `.json`, members of a sample adjacent.
 
     The key is the sample's index in the source, so it has no dots, quotes or spaces, whatever the
-    file was called; the .json tells the original name.
+    file was called; the .json holds the original name.
     """
 
     def __init__(self, job: BakeJob, tmp: Tmp, task: Task) -> None:
         """Open one partial tar a copy."""
-        self._job = job
-        self._task = task
-        self._files: dict[Copy, PartialFile] = {}
-        self._indexes: dict[Copy, PartialFile] = {}
+        super().__init__(job, tmp, task, ".tar")
         self._lines: dict[Copy, list[str]] = {copy: [] for copy in task.copies}
-        for copy in task.copies:
-            final = job.output / copy.folder / f"{task.shard:06d}.tar"
-            self._files[copy] = PartialFile(final, tmp)
-            if job.dali_index:
-                self._indexes[copy] = PartialFile(final.with_suffix(".idx"), tmp)
-        self._count = 0
+        self._indexes: dict[Copy, PartialFile] = {}
+        if job.dali_index:
+            for copy, file in self.files.items():
+                self._indexes[copy] = PartialFile(file.final.with_suffix(".idx"), tmp)
 
-    def add(self, baked: Baked, class_name: str) -> None:
-        """Append a sample to its copy's tar."""
-        file = self._files[baked.copy]
-        found = tar_members(self._job, baked, class_name)
-        if self._job.dali_index:
+    def put(self, file: PartialFile, baked: Baked, class_name: str) -> None:
+        """Append a sample's members."""
+        found = tar_members(self.job, baked, class_name)
+        if self.job.dali_index:
             place, line = file.bytes + BLOCK, []
             for name, data in found.items():
                 line.append(f"{name.partition('.')[2]} {place} {len(data)} {name}")
                 place += len(data) + -len(data) % BLOCK + BLOCK
             self._lines[baked.copy].append(" ".join(line))
         TarWriter(file).add_all(found.items())
-        self._count += 1
 
-    def commit(self) -> list[Row]:
-        """End the tars and put them in place."""
-        for file in self._files.values():
-            TarWriter(file).finish()
-        for copy, file in self._indexes.items():
+    def end(self, copy: Copy, file: PartialFile) -> None:
+        """The tar's end, and the index beside it."""
+        TarWriter(file).finish()
+        if copy in self._indexes:
             lines = [f"{DALI_INDEX} {len(self._lines[copy])}", *self._lines[copy]]
-            file.write("".join(f"{line}\n" for line in lines).encode())
-        commit_all([*self._files.values(), *self._indexes.values()])
-        rows = []
-        for copy, file in self._files.items():
-            row = {
-                "bytes": file.bytes,
-                "copy": copy.code,
-                "count": self._count // len(self._files),
-                "path": f"{copy.folder}/{self._task.shard:06d}.tar",
-                "sha256": file.sha256,
-                "shard": self._task.shard,
-            }
-            if self._job.dali_index:
-                row["idx_sha256"] = self._indexes[copy].sha256
-            rows.append(row)
-        return rows
+            self._indexes[copy].write("".join(f"{line}\n" for line in lines).encode())
 
-    def discard(self) -> None:
-        """Remove the partial tars."""
-        for file in (*self._files.values(), *self._indexes.values()):
-            file.discard()
+    def beside(self) -> list[PartialFile]:
+        """The indexes."""
+        return list(self._indexes.values())
+
+    def facts(self, copy: Copy) -> Row:
+        """The index's hash."""
+        return {"idx_sha256": self._indexes[copy].sha256} if copy in self._indexes else {}
 
 
 class StreamShard:
@@ -145,7 +139,139 @@ class StreamShard:
         """Nothing is left behind."""
 
 
-def read_record(data: bytes) -> Row:
-    """A sample's .json member."""
-    record: Row = json.loads(data)
-    return record
+class WebDataset(ShardFormat):
+    """Tars that `webdataset` and NVIDIA DALI read."""
+
+    name = "webdataset"
+    suffixes = (".tar", ".idx")
+    streams = True
+    dali_index = True
+    datasets_reads = True
+    training = """\
+import glob, webdataset as wds
+shards = sorted(glob.glob("copy-000/*.tar"))
+dataset = wds.WebDataset(shards, shardshuffle=100).shuffle(1000).decode("pil")
+dataset = dataset.to_tuple("{extension}", "cls")
+"""
+
+    def writer(self, job: BakeJob, tmp: Tmp, task: Task, classes: Sequence[str]) -> ShardWriter:
+        """Tars, or a piece of the one that goes to stdout."""
+        return StreamShard(job, task) if job.stream else TarShard(job, tmp, task)
+
+    def is_in_place(self, output: Path, row: Row) -> bool:
+        """With its index, where there was one."""
+        index = (output / row["path"]).with_suffix(".idx")
+        return super().is_in_place(output, row) and ("idx_sha256" not in row or index.is_file())
+
+    def estimated_size(self, job: BakeJob, baked: Baked) -> int:
+        """Members with their headers, filled up to whole blocks."""
+        sizes = [len(data) for data in tar_members(job, baked, "").values()]
+        return sum(BLOCK + -(-size // BLOCK) * BLOCK for size in sizes)
+
+    def fields(
+        self, job: BakeJob, baked: Baked, class_name: str, place: int
+    ) -> Mapping[str, bytes]:
+        """The members."""
+        return tar_members(job, baked, class_name)
+
+    def stored_fields(self, path: Path) -> Mapping[str, bytes]:
+        """The members of all samples."""
+        return {
+            f"{key}.{extension}": data
+            for key, found in samples_in_tar(path)
+            for extension, data in found.items()
+        }
+
+    def samples(self, path: Path) -> Iterator[Stored]:
+        """Each sample's picture, label and record. Raises InputError for a damaged record."""
+        for key, found in samples_in_tar(path):
+            pictures = [ending for ending in found if ending in images.FORMATS.values()]
+            label = found.get("cls", b"").decode("ascii", "replace")
+            record = _record(path, f"{key}.json", found["json"]) if "json" in found else None
+            yield Stored(
+                name=f"{key}.{pictures[0]}" if pictures else key,
+                picture=found[pictures[0]] if pictures else b"",
+                label=int(label) if label.isdecimal() else -1,
+                key=None if record is None else record.key,
+                draws=None if record is None else record.draws,
+            )
+
+    def check(self, folder: Path, rows: Sequence[Row], expected: Expected) -> Iterator[str]:
+        """Hashes of tar and index, members, labels, count."""
+        row = rows[-1]
+        path = folder / row["path"]
+        if not path.is_file():
+            yield "is missing"
+            return
+        yield from problems_of_file(path, row)
+        index = path.with_suffix(".idx")
+        if "idx_sha256" in row and (
+            not index.is_file() or sha256_of_file(index) != row["idx_sha256"]
+        ):
+            yield f"its {index.name} is missing or not what was written"
+        count = 0
+        for key, found in samples_in_tar(path):
+            count += 1
+            yield from problems_of_pictures(key, found, expected)
+            label = found.get("cls", b"none").decode("ascii", "replace")
+            if not label.isdigit() or int(label) >= len(expected.classes):
+                yield f"sample {key}: label {label} is not in classes.json"
+            elif expected.draws_json:
+                record = json.loads(found["json"])
+                if (record["label"], record["class"]) != (int(label), expected.classes[int(label)]):
+                    yield f"sample {key}: .cls, .json and classes.json disagree on the label"
+        if count != row["count"]:
+            yield f"holds {count} pictures, {row['count']} expected"
+
+    def records(
+        self, folder: Path, rows: Iterable[Row], manifest: dict[str, Any], most: int
+    ) -> Iterator[Record]:
+        """Of whole shards, evenly spaced; reads the members that are needed, no pictures."""
+        ending = ".json" if manifest["options"].get("draws-json") else ".cls"
+        for row in evenly_spaced(rows, most):
+            path, copy = folder / row["path"], Copy.from_code(row["copy"]).number
+            for name, content in _members_that_end(path, ending):
+                if ending == ".json":
+                    record = _record(path, name, content)
+                    yield Record(record.key, copy, record.label, json.loads(record.draws))
+                else:
+                    yield Record("", copy, _label(path, name, content), None)
+
+
+class _Told(NamedTuple):
+    """What a sample's .json records that others ask for."""
+
+    key: str
+    label: int
+    draws: str
+
+
+def _record(path: Path, name: str, content: bytes) -> _Told:
+    try:
+        record = json.loads(content)
+        json.loads(record["draws"])
+        return _Told(str(record["key"]), int(record["label"]), record["draws"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _damaged(path, name, error) from None
+
+
+def _label(path: Path, name: str, content: bytes) -> int:
+    try:
+        return int(content)
+    except ValueError as error:
+        raise _damaged(path, name, error) from None
+
+
+def _damaged(path: Path, name: str, error: Exception) -> InputError:
+    return InputError(f"{path}: {name} is damaged: {error}", f"pixmix verify {path.parent.parent}")
+
+
+def _members_that_end(path: Path, ending: str) -> Iterator[tuple[str, bytes]]:
+    with path.open("rb") as file:
+        for member in members(path):
+            if member.name.endswith(ending):
+                file.seek(member.offset)
+                yield member.name, file.read(member.length)
+
+
+FORMAT = WebDataset()

@@ -1,0 +1,193 @@
+"""Layouts in which each shard of a copy is one file: what they share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pixmix_cli.outputs.rows import Row
+from pixmix_cli.pipelines.bake.formats.base import (
+    MAX_COPIES,
+    U8,
+    Format,
+    Record,
+    Shown,
+    decoded,
+    encoded,
+    evenly_spaced,
+    index_of,
+    picture_name,
+)
+from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Sample, Task
+from pixmix_cli.pipelines.checks import (
+    Expected,
+    problem_of_label,
+    problems_of_file,
+    problems_of_picture,
+)
+from pixmix_cli.storage.files import PartialFile, Tmp, commit_all
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A sample as it lies in a shard's file.
+
+    name   of its picture, as `picture_name` gives it
+    key    of its original in the source, where it is recorded
+    draws  JSON of what was drawn, where it is recorded
+    """
+
+    name: str
+    picture: bytes
+    label: int
+    key: str | None = None
+    draws: str | None = None
+
+
+class ShardFiles:
+    """The writer of a `ShardFormat`: one file a copy, to which `put` appends a sample."""
+
+    def __init__(self, job: BakeJob, tmp: Tmp, task: Task, suffix: str) -> None:
+        """Open one partial file a copy."""
+        self.job = job
+        self._task = task
+        self._suffix = suffix
+        self.files = {copy: PartialFile(job.output / self._path(copy), tmp) for copy in task.copies}
+        self.counts = dict.fromkeys(task.copies, 0)
+
+    def _path(self, copy: Copy) -> str:
+        return shard_path(copy, self._task.shard, self._suffix)
+
+    def put(self, file: PartialFile, baked: Baked, class_name: str) -> None:
+        """Append a sample to its copy's file."""
+        raise NotImplementedError
+
+    def end(self, copy: Copy, file: PartialFile) -> None:
+        """Append what follows a copy's last sample."""
+
+    def beside(self) -> list[PartialFile]:
+        """What is committed together with the shards and has no row of its own."""
+        return []
+
+    def facts(self, copy: Copy) -> Row:
+        """What a copy's row records besides path, length, count and hash."""
+        return {}
+
+    def add(self, baked: Baked, class_name: str) -> None:
+        """One picture of one copy."""
+        self.put(self.files[baked.copy], baked, class_name)
+        self.counts[baked.copy] += 1
+
+    def commit(self) -> list[Row]:
+        """End the files and put them in place."""
+        for copy, file in self.files.items():
+            self.end(copy, file)
+        commit_all([*self.files.values(), *self.beside()])
+        return [
+            {
+                "bytes": file.bytes,
+                "copy": copy.code,
+                "count": self.counts[copy],
+                "path": self._path(copy),
+                "sha256": file.sha256,
+                "shard": self._task.shard,
+                **self.facts(copy),
+            }
+            for copy, file in self.files.items()
+        ]
+
+    def discard(self) -> None:
+        """Remove the partial files."""
+        for file in (*self.files.values(), *self.beside()):
+            file.discard()
+
+
+def shard_path(copy: Copy, shard: int, suffix: str) -> str:
+    """`copy-000/000012.tar`."""
+    return f"{copy.folder}/{shard:06d}{suffix}"
+
+
+class ShardFormat(Format):
+    """A layout in which each shard of a copy is one file; a subclass writes and reads `Stored`."""
+
+    sharded: bool = True
+
+    @property
+    def file_pattern(self) -> str:  # type: ignore[override]
+        """Six digits and a suffix."""
+        return r"\d{6,}(" + "|".join(suffix.replace(".", r"\.") for suffix in self.suffixes) + ")"
+
+    def samples(self, path: Path) -> Iterator[Stored]:
+        """The samples in a file. Raises StorageError, OSError, ValueError."""
+        raise NotImplementedError
+
+    def path(self, job: BakeJob, copy: Copy, shard: int, sample: Sample) -> str:
+        """The shard's file."""
+        return shard_path(copy, shard, self.suffixes[0])
+
+    def fields(
+        self, job: BakeJob, baked: Baked, class_name: str, place: int
+    ) -> Mapping[str, bytes]:
+        """The picture and the label."""
+        name = picture_name(job, baked.sample)
+        label = str(baked.sample.label).encode()
+        return {name: encoded(job, baked), f"{name}: label": label}
+
+    def stored_fields(self, path: Path) -> Mapping[str, bytes]:
+        """The pictures and the labels."""
+        found: dict[str, bytes] = {}
+        for sample in self.samples(path):
+            found[sample.name] = sample.picture
+            found[f"{sample.name}: label"] = str(sample.label).encode()
+        return found
+
+    def check(self, folder: Path, rows: Sequence[Row], expected: Expected) -> Iterator[str]:
+        """Hash, pictures, labels, count."""
+        row = rows[-1]
+        path = folder / row["path"]
+        if not path.is_file():
+            yield "is missing"
+            return
+        yield from problems_of_file(path, row)
+        count = 0
+        for sample in self.samples(path):
+            count += 1
+            yield from problems_of_picture(sample.picture, sample.name, expected)
+            if problem := problem_of_label(sample.label, expected):
+                yield f"sample {sample.name}: {problem}"
+        if count != row["count"]:
+            yield f"holds {count} pictures, {row['count']} expected"
+
+    def shown(self, folder: Path, rows: Sequence[Row], count: int) -> Iterator[Shown]:
+        """The first samples of the first shards: those that are shuffled are as good as any."""
+        shards: dict[int, list[Row]] = {}
+        for row in rows:
+            shards.setdefault(row["shard"], []).append(row)
+        left = count
+        for shard in sorted(shards):
+            copies: dict[str, list[U8 | None]] = {}
+            keys: dict[str, str | None] = {}
+            for row in sorted(shards[shard], key=lambda row: row["copy"])[:MAX_COPIES]:
+                for number, sample in enumerate(self.samples(folder / row["path"])):
+                    if number == left:
+                        break
+                    key = sample.name.partition(".")[0]
+                    copies.setdefault(key, []).append(decoded(sample.picture, sample.name))
+                    keys[key] = sample.key
+            for key, pictures in copies.items():
+                yield Shown(keys[key], index_of(key), pictures)
+            left -= len(copies)
+            if left <= 0:
+                return
+
+    def records(
+        self, folder: Path, rows: Iterable[Row], manifest: dict[str, Any], most: int
+    ) -> Iterator[Record]:
+        """Of whole shards, evenly spaced."""
+        for row in evenly_spaced(rows, most):
+            for sample in self.samples(folder / row["path"]):
+                draws = None if sample.draws is None else json.loads(sample.draws)
+                yield Record(sample.key or "", row["copy"], sample.label, draws)
