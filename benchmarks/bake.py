@@ -44,6 +44,7 @@ from torchvision import datasets, transforms
 
 from benchmarks.fractals import family
 from pixmix_cli.mixing.config import PRESETS
+from pixmix_cli.outputs.destination import Destination
 from pixmix_cli.pipelines.bake.job import BakeJob
 from pixmix_cli.pipelines.bake.plan import make_plan
 from pixmix_cli.pipelines.bake.run import run as run_bake
@@ -181,7 +182,7 @@ def ours(source: Path, mixing: Path, out: Path, copies: int, preset: str = "imag
     job = BakeJob(
         source=source,
         mixing_sets=(mixing,),
-        output=out,
+        destination=Destination(out),
         config=PRESETS[preset],
         copies=copies,
         format="npy" if preset == "cifar" else "webdataset",

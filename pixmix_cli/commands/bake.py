@@ -282,7 +282,6 @@ def command(
             with_json=draws_json,
             shard_size=None if isinstance(shard_size, options.Bytes) else shard_size,
             shard_bytes=shard_size.count if isinstance(shard_size, options.Bytes) else None,
-            stream=options.is_stdout(output, resume, overwrite),
             equal="pad" if pad else "drop-last" if drop_last else None,
             mixing_cache=None if str(mixing_cache) == "none" else mixing_cache or default_folder(),
             **settings,
@@ -290,7 +289,7 @@ def command(
         plan = make_plan(job, terminal.warn)
         if dry_run:
             return show_plan(terminal, lambda: describe(plan))
-        if job.stream:
+        if job.destination.is_stream:
             steps = stream(plan, StdoutSink(), terminal.warn)
             return follow(terminal, None, steps, plan.own, plan.remaining, kernels="mixing")
         if plan.advice:

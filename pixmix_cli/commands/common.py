@@ -73,11 +73,11 @@ def make_set(
 
     if dry_run:
         return show_plan(terminal, describe)
-    if plan.job.output is None:
+    if plan.job.destination.is_stream:
         steps = mixing_set.stream(plan, StdoutSink())
     else:
         steps = mixing_set.run(plan)
-    place = plan.job.elsewhere or plan.job.output
+    place = None if plan.job.destination.is_stream else plan.job.destination.place
     return follow(terminal, place, steps, plan.own, plan.remaining, kernels=kernels)
 
 

@@ -136,6 +136,7 @@ def _open_recorded(
     terminal: Terminal,
 ) -> Recorded:
     from pixmix_cli.mixing.config import PRESETS
+    from pixmix_cli.outputs.destination import Destination
     from pixmix_cli.pipelines.bake import rebake
     from pixmix_cli.pipelines.bake.job import BakeJob
     from pixmix_cli.sources.picture_cache import default_folder
@@ -143,7 +144,7 @@ def _open_recorded(
     job = BakeJob(
         source=source or Path(),
         mixing_sets=mixing_sets,
-        output=plan.path,
+        destination=Destination(plan.path, resume=True),
         config=PRESETS["imagenet"],
         workers=workers,
         mixing_cache=default_folder(),

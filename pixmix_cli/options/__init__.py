@@ -1,7 +1,7 @@
 """The command line's options: those that commands share, their types, the help page, the jobs."""
 
 from pixmix_cli.options.help_page import Command, compose, option
-from pixmix_cli.options.jobs import is_stdout, job_settings, make_terminal, mixing_set_job
+from pixmix_cli.options.jobs import job_settings, make_terminal, mixing_set_job
 from pixmix_cli.options.shared import (
     MAX_COUNT,
     dry_run_option,
@@ -32,7 +32,6 @@ __all__ = [
     "engine_options",
     "existing_options",
     "image_format_option",
-    "is_stdout",
     "job_settings",
     "make_terminal",
     "mixing_set_job",

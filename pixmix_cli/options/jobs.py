@@ -66,22 +66,21 @@ def chosen_engine(
     return RayEngine(), workers or cluster.cpus
 
 
-def is_stdout(output: Path | Url, resume: bool, overwrite: bool) -> bool:
-    """Whether -o - asks for a tar on stdout; refused where that makes no sense."""
+def check_stdout(output: Path | Url, resume: bool, overwrite: bool) -> None:
+    """Refuse -o -, a tar on stdout, where that makes no sense."""
     if str(output) != "-":
-        return False
+        return
     if resume or overwrite:
         raise click.UsageError("--resume and --overwrite need a folder, not -o -")
     if sys.stdout.isatty():
         raise InputError(
             "-o - would write a tar to this terminal", "a pipe or > file.tar, or -o FOLDER"
         )
-    return True
 
 
 @contextlib.contextmanager
 def job_settings(
-    output: Path | Url | None,
+    output: Path | Url,
     *inputs: object,
     workers: int | None,
     resume: bool,
@@ -92,34 +91,23 @@ def job_settings(
     **others: Any,
 ) -> Iterator[dict[str, Any]]:
     """What every making command's job says of where it writes and who works, and `others`."""
+    from pixmix_cli.outputs.destination import Destination
     from pixmix_cli.outputs.mirror import at_hand
 
     check_existing(resume, overwrite)
+    check_stdout(output, resume, overwrite)
     run, at_once = chosen_engine(engine, ray_address, workers, *inputs, output)
     with at_hand(output) as (folder, elsewhere):
-        yield {
-            "output": folder,
-            "elsewhere": elsewhere,
-            "workers": at_once,
-            "engine": run,
-            "resume": resume,
-            "overwrite": overwrite,
-            "part": chosen_part(part, overwrite),
-            **others,
-        }
+        place = Destination(folder, elsewhere, resume, overwrite, chosen_part(part, overwrite))
+        yield {"destination": place, "workers": at_once, "engine": run, **others}
 
 
 @contextlib.contextmanager
-def mixing_set_job(
-    output: Path | Url | None, resume: bool, overwrite: bool, **shared: Any
-) -> Iterator[Any]:
+def mixing_set_job(output: Path | Url | None, **shared: Any) -> Iterator[Any]:
     """A MixingSetJob from the shared options; `shared` as for `job_settings`."""
     from pixmix_cli.pipelines.mixing_sets.job import MixingSetJob
 
     if output is None:
         raise click.UsageError("Missing option '-o' / '--output'.")
-    streamed = is_stdout(output, resume, overwrite)
-    with job_settings(
-        None if streamed else output, resume=resume, overwrite=overwrite, **shared
-    ) as settings:
+    with job_settings(output, **shared) as settings:
         yield MixingSetJob(**settings)

@@ -9,12 +9,14 @@ from pixmix_cli.outputs.part import Part
 from pixmix_cli.outputs.run_plan import OutputState, RunPlan, check_allowed
 from pixmix_cli.storage.remote import Url
 
+STDOUT = Path("-")
+
 
 @dataclass(frozen=True, slots=True)
 class Destination:
     """Where a run writes, and what it does with what is there already.
 
-    folder     the output, or the mirror of one elsewhere
+    folder     the output, or the mirror of one elsewhere; STDOUT for a tar stream
     elsewhere  the output's URL, where `folder` is its mirror
     resume     go on with what is there; overwrite removes it first
     part       which part of the output this run makes, where several runs fill it
@@ -30,6 +32,11 @@ class Destination:
     def place(self) -> Path | Url:
         """The output as its user named it."""
         return self.elsewhere or self.folder
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the output is a tar on stdout."""
+        return self.folder == STDOUT
 
     @property
     def goes_on(self) -> bool:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from pixmix_cli.outputs.destination import Destination
 from pixmix_cli.outputs.output import Output, open_output
-from pixmix_cli.outputs.part import Part, Whole
+from pixmix_cli.outputs.part import Whole
 from pixmix_cli.outputs.rows import Row
 from pixmix_cli.outputs.run_plan import RunPlan
 from pixmix_cli.pipelines.steps import Step
-from pixmix_cli.storage.remote import Url
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,42 +26,18 @@ class Completion:
     join: Callable[[Output], list[Row]] = lambda output: []
 
 
-class Filling(Protocol):
-    """Where a job writes, and how it meets what is there."""
-
-    @property
-    def output(self) -> Path | None:
-        """The folder."""
-
-    @property
-    def elsewhere(self) -> Url | None:
-        """What the folder is the mirror of."""
-
-    @property
-    def resume(self) -> bool:
-        """Go on with what is there."""
-
-    @property
-    def overwrite(self) -> bool:
-        """Remove what is there."""
-
-    @property
-    def part(self) -> Part | None:
-        """Fill this part of it only."""
-
-
-def open_for(job: Filling, run: RunPlan, whole: Whole, completion: Completion) -> Output:
+def open_for(
+    destination: Destination, run: RunPlan, whole: Whole, completion: Completion
+) -> Output:
     """Open a job's output, or its part of it, for this run.
 
     raises  as open_output
     """
-    path = job.output
-    assert path is not None
     return open_output(
-        Destination(path, job.elsewhere, job.resume, job.overwrite, job.part),
+        destination,
         run,
-        whole=None if job.part is None else whole,
-        missing=lambda: any(True for _ in completion.gaps(path, run, whole)),
+        whole=None if destination.part is None else whole,
+        missing=lambda: any(True for _ in completion.gaps(destination.folder, run, whole)),
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from fractals.config import FractalConfig
 from pixmix_cli.mixing.config import PRESETS
+from pixmix_cli.outputs.destination import Destination
 from pixmix_cli.outputs.output import Output
 from pixmix_cli.pipelines.bake import run as bake
 from pixmix_cli.pipelines.bake.job import BakeJob
@@ -18,13 +19,13 @@ from pixmix_cli.pipelines.mixing_sets.job import MixingSetJob
 
 
 def fractals(out, photos, mixing, engine):
-    job = MixingSetJob(out, engine=engine)
+    job = MixingSetJob(Destination(out), engine=engine)
     return mixing_set.run(fractal_set.plan(FractalConfig(size=32), 2, job))
 
 
 def baked(out, photos, mixing, engine):
     config = replace(PRESETS["cifar"], size=16)
-    job = BakeJob(source=photos, mixing_sets=(mixing,), output=out, config=config, engine=engine)
+    job = BakeJob(photos, (mixing,), Destination(out), config, engine=engine)
     return bake.run(make_plan(job, pytest.fail))
 
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from pixmix_cli.mixing.config import PixMixConfig
 from pixmix_cli.mixing.draws import Draws
-from pixmix_cli.outputs.part import Part
+from pixmix_cli.outputs.destination import Destination
 from pixmix_cli.pipelines.engines.local import Engine, run_tasks
 from pixmix_cli.sources.pictures import PictureRef
-from pixmix_cli.storage.remote import AnyPath, Url
+from pixmix_cli.storage.remote import AnyPath
 
 _FIRST_PLAIN = 1_000_000  # the code of the first plain copy
 
@@ -55,7 +55,7 @@ class BakeJob:
 
     source: AnyPath
     mixing_sets: tuple[AnyPath, ...]
-    output: Path
+    destination: Destination  # of a part: which shards to bake
     config: PixMixConfig
     copies: int = 1
     plain: int = 0  # copies without PixMix beside them
@@ -78,17 +78,12 @@ class BakeJob:
     label_field: str | None = None  # which labels, of kinds that have several
     on_error: str = "skip"  # "fail" | "skip"
     max_errors: int | None = None  # the run stops when more pictures are skipped
-    elsewhere: Url | None = None  # the output, of which `output` then is the mirror
-    stream: bool = False  # one tar to stdout instead of an output folder
-    resume: bool = False
-    overwrite: bool = False
-    part: Part | None = None  # which shards to bake, where several runs share the work
     engine: Engine = run_tasks
 
     @property
-    def goes_on(self) -> bool:
-        """Whether it goes on with what is there, as every part does."""
-        return self.resume or self.part is not None
+    def output(self) -> Path:
+        """The folder in which finished files are put."""
+        return self.destination.folder
 
     @property
     def all_copies(self) -> tuple[Copy, ...]:

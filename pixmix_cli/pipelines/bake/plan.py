@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pixmix_cli.errors import InputError
-from pixmix_cli.outputs.run_plan import RunPlan, check_allowed
+from pixmix_cli.outputs.run_plan import RunPlan
 from pixmix_cli.pipelines.bake import completion
 from pixmix_cli.pipelines.bake.completion import shard_lengths
 from pixmix_cli.pipelines.bake.estimate import bake_a_few
@@ -67,14 +67,15 @@ class Plan:
     @property
     def advice(self) -> str | None:
         """What to warn of before the work begins: shards that are not equally long."""
-        part = self.job.part
+        part = self.job.destination.part
         if part is not None and self.shards < part.count:
             return (
                 f"{self.shards} shards are fewer than the {part.count} parts: some parts have "
                 "nothing to do. Try: a smaller --shard-size"
             )
         last = len(self.order) % self.shard_size
-        if self.format.sharded and not self.job.stream and last and self.pending:
+        shards_show = self.format.sharded and not self.job.destination.is_stream
+        if shards_show and last and self.pending:
             return (
                 f"the last of {self.shards} shards has {last} samples, the others "
                 f"{self.shard_size}: under DDP the ranks that get more wait for ever for the one "
@@ -90,10 +91,11 @@ class Plan:
     @property
     def own(self) -> int:
         """Pictures of the whole output that this run has to care for: all, or a part's."""
-        if self.job.part is None:
+        part = self.job.destination.part
+        if part is None:
             return self.total
         lengths = shard_lengths(len(self.order), self.shard_size)
-        return sum(lengths[self.job.part.index :: self.job.part.count]) * len(self.job.all_copies)
+        return sum(lengths[part.index :: part.count]) * len(self.job.all_copies)
 
     @property
     def remaining(self) -> int:
@@ -108,12 +110,13 @@ def make_plan(job: BakeJob, warn: Callable[[str], None]) -> Plan:
     raises  InputError, StorageError
     """
     laid_out = lay_out(job, warn)
-    if job.stream:
+    part = job.destination.part
+    if job.destination.is_stream:
         laid_out = replace(laid_out, shard_size=STREAM_TASK)
-        own = [s for s in range(laid_out.shards) if job.part is None or job.part.has(s)]
+        own = [s for s in range(laid_out.shards) if part is None or part.has(s)]
         return replace(laid_out, pending=tuple((s, (c,)) for c in job.all_copies for s in own))
-    check_allowed(job.output, laid_out.run, resume=job.goes_on, overwrite=job.overwrite)
-    pending = tuple(row for row in unbaked(laid_out) if job.part is None or job.part.has(row[0]))
+    job.destination.check(laid_out.run)
+    pending = tuple(row for row in unbaked(laid_out) if part is None or part.has(row[0]))
     return replace(laid_out, pending=pending)
 
 
@@ -121,7 +124,7 @@ def lay_out(job: BakeJob, warn: Callable[[str], None]) -> Plan:
     """The plan without regard to what the output holds: nothing is pending."""
     layout = FORMATS[job.format]
     _check_options(job, layout)
-    if not job.stream:
+    if not job.destination.is_stream:
         _check_output_apart(job)
     source = open_source(
         job.source, warn, kind=job.source_format, split=job.split, label_field=job.label_field
@@ -159,7 +162,7 @@ def _check_options(job: BakeJob, layout: Format) -> None:
             f"--{job.equal} is for formats with shards, and {job.format} has none that show",
             f"--format {names_with('sharded')}",
         )
-    if job.stream and not layout.streams:
+    if job.destination.is_stream and not layout.streams:
         raise InputError(f"-o - streams a tar, which --format {job.format} is not", "-o FOLDER")
     if job.dali_index and not layout.dali_index:
         raise InputError("--dali-index is for tars", f"--format {names_with('dali_index')}")
@@ -211,7 +214,7 @@ def _check_output_apart(job: BakeJob) -> None:
     """Refuse an output inside an input: the next run would take it for more input."""
     inputs = [("SOURCE", job.source), *(("the mixing set", path) for path in job.mixing_sets)]
     for name, path in inputs:
-        if path != STDIN and is_inside(job.elsewhere or job.output, path):
+        if path != STDIN and is_inside(job.destination.place, path):
             raise InputError(
                 f"output {job.output} lies inside {name} {path}", "an --output somewhere else"
             )
@@ -222,7 +225,7 @@ def unbaked(plan: Plan) -> Iterator[tuple[int, tuple[Copy, ...]]]:
     job = plan.job
     lengths = shard_lengths(len(plan.order), plan.shard_size)
     return completion.unbaked(
-        job.output if job.goes_on else None, plan.format, lengths, job.all_copies
+        job.output if job.destination.goes_on else None, plan.format, lengths, job.all_copies
     )
 
 
@@ -289,7 +292,7 @@ def describe(plan: Plan) -> dict[str, Any]:
     job = plan.job
     measured = bake_a_few(context_of(plan, Path()), plan.source)
     return {
-        "path": str(job.elsewhere or job.output),
+        "path": str(job.destination.place),
         "samples": len(plan.order),
         "classes": len(plan.source.classes),
         "mixing_pictures": len(plan.mixing.pictures),

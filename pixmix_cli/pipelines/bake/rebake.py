@@ -76,7 +76,7 @@ def open_recorded(
     everything = tuple(committed_rows(path))
     rows = tuple(row for row in everything if "error" not in row)
     try:
-        told = job_of(manifest, replace(job, output=path, resume=True))
+        told = job_of(manifest, job)
         inputs = manifest["inputs"]
         there = {Copy.from_code(row["copy"]) for row in rows}
         told = replace(
@@ -224,7 +224,7 @@ def repair(recorded: Recorded, broken: Iterable[str]) -> Iterator[Row]:
         layout, size = plan.format, plan.job.config.size
         rows = layout.to_bake_again(recorded.path, recorded.rows, wrong, size)
         staging = output.local_tmp / "again"
-        job = replace(plan.job, output=staging)
+        job = replace(plan.job, destination=Destination(staging))
         known = {_identity(row): row for row in rows}
         failed: set[int] = set()  # codes of copies
         tasks = _tasks(recorded, rows)

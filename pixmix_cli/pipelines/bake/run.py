@@ -43,7 +43,7 @@ def run(plan: Plan) -> Iterator[Step]:
     }
     extras = {name: data.decode() for name, data in extra_files(plan).items()}
     whole = Whole(layout, extras)
-    with open_for(job, plan.run, whole, COMPLETION) as output:
+    with open_for(job.destination, plan.run, whole, COMPLETION) as output:
         skipped = 0
         if plan.pending and output.open_for_writing():
             if job.workers > 1:
@@ -66,7 +66,7 @@ def extra_files(plan: Plan) -> dict[str, bytes]:
 def _bake_pending(plan: Plan, output: Output) -> Iterator[Step]:
     workers = min(plan.job.workers, len(plan.pending))
     context = context_of(plan, output.tmp)
-    skipped = Skipped(plan.job.max_errors, output.rows() if plan.job.goes_on else ())
+    skipped = Skipped(plan.job.max_errors, output.rows() if plan.job.destination.goes_on else ())
     describe = partial(_name_the_sample, output.local_tmp / AT)
     engine = plan.job.engine(Baker, (context,), tasks(plan), workers, describe)
     with contextlib.closing(engine) as results:

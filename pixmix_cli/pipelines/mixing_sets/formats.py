@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixmix_cli.outputs.output import Output
+from pixmix_cli.outputs.part import Part
 from pixmix_cli.outputs.rows import Row, has_its_length
 from pixmix_cli.pipelines.checks import (
     Expected,
@@ -47,7 +48,7 @@ class SetFormat(Protocol):
     def options(self, job: MixingSetJob) -> dict[str, Any]:
         """The settings of its own that decide bytes."""
 
-    def unit(self, job: MixingSetJob, total: int, together: int, least: int) -> int:
+    def unit(self, job: MixingSetJob, part: Part, total: int, together: int, least: int) -> int:
         """Pictures that one of several parts makes together, as `pending_pictures` has it."""
 
     def mark(
@@ -84,10 +85,9 @@ class Loose:
         """None."""
         return {}
 
-    def unit(self, job: MixingSetJob, total: int, together: int, least: int) -> int:
+    def unit(self, job: MixingSetJob, part: Part, total: int, together: int, least: int) -> int:
         """As many as are best made together."""
-        assert job.part is not None
-        return job.part.unit(total, together, least)
+        return part.unit(total, together, least)
 
     def mark(
         self, wanted: NDArray[np.bool_], output: Path, row: Row, shard_size: int, settled: bool
@@ -128,7 +128,7 @@ class Tars:
         """Pictures a tar."""
         return {"shard-size": job.shard_size}
 
-    def unit(self, job: MixingSetJob, total: int, together: int, least: int) -> int:
+    def unit(self, job: MixingSetJob, part: Part, total: int, together: int, least: int) -> int:
         """A shard is made by one run."""
         return job.shard_size
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixmix_cli.errors import InputError
-from pixmix_cli.outputs.run_plan import RunPlan, check_allowed
+from pixmix_cli.outputs.run_plan import RunPlan
 from pixmix_cli.pipelines.mixing_sets.completion import unmade
 from pixmix_cli.pipelines.mixing_sets.job import Maker, MixingSetJob, Task
 from pixmix_cli.pipelines.mixing_sets.registry import SET_FORMATS
@@ -76,16 +76,16 @@ def pending_pictures(
     least     pictures that have to be
     raises    OutputExistsError, ResumeMismatchError, InputError
     """
-    own = np.ones(total, bool)
-    if job.part is not None:
-        unit = SET_FORMATS[job.format].unit(job, total, together, least)
-        own = np.arange(total) // unit % job.part.count == job.part.index
+    layout, destination = SET_FORMATS[job.format], job.destination
+    own, part = np.ones(total, bool), destination.part
+    if part is not None:
+        unit = layout.unit(job, part, total, together, least)
+        own = np.arange(total) // unit % part.count == part.index
     wanted = own
-    if job.output is not None:
-        check_allowed(job.output, run, resume=job.goes_on, overwrite=job.overwrite)
-        if job.goes_on:
-            layout = SET_FORMATS[job.format]
-            wanted = own & unmade(job.output, total, layout, job.shard_size, settled=False)
+    if not destination.is_stream:
+        destination.check(run)
+        if destination.goes_on:
+            wanted = own & unmade(destination.folder, total, layout, job.shard_size, settled=False)
     return Pending(int(own.sum()), np.flatnonzero(wanted))
 
 
@@ -99,7 +99,7 @@ def describe(
     """
     job = plan.job
     record: dict[str, Any] = {
-        "path": "-" if job.output is None else str(job.elsewhere or job.output),
+        "path": str(job.destination.place),
         "pictures": plan.own,
         "done_already": plan.own - plan.remaining,
     }

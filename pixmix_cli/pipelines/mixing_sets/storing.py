@@ -35,9 +35,8 @@ def run(plan: Plan) -> Iterator[Step]:
     raises  PixMixError; what was committed before stays
     """
     job = plan.job
-    assert job.output is not None
     whole = Whole({"pictures": plan.total}, made_with=plan.made_with)
-    with open_for(job, plan.run, whole, COMPLETION) as output:
+    with open_for(job.destination, plan.run, whole, COMPLETION) as output:
         skipped = 0
         if plan.remaining and output.open_for_writing():
             with contextlib.closing(_finished(plan, output.tmp)) as finished:
@@ -64,7 +63,8 @@ def stream(plan: Plan, sink: Sink) -> Iterator[Step]:
 
 def _finished(plan: Plan, tmp: Tmp | None) -> Generator[list[Finished], None, None]:
     job = plan.job
-    folder = job.output if SET_FORMATS[job.format].loose else None
+    loose = SET_FORMATS[job.format].loose and not job.destination.is_stream
+    folder = job.destination.folder if loose else None
     context = (plan.make_maker, plan.maker_context, job, folder, tmp)
     tasks = plan.tasks(plan.pending)
     if plan.overlapped:

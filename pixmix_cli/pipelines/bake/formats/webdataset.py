@@ -156,7 +156,7 @@ dataset = dataset.to_tuple("{extension}", "cls")
 
     def writer(self, job: BakeJob, tmp: Tmp, task: Task, classes: Sequence[str]) -> ShardWriter:
         """Tars, or a piece of the one that goes to stdout."""
-        return StreamShard(job, task) if job.stream else TarShard(job, tmp, task)
+        return StreamShard(job, task) if job.destination.is_stream else TarShard(job, tmp, task)
 
     def is_in_place(self, output: Path, row: Row) -> bool:
         """With its index, where there was one."""
