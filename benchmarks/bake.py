@@ -45,7 +45,7 @@ from torchvision import datasets, transforms
 from benchmarks.fractals import family
 from pixmix_cli.mixing.config import PRESETS
 from pixmix_cli.outputs.destination import Destination
-from pixmix_cli.pipelines.bake.job import BakeJob
+from pixmix_cli.pipelines.bake.job import BakeJob, Files, Inputs, Running
 from pixmix_cli.pipelines.bake.plan import make_plan
 from pixmix_cli.pipelines.bake.run import run as run_bake
 
@@ -180,13 +180,12 @@ def repeated(source: Path, times: int, folder: Path) -> Path:
 def ours(source: Path, mixing: Path, out: Path, copies: int, preset: str = "imagenet") -> int:
     """The same job by bake."""
     job = BakeJob(
-        source=source,
-        mixing_sets=(mixing,),
+        inputs=Inputs(source, (mixing,)),
         destination=Destination(out),
         config=PRESETS[preset],
         copies=copies,
-        format="npy" if preset == "cifar" else "webdataset",
-        mixing_cache=out.parent / "cache",
+        files=Files("npy" if preset == "cifar" else "webdataset"),
+        running=Running(mixing_cache=out.parent / "cache"),
     )
     plan = make_plan(job, print)
     for _ in run_bake(plan):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from pixmix_cli.options import option
 from pixmix_cli.pipelines.bake.formats.registry import FORMATS
 from pixmix_cli.storage.remote import Url
 from pixmix_cli.terminal import StdoutSink
+from pixmix_cli.units import Bytes
 
 EXAMPLES = """
 pixmix bake photos/train --mixing-set mixing -o baked --copies 8
@@ -236,8 +237,7 @@ def command(
     resume: bool,
     overwrite: bool,
     part: str | None,
-    draws_json: bool,
-    shard_size: options.Bytes | int | None,
+    shard_size: Bytes | int | None,
     pad: bool,
     drop_last: bool,
     **settings: Any,
@@ -251,7 +251,7 @@ def command(
     the class, or path TAB label. Any of them may be a URL (s3://, gs://, hf://, https://).
     """
     from pixmix_cli.mixing.config import PRESETS
-    from pixmix_cli.pipelines.bake.job import BakeJob
+    from pixmix_cli.pipelines.bake.job import BakeJob, Files, Inputs, Running
     from pixmix_cli.pipelines.bake.plan import describe, make_plan
     from pixmix_cli.pipelines.bake.run import run, stream
     from pixmix_cli.sources.mixing_set import weighted_paths
@@ -268,22 +268,27 @@ def command(
         config = replace(PRESETS[preset], all_ops=all_ops, **chosen)
     mixing_sets, mixing_weights = weighted_paths(mixing_set)
     output = settings.pop("output")
+    cache = None if str(mixing_cache) == "none" else mixing_cache or default_folder()
+
+    def of(group: type[Any]) -> dict[str, Any]:
+        """The options that are fields of a part of the job, by their names."""
+        return {f.name: settings.pop(f.name) for f in fields(group) if f.name in settings}
+
     with options.job_settings(
         output, source, *mixing_sets,
         workers=workers, resume=resume, overwrite=overwrite, part=part, engine=engine,
         ray_address=ray_address,
     ) as shared:  # fmt: skip
         job = BakeJob(
-            **shared,
-            source=source,
-            mixing_sets=mixing_sets,
-            mixing_weights=mixing_weights,
+            inputs=Inputs(source, mixing_sets, mixing_weights=mixing_weights, **of(Inputs)),
+            destination=shared["destination"],
             config=config,
-            with_json=draws_json,
-            shard_size=None if isinstance(shard_size, options.Bytes) else shard_size,
-            shard_bytes=shard_size.count if isinstance(shard_size, options.Bytes) else None,
-            equal="pad" if pad else "drop-last" if drop_last else None,
-            mixing_cache=None if str(mixing_cache) == "none" else mixing_cache or default_folder(),
+            files=Files(
+                shard_size=shard_size,
+                equal="pad" if pad else "drop-last" if drop_last else None,
+                **of(Files),
+            ),
+            running=Running(shared["workers"], shared["engine"], mixing_cache=cache, **of(Running)),
             **settings,
         )
         plan = make_plan(job, terminal.warn)

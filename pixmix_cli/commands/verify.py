@@ -135,21 +135,14 @@ def _open_recorded(
     workers: int,
     terminal: Terminal,
 ) -> Recorded:
-    from pixmix_cli.mixing.config import PRESETS
-    from pixmix_cli.outputs.destination import Destination
     from pixmix_cli.pipelines.bake import rebake
-    from pixmix_cli.pipelines.bake.job import BakeJob
+    from pixmix_cli.pipelines.bake.job import Running
     from pixmix_cli.sources.picture_cache import default_folder
 
-    job = BakeJob(
-        source=source or Path(),
-        mixing_sets=mixing_sets,
-        destination=Destination(plan.path, resume=True),
-        config=PRESETS["imagenet"],
-        workers=workers,
-        mixing_cache=default_folder(),
+    running = Running(workers, mixing_cache=default_folder())
+    return rebake.open_recorded(
+        plan.path, plan.manifest, running, terminal.warn, source, mixing_sets
     )
-    return rebake.open_recorded(plan.path, plan.manifest, job, terminal.warn)
 
 
 def _check(terminal: Terminal, plan: Any, workers: int, elsewhere: Url | None) -> Problems:

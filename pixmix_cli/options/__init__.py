@@ -16,12 +16,11 @@ from pixmix_cli.options.shared import (
     terminal_options,
     workers_option,
 )
-from pixmix_cli.options.types import AnyPath, Bytes, LocalPath, NameIn, ShardSize, WeightedPath
+from pixmix_cli.options.types import AnyPath, LocalPath, NameIn, ShardSize, WeightedPath
 
 __all__ = [
     "MAX_COUNT",
     "AnyPath",
-    "Bytes",
     "Command",
     "LocalPath",
     "NameIn",

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import click
 
 from pixmix_cli.storage.remote import Url, is_url
-
-
-@dataclass(frozen=True, slots=True)
-class Bytes:
-    """A length in bytes, where a plain number would count something else."""
-
-    count: int
+from pixmix_cli.units import Bytes, read_size
 
 
 class AnyPath(click.Path):
@@ -86,10 +78,6 @@ class ShardSize(click.ParamType):
     """A number of samples, or Bytes: 1000, 256MB, 1GiB."""
 
     name = "N|BYTES"
-    _UNITS: ClassVar[dict[str, int]] = {
-        **{"kb": 10**3, "mb": 10**6, "gb": 10**9},
-        **{"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30},
-    }
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -97,8 +85,7 @@ class ShardSize(click.ParamType):
         """The number of samples, or of bytes where a unit follows."""
         if isinstance(value, (int, Bytes)):
             return value
-        match = re.fullmatch(r"([0-9]{1,12}) ?([a-z]*)", str(value).strip().lower())
-        number, unit = (int(match[1]), match[2]) if match else (0, "")
-        if number == 0 or unit not in ("", *self._UNITS):
-            self.fail(f"{value!r} is neither a number of samples nor of bytes, as 1000 or 256MB")
-        return Bytes(number * self._UNITS[unit]) if unit else number
+        try:
+            return read_size(str(value))
+        except ValueError as error:
+            self.fail(str(error))

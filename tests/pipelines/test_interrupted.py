@@ -11,7 +11,7 @@ from pixmix_cli.mixing.config import PRESETS
 from pixmix_cli.outputs.destination import Destination
 from pixmix_cli.outputs.output import Output
 from pixmix_cli.pipelines.bake import run as bake
-from pixmix_cli.pipelines.bake.job import BakeJob
+from pixmix_cli.pipelines.bake.job import BakeJob, Inputs, Running
 from pixmix_cli.pipelines.bake.plan import make_plan
 from pixmix_cli.pipelines.mixing_sets import fractals as fractal_set
 from pixmix_cli.pipelines.mixing_sets import storing as mixing_set
@@ -25,7 +25,8 @@ def fractals(out, photos, mixing, engine):
 
 def baked(out, photos, mixing, engine):
     config = replace(PRESETS["cifar"], size=16)
-    job = BakeJob(photos, (mixing,), Destination(out), config, engine=engine)
+    inputs, running = Inputs(photos, (mixing,)), Running(engine=engine)
+    job = BakeJob(inputs, Destination(out), config, running=running)
     return bake.run(make_plan(job, pytest.fail))
 
 

@@ -35,7 +35,7 @@ file with its SHA-256.
 The pictures are cropped and augmented already: in training only convert and normalise them.
 
 ```python
-{plan.format.training.format(extension=images.FORMATS[job.image_format])}```
+{plan.format.training.format(extension=images.FORMATS[job.files.image_format])}```
 
 PixMix: Hendrycks et al., PixMix: Dreamlike Pictures Comprehensively Improve Safety Measures,
 CVPR 2022.
@@ -62,9 +62,9 @@ def _plain_copies(job: BakeJob) -> str:
 
 def _equal_shards(plan: Plan) -> str:
     job, extra = plan.job, len(plan.order) - len(plan.source.pictures)
-    if job.equal is None or not extra:
+    if job.files.equal is None or not extra:
         return ""
-    if job.equal == "pad":
+    if job.files.equal == "pad":
         return (
             f"Shards hold {plan.shard_size} samples each: {extra} samples of each copy are "
             "repetitions (`pad` above 0 in .json).\n"

@@ -14,6 +14,7 @@ from pixmix_cli.outputs.destination import Destination
 from pixmix_cli.pipelines.engines.local import Engine, run_tasks
 from pixmix_cli.sources.pictures import PictureRef
 from pixmix_cli.storage.remote import AnyPath
+from pixmix_cli.units import Bytes
 
 _FIRST_PLAIN = 1_000_000  # the code of the first plain copy
 
@@ -50,35 +51,55 @@ def all_copies(augmented: int, plain: int) -> tuple[Copy, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class BakeJob:
-    """What the user asked for."""
+class Inputs:
+    """What is augmented, and what is mixed in."""
 
     source: AnyPath
     mixing_sets: tuple[AnyPath, ...]
+    source_format: str = "auto"  # "auto" or one of sources.open.KINDS
+    split: str | None = None  # part of the source, of kinds that have parts
+    label_field: str | None = None  # which labels, of kinds that have several
+    mixing_weights: tuple[float, ...] = ()  # one a mixing set, or none: all pictures alike
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """How the output's files are made."""
+
+    format: str = "webdataset"  # a name of formats.registry.FORMATS
+    image_format: str = "jpeg"
+    quality: int = 95  # of JPEG
+    shard_size: int | Bytes | None = None  # bytes: samples are counted once some are baked
+    equal: str | None = None  # what makes shards equally long: "pad" | "drop-last"
+    dali_index: bool = False  # NVIDIA DALI's index beside each shard
+    shuffle: bool = True  # where shards show: loaders read them in order
+    draws_json: bool = True  # where shards show: each sample's draws beside it
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Who does the work, with what at hand, and what stops it."""
+
+    workers: int = 1
+    engine: Engine = run_tasks
+    mixing_cache: Path | None = None  # folder of decoded mixing pictures kept between runs
+    on_error: str = "skip"  # "fail" | "skip"
+    max_errors: int | None = None  # the run stops when more pictures are skipped
+
+
+@dataclass(frozen=True, slots=True)
+class BakeJob:
+    """What the user asked for."""
+
+    inputs: Inputs
     destination: Destination  # of a part: which shards to bake
     config: PixMixConfig
     copies: int = 1
     plain: int = 0  # copies without PixMix beside them
-    format: str = "webdataset"  # a name of formats.registry.FORMATS
-    image_format: str = "jpeg"
-    quality: int = 95
-    shard_size: int | None = None  # samples
-    shard_bytes: int | None = None  # the same in bytes: samples are counted once some are baked
-    equal: str | None = None  # what makes shards equally long: "pad" | "drop-last"
-    dali_index: bool = False  # NVIDIA DALI's index beside each shard
-    shuffle: bool = True  # where shards show: loaders read them in order
-    with_json: bool = True  # where shards show: each sample's draws beside it
     seed: int = 0
     draws: str = "keyed"  # "keyed" by seed, copy and sample | "reference": see reference_draws
-    workers: int = 1
-    mixing_cache: Path | None = None  # folder of decoded mixing pictures kept between runs
-    source_format: str = "auto"  # "auto" or one of sources.open.KINDS
-    split: str | None = None  # part of the source, of kinds that have parts
-    mixing_weights: tuple[float, ...] = ()  # one a mixing set, or none: all pictures alike
-    label_field: str | None = None  # which labels, of kinds that have several
-    on_error: str = "skip"  # "fail" | "skip"
-    max_errors: int | None = None  # the run stops when more pictures are skipped
-    engine: Engine = run_tasks
+    files: Files = Files()
+    running: Running = Running()
 
     @property
     def output(self) -> Path:
@@ -99,7 +120,7 @@ class Sample:
     ref: PictureRef
     label: int
     target: str  # output name without extension, where the layout gives each its own
-    pad: int = 0  # 0, or the how manieth repetition this is, to fill a shard
+    pad: int = 0  # 0, or which repetition of the sample this is, to fill a shard
     records: tuple[tuple[int, str], ...] = ()  # (number of the copy, JSON) of draws made beforehand
 
 

@@ -28,6 +28,7 @@ from pixmix_cli.sources.source import Source
 from pixmix_cli.storage import images, spool
 from pixmix_cli.storage.files import Tmp
 from pixmix_cli.storage.remote import is_inside
+from pixmix_cli.units import Bytes
 
 if TYPE_CHECKING:
     from pixmix_cli.pipelines.bake.reference_draws import ReferenceDraws
@@ -53,7 +54,7 @@ class Plan:
     @property
     def format(self) -> Format:
         """The layout of the output."""
-        return FORMATS[self.job.format]
+        return FORMATS[self.job.files.format]
 
     @property
     def shards(self) -> int:
@@ -122,51 +123,64 @@ def make_plan(job: BakeJob, warn: Callable[[str], None]) -> Plan:
 
 def lay_out(job: BakeJob, warn: Callable[[str], None]) -> Plan:
     """The plan without regard to what the output holds: nothing is pending."""
-    layout = FORMATS[job.format]
+    layout = FORMATS[job.files.format]
     _check_options(job, layout)
     if not job.destination.is_stream:
         _check_output_apart(job)
     source = open_source(
-        job.source, warn, kind=job.source_format, split=job.split, label_field=job.label_field
+        job.inputs.source,
+        warn,
+        kind=job.inputs.source_format,
+        split=job.inputs.split,
+        label_field=job.inputs.label_field,
     )
     source = replace(source, classes=layout.class_names(source))
-    mixing = open_mixing_set(job.mixing_sets, warn, job.mixing_weights)
-    if STDIN in job.mixing_sets and job.mixing_cache is not None:
-        job = replace(job, mixing_cache=spool.new_file("cache"))  # no later run reads it
+    mixing = open_mixing_set(job.inputs.mixing_sets, warn, job.inputs.mixing_weights)
+    if STDIN in job.inputs.mixing_sets and job.running.mixing_cache is not None:
+        # no later run reads it
+        running = replace(job.running, mixing_cache=spool.new_file("cache"))
+        job = replace(job, running=running)
     count = len(source.pictures)
     order = np.arange(count)
-    if layout.sharded and job.shuffle:
+    if layout.sharded and job.files.shuffle:
         order = _shuffled(count, source.runs, job.seed)
-    shard_size = job.shard_size or layout.default_shard_size(count, job.config)
+    wanted = job.files.shard_size
+    if isinstance(wanted, int):
+        shard_size = wanted
+    else:
+        shard_size = layout.default_shard_size(count, job.config)
     run = run_plan(job, source, mixing)
     reference = _reference_draws(job, source, mixing)
     laid_out = Plan(job, source, mixing, order, shard_size, run, (), reference)
-    if job.shard_bytes:
+    if isinstance(wanted, Bytes):
         measured = bake_a_few(context_of(laid_out, Path()), source)
-        bytes_each = measured.bytes_each or job.shard_bytes
-        shard_size = min(count, max(1, int(job.shard_bytes / bytes_each)))
-    if job.shard_bytes or layout.size_is_option:  # else it follows from the other settings
+        bytes_each = measured.bytes_each or wanted.count
+        shard_size = min(count, max(1, int(wanted.count / bytes_each)))
+    if (
+        isinstance(wanted, Bytes) or layout.size_is_option
+    ):  # else it follows from the other settings
         options = {**laid_out.run.options, "samples-a-shard": shard_size}
         laid_out = replace(
             laid_out, shard_size=shard_size, run=replace(laid_out.run, options=options)
         )
-    return replace(laid_out, order=_equalised(order, shard_size, job.equal))
+    return replace(laid_out, order=_equalised(order, shard_size, job.files.equal))
 
 
 def _check_options(job: BakeJob, layout: Format) -> None:
     """Refuse options that do not go together. Raises InputError."""
-    if not images.codec_available(job.image_format):
-        raise InputError(f"this Pillow cannot write {job.image_format}", "--image-format png")
-    if job.equal and not layout.sharded:
+    name = job.files.format
+    if not images.codec_available(job.files.image_format):
+        raise InputError(f"this Pillow cannot write {job.files.image_format}", "--image-format png")
+    if job.files.equal and not layout.sharded:
         raise InputError(
-            f"--{job.equal} is for formats with shards, and {job.format} has none that show",
+            f"--{job.files.equal} is for formats with shards, and {name} has none that show",
             f"--format {names_with('sharded')}",
         )
     if job.destination.is_stream and not layout.streams:
-        raise InputError(f"-o - streams a tar, which --format {job.format} is not", "-o FOLDER")
-    if job.dali_index and not layout.dali_index:
+        raise InputError(f"-o - streams a tar, which --format {name} is not", "-o FOLDER")
+    if job.files.dali_index and not layout.dali_index:
         raise InputError("--dali-index is for tars", f"--format {names_with('dali_index')}")
-    if (job.source, *job.mixing_sets).count(STDIN) > 1:
+    if (job.inputs.source, *job.inputs.mixing_sets).count(STDIN) > 1:
         raise InputError("stdin can be read only once", "- for SOURCE or one --mixing-set")
     layout.check_available()
 
@@ -212,7 +226,10 @@ def _shuffled(count: int, runs: tuple[int, ...], seed: int) -> np.ndarray:
 
 def _check_output_apart(job: BakeJob) -> None:
     """Refuse an output inside an input: the next run would take it for more input."""
-    inputs = [("SOURCE", job.source), *(("the mixing set", path) for path in job.mixing_sets)]
+    inputs = [
+        ("SOURCE", job.inputs.source),
+        *(("the mixing set", path) for path in job.inputs.mixing_sets),
+    ]
     for name, path in inputs:
         if path != STDIN and is_inside(job.destination.place, path):
             raise InputError(
@@ -272,7 +289,7 @@ def context_of(plan: Plan, tmp: Tmp) -> Context:
 
 def _mixing_key(plan: Plan) -> str:
     """The mixing set's place in the cache of decoded pictures, with room made for it."""
-    folder = plan.job.mixing_cache
+    folder = plan.job.running.mixing_cache
     if folder is None:
         return ""
     versions = {"resize": RESIZE, **images.reader(), **images.codec("jpeg")}
@@ -303,5 +320,5 @@ def describe(plan: Plan) -> dict[str, Any]:
         "shards": plan.shards * len(job.all_copies),
         "shard_size": plan.shard_size,
         "estimated_bytes": round(measured.bytes_each * plan.remaining),
-        "estimated_seconds": round(measured.seconds_each * plan.remaining / job.workers, 1),
+        "estimated_seconds": round(measured.seconds_each * plan.remaining / job.running.workers, 1),
     }

@@ -25,7 +25,7 @@ from pixmix_cli.outputs.rows import MANIFEST, META, ROWS, Row, committed_rows, c
 from pixmix_cli.outputs.run_plan import describe_difference
 from pixmix_cli.pipelines.bake.formats.base import Format
 from pixmix_cli.pipelines.bake.formats.registry import FORMATS
-from pixmix_cli.pipelines.bake.job import BakeJob, Copy, Task
+from pixmix_cli.pipelines.bake.job import Copy, Running, Task
 from pixmix_cli.pipelines.bake.plan import Plan, context_of, describe_task, lay_out, tasks
 from pixmix_cli.pipelines.bake.run import extra_files
 from pixmix_cli.pipelines.bake.settings import job_of
@@ -34,7 +34,7 @@ from pixmix_cli.pipelines.engines.local import run_tasks
 from pixmix_cli.seeding import Stream, rng_for
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import write_whole
-from pixmix_cli.storage.remote import any_path
+from pixmix_cli.storage.remote import AnyPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +54,17 @@ class Recorded:
 def open_recorded(
     path: Path,
     manifest: dict[str, Any],
-    job: BakeJob,
+    running: Running,
     warn: Callable[[str], None],
+    source: AnyPath | None = None,
+    mixing_sets: tuple[AnyPath, ...] = (),
 ) -> Recorded:
     """The plan of a finished baked set, with its inputs listed again and compared.
 
-    manifest  its manifest.json
-    job       supplies workers and cache; source and mixing sets where they are not where the
-              manifest says (an empty Path and an empty tuple where they are)
-    raises    InputError when an input is missing or changed, or this pixmix makes other bytes
+    manifest     its manifest.json
+    source       where it lies now, None where the manifest says
+    mixing_sets  where they lie now, none where the manifest says
+    raises       InputError when an input is missing or changed, or this pixmix makes other bytes
     """
     if manifest["command"] != "bake":
         raise InputError(
@@ -76,20 +78,23 @@ def open_recorded(
     everything = tuple(committed_rows(path))
     rows = tuple(row for row in everything if "error" not in row)
     try:
-        told = job_of(manifest, job)
-        inputs = manifest["inputs"]
-        there = {Copy.from_code(row["copy"]) for row in rows}
-        told = replace(
-            told,
-            source=any_path(inputs["SOURCE"]["path"]) if job.source == Path() else job.source,
-            mixing_sets=job.mixing_sets or tuple(map(any_path, inputs["mixing-set"]["path"])),
-            copies=max((copy.number + 1 for copy in there if not copy.plain), default=1),
-            plain=sum(copy.plain for copy in there),
-        )
+        job = job_of(manifest, Destination(path, resume=True), running)
+        copies = {Copy.from_code(row["copy"]) for row in rows}
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"manifest.json of {path} is damaged: {error!r}") from None
+    inputs = replace(
+        job.inputs,
+        source=job.inputs.source if source is None else source,
+        mixing_sets=mixing_sets or job.inputs.mixing_sets,
+    )
+    job = replace(
+        job,
+        inputs=inputs,
+        copies=max((copy.number + 1 for copy in copies if not copy.plain), default=1),
+        plain=sum(copy.plain for copy in copies),
+    )
     try:
-        plan = lay_out(told, warn)
+        plan = lay_out(job, warn)
     except InputError as error:
         raise InputError(
             f"{path} cannot be baked again: {error.message}",
@@ -144,7 +149,7 @@ def compare(recorded: Recorded, checks: list[Check]) -> Iterator[tuple[int, list
         Comparer,
         (context_of(plan, Path()),),
         checks,
-        max(1, min(plan.job.workers, len(checks))),
+        max(1, min(plan.job.running.workers, len(checks))),
         lambda check: describe_task(check.task),
     )
 
@@ -228,10 +233,10 @@ def repair(recorded: Recorded, broken: Iterable[str]) -> Iterator[Row]:
         known = {_identity(row): row for row in rows}
         failed: set[int] = set()  # codes of copies
         tasks = _tasks(recorded, rows)
-        if tasks and job.workers > 1:
+        if tasks and job.running.workers > 1:
             Baker.prepare()
         context = replace(context_of(plan, output.tmp), job=job)
-        workers = max(1, min(job.workers, len(tasks)))
+        workers = max(1, min(job.running.workers, len(tasks)))
         for made, _ in run_tasks(Baker, (context,), tasks, workers, describe_task):
             for row in made:
                 told = known.pop(_identity(row), None) if "error" not in row else None

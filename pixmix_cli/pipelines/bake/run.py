@@ -46,7 +46,7 @@ def run(plan: Plan) -> Iterator[Step]:
     with open_for(job.destination, plan.run, whole, COMPLETION) as output:
         skipped = 0
         if plan.pending and output.open_for_writing():
-            if job.workers > 1:
+            if job.running.workers > 1:
                 Baker.prepare()
             for step in _bake_pending(plan, output):
                 skipped += step.errors
@@ -64,11 +64,13 @@ def extra_files(plan: Plan) -> dict[str, bytes]:
 
 
 def _bake_pending(plan: Plan, output: Output) -> Iterator[Step]:
-    workers = min(plan.job.workers, len(plan.pending))
+    workers = min(plan.job.running.workers, len(plan.pending))
     context = context_of(plan, output.tmp)
-    skipped = Skipped(plan.job.max_errors, output.rows() if plan.job.destination.goes_on else ())
+    skipped = Skipped(
+        plan.job.running.max_errors, output.rows() if plan.job.destination.goes_on else ()
+    )
     describe = partial(_name_the_sample, output.local_tmp / AT)
-    engine = plan.job.engine(Baker, (context,), tasks(plan), workers, describe)
+    engine = plan.job.running.engine(Baker, (context,), tasks(plan), workers, describe)
     with contextlib.closing(engine) as results:
         for (rows, items), (_, copies) in zip(results, plan.pending):
             output.commit(rows)
@@ -120,15 +122,15 @@ def stream(plan: Plan, sink: Sink, warn: Callable[[str], None]) -> Iterator[Step
     raises  PixMixError
     """
     job = plan.job
-    if job.workers > 1:
+    if job.running.workers > 1:
         Baker.prepare()
-    skipped = Skipped(job.max_errors)
+    skipped = Skipped(job.running.max_errors)
     written = 0
     with tempfile.TemporaryDirectory(prefix="pixmix-") as folder:
         describe = partial(_name_the_sample, Path(folder) / AT)
-        workers = min(job.workers, len(plan.pending))
+        workers = min(job.running.workers, len(plan.pending))
         context = context_of(plan, Path(folder))
-        for rows, items in job.engine(Baker, (context,), tasks(plan), workers, describe):
+        for rows, items in job.running.engine(Baker, (context,), tasks(plan), workers, describe):
             size = 0
             for row in rows:
                 if "error" in row:

@@ -2,53 +2,127 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Any, NamedTuple
 
-from pixmix_cli.mixing.config import PAPER_OPERATIONS, PixMixConfig
+from pixmix_cli.mixing.config import PixMixConfig
+from pixmix_cli.outputs.destination import Destination
 from pixmix_cli.outputs.run_plan import RunPlan
+from pixmix_cli.pipelines.bake.formats.base import Format
 from pixmix_cli.pipelines.bake.formats.registry import FORMATS
-from pixmix_cli.pipelines.bake.job import BakeJob
+from pixmix_cli.pipelines.bake.job import BakeJob, Files, Inputs, Running
 from pixmix_cli.sources.mixing_set import MixingSet
 from pixmix_cli.sources.source import Source
 from pixmix_cli.storage import images
+from pixmix_cli.storage.remote import any_path
+from pixmix_cli.units import Bytes
 
 ALGORITHM = "2"  # raise it when the same settings would give other bytes
 
 
+class Case(NamedTuple):
+    """A job that a setting is to be recorded of, and the setting's value and default."""
+
+    job: BakeJob
+    layout: Format
+    value: Any
+    default: Any
+
+
+def _always(case: Case) -> bool:
+    return True
+
+
+def _if_unusual(case: Case) -> bool:
+    return bool(case.value != case.default)
+
+
+def _if_encoded(case: Case) -> bool:
+    return case.layout.encoded
+
+
+def _if_jpeg(case: Case) -> bool:
+    return case.layout.encoded and case.job.files.image_format == "jpeg"
+
+
+def _if_shards_show(case: Case) -> bool:
+    return case.layout.sharded
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _size_to_json(size: int | Bytes | None) -> int | str:
+    return f"{size.count} bytes" if isinstance(size, Bytes) else size or "auto"
+
+
+def _size_from_json(value: int | str) -> int | Bytes | None:
+    number, _, unit = str(value).partition(" ")
+    return None if value == "auto" else Bytes(int(number)) if unit else int(number)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """An option that decides bytes: where a job has it, and where and when a manifest does.
+
+    name   in manifest.json, without dashes
+    field  of BakeJob, with dots
+    when   whether it is recorded; a job that is read back has the field's default where it is not
+    write  from the field's value to what JSON can hold; `read` is the way back
+    """
+
+    name: str
+    field: str
+    when: Callable[[Case], bool] = _always
+    write: Callable[[Any], Any] = _same
+    read: Callable[[Any], Any] = _same
+
+    def default(self) -> Any:
+        """The field's default."""
+        group, _, name = self.field.rpartition(".")
+        return next(field.default for field in fields(_GROUPS[group]) if field.name == name)
+
+
+_GROUPS: dict[str, Any] = {"": BakeJob, "inputs": Inputs, "files": Files, "config": PixMixConfig}
+
+# in the order in which manifest.json has them
+SETTINGS = (
+    Setting("preset", "config.geometry"),
+    Setting("size", "config.size"),
+    Setting("k", "config.k"),
+    Setting("beta", "config.beta"),
+    Setting("severity", "config.severity"),
+    Setting("all-ops", "config.all_ops"),
+    Setting("format", "files.format"),
+    Setting("shard-size", "files.shard_size", _always, _size_to_json, _size_from_json),
+    Setting("seed", "seed", read=int),
+    Setting("draws", "draws", _if_unusual),
+    Setting("operations", "config.operations", _if_unusual, list, tuple),
+    Setting("equal-shards", "files.equal", _if_unusual),
+    Setting("dali-index", "files.dali_index", _if_unusual),
+    Setting("image-format", "files.image_format", _if_encoded),
+    Setting("quality", "files.quality", _if_jpeg),
+    Setting(
+        "mixing-set weights",
+        "inputs.mixing_weights",
+        _if_unusual,
+        list,
+        lambda value: tuple(map(float, value)),
+    ),
+    Setting("shuffle", "files.shuffle", _if_shards_show),
+    Setting("draws-json", "files.draws_json", _if_shards_show),
+)
+
+
 def run_plan(job: BakeJob, source: Source, mixing: MixingSet) -> RunPlan:
     """What decides the bytes, as the manifest holds it."""
-    config = job.config
-    size = f"{job.shard_bytes} bytes" if job.shard_bytes else job.shard_size or "auto"
-    options: dict[str, Any] = {
-        "preset": config.geometry,
-        "size": config.size,
-        "k": config.k,
-        "beta": config.beta,
-        "severity": config.severity,
-        "all-ops": config.all_ops,
-        "format": job.format,
-        "shard-size": size,
-        "seed": job.seed,
-    }
-    if job.draws != "keyed":
-        options["draws"] = job.draws
-    if config.operations != PAPER_OPERATIONS:
-        options["operations"] = list(config.operations)
-    for name, value in (("equal-shards", job.equal), ("dali-index", job.dali_index)):
-        if value:
-            options[name] = value
+    layout = FORMATS[job.files.format]
     versions = {"bake": ALGORITHM, **images.reader()}
-    layout = FORMATS[job.format]
     if layout.encoded:
-        options["image-format"] = job.image_format
-        versions |= images.codec(job.image_format)
-        if job.image_format == "jpeg":
-            options["quality"] = job.quality
-    if job.mixing_weights:
-        options["mixing-set weights"] = list(job.mixing_weights)
-    if layout.sharded:
-        options |= {"shuffle": job.shuffle, "draws-json": job.with_json}
+        versions |= images.codec(job.files.image_format)
     versions |= layout.versions()
     if job.draws == "reference":
         from pixmix_cli.pipelines.bake import reference_draws
@@ -67,46 +141,46 @@ def run_plan(job: BakeJob, source: Source, mixing: MixingSet) -> RunPlan:
             "sha256": mixing.digest,
         },
     }
-    for name, value in (("split", source.split), ("label-field", job.label_field)):
+    for name, value in (("split", source.split), ("label-field", job.inputs.label_field)):
         if value is not None:
             inputs["SOURCE"][name] = value
-    return RunPlan("bake", options, versions, inputs)
+    return RunPlan("bake", options_of(job, layout), versions, inputs)
 
 
-def job_of(manifest: dict[str, Any], job: BakeJob) -> BakeJob:
-    """The job that a manifest.json tells of: `run_plan` read backwards.
+def options_of(job: BakeJob, layout: Format) -> dict[str, Any]:
+    """The options as a manifest holds them."""
+    options = {}
+    for setting in SETTINGS:
+        value = attrgetter(setting.field)(job)
+        if setting.when(Case(job, layout, value, setting.default())):
+            options[setting.name] = setting.write(value)
+    return options
 
-    job     supplies what a manifest does not hold: paths, copies, workers
+
+def job_of(manifest: dict[str, Any], destination: Destination, running: Running) -> BakeJob:
+    """The job that a manifest.json records, but for what it does not hold: how many copies.
+
     raises  KeyError, TypeError or ValueError when the manifest is not one of ours
     """
-    told = manifest["options"]
-    config = PixMixConfig(
-        size=told["size"],
-        k=told["k"],
-        beta=told["beta"],
-        severity=told["severity"],
-        all_ops=told["all-ops"],
-        geometry=told["preset"],
-        operations=tuple(told.get("operations", PAPER_OPERATIONS)),
-    )
-    size, _, unit = str(told["shard-size"]).partition(" ")
-    source = manifest["inputs"]["SOURCE"]
-    return replace(
-        job,
-        source_format=source.get("format", job.source_format),
-        split=source.get("split"),
-        label_field=source.get("label-field"),
-        mixing_weights=tuple(map(float, told.get("mixing-set weights", ()))),
-        config=config,
-        format=told["format"],
-        image_format=told.get("image-format", job.image_format),
-        quality=told.get("quality", job.quality),
-        shard_size=None if unit or size == "auto" else int(size),
-        shard_bytes=int(size) if unit else None,
-        equal=told.get("equal-shards"),
-        dali_index=told.get("dali-index", False),
-        shuffle=told.get("shuffle", job.shuffle),
-        with_json=told.get("draws-json", job.with_json),
-        seed=int(told["seed"]),
-        draws=told.get("draws", "keyed"),
+    recorded, inputs = manifest["options"], manifest["inputs"]
+    found: dict[str, dict[str, Any]] = {group: {} for group in _GROUPS}
+    for setting in SETTINGS:
+        group, _, name = setting.field.rpartition(".")
+        if setting.when is _always or setting.name in recorded:
+            found[group][name] = setting.read(recorded[setting.name])
+    source = inputs["SOURCE"]
+    return BakeJob(
+        inputs=Inputs(
+            source=any_path(source["path"]),
+            mixing_sets=tuple(map(any_path, inputs["mixing-set"]["path"])),
+            source_format=source.get("format", "auto"),
+            split=source.get("split"),
+            label_field=source.get("label-field"),
+            **found["inputs"],
+        ),
+        destination=destination,
+        config=PixMixConfig(**found["config"]),
+        files=Files(**found["files"]),
+        running=running,
+        **found[""],
     )

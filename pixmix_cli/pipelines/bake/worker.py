@@ -63,8 +63,10 @@ class Baker:
         self._ahead = Ahead(())
         job, mixing = context.job, context.mixing
         on_disk = None
-        if job.mixing_cache is not None and context.mixing_key:
-            on_disk = PictureCache(job.mixing_cache, context.mixing_key, len(mixing.pictures))
+        if job.running.mixing_cache is not None and context.mixing_key:
+            on_disk = PictureCache(
+                job.running.mixing_cache, context.mixing_key, len(mixing.pictures)
+            )
         self._cache = MixingPictures(mixing, context.config.mixing_size, on_disk)
 
     @staticmethod
@@ -106,9 +108,9 @@ class Baker:
             try:
                 picture = self.read(sample)
             except PixMixError as error:
-                if self._context.job.on_error == "fail":
+                if self._context.job.running.on_error == "fail":
                     raise PictureError(
-                        f"SOURCE {self._context.job.source}: {error.message}",
+                        f"SOURCE {self._context.job.inputs.source}: {error.message}",
                         "--on-error skip to leave such pictures out and list them",
                     ) from None
                 rows.append(
@@ -154,7 +156,9 @@ class Baker:
         keys = keys_for(job.seed, Stream.BAKE, [copy.number for copy in copies], names)
         which = np.tile(np.arange(len(samples)), len(copies))
         plain = np.repeat(np.array([copy.plain for copy in copies]), len(samples))
-        pixels = mixer(keys, squares, which, lambda i: self._cache.get(i, job.on_error)[1], plain)
+        pixels = mixer(
+            keys, squares, which, lambda i: self._cache.get(i, job.running.on_error)[1], plain
+        )
         labels = np.array([sample.label for sample in samples], "<i8")
         for copy, these in zip(copies, np.split(pixels, len(copies))):
             writer.add_many(copy, these, labels)
@@ -173,7 +177,7 @@ class Baker:
         """The task's samples; with --pad then, for each that could not be read, one of `good`."""
         yield from task.samples
         missing = len(task.samples) - len(good)
-        if self._context.job.equal != "pad" or not good:
+        if self._context.job.files.equal != "pad" or not good:
             return
         lap = 1 + max(sample.pad for sample in task.samples)
         readable = tuple(good)
@@ -212,7 +216,7 @@ class Baker:
                 draws = replace(draws, start=None, rounds=())
             name = mixing = None
             if draws.uses_mixing:
-                index, mixing = self._cache.get(draws.mixing, self._context.job.on_error)
+                index, mixing = self._cache.get(draws.mixing, self._context.job.running.on_error)
                 draws = replace(draws, mixing=index)
                 name = self._context.mixing.pictures[index].name
             yield Baked(sample, copy, draws, name, self._mixer.sample(draws, picture, mixing))

@@ -260,7 +260,7 @@ def draws_of(baked: Baked) -> Row:
 
 def encoded(job: BakeJob, baked: Baked) -> bytes:
     """A picture in the job's image format."""
-    return images.encode(baked.pixels, job.image_format, job.quality)
+    return images.encode(baked.pixels, job.files.image_format, job.files.quality)
 
 
 def decoded(data: bytes, name: str) -> U8 | None:
@@ -284,4 +284,4 @@ def index_of(key: str) -> int | None:
 
 def picture_name(job: BakeJob, sample: Sample) -> str:
     """The name of a sample's picture in a shard, 000000123.jpg."""
-    return f"{sample_key(sample)}.{images.FORMATS[job.image_format]}"
+    return f"{sample_key(sample)}.{images.FORMATS[job.files.image_format]}"

@@ -76,7 +76,7 @@ def target_names(source: Source) -> list[str]:
 
 def picture_path(job: BakeJob, sample: Sample, copy: Copy) -> str:
     """Where a loose picture lies in the output."""
-    return f"{copy.folder}/{sample.target}.{images.FORMATS[job.image_format]}"
+    return f"{copy.folder}/{sample.target}.{images.FORMATS[job.files.image_format]}"
 
 
 class FolderShard:

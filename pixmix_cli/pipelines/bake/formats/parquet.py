@@ -25,9 +25,9 @@ def parquet_row(job: BakeJob, baked: Baked) -> Row:
         "key": baked.sample.ref.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
         "copy": baked.copy.number,
     }
-    if job.with_json:
+    if job.files.draws_json:
         row["draws"] = canonical_json(draws_of(baked))
-    if job.equal == "pad":
+    if job.files.equal == "pad":
         row["pad"] = baked.sample.pad
     return row
 
@@ -45,9 +45,9 @@ def _parquet_schema(job: BakeJob, classes: Sequence[str]) -> Any:
         "key": pa.string(),
         "copy": pa.int64(),
     }
-    if job.with_json:
+    if job.files.draws_json:
         columns["draws"] = pa.string()
-    if job.equal == "pad":
+    if job.files.equal == "pad":
         columns["pad"] = pa.int64()
     features: dict[str, Any] = {
         name: {"dtype": str(kind), "_type": "Value"} for name, kind in columns.items()

@@ -47,7 +47,7 @@ def sample_record(job: BakeJob, baked: Baked, class_name: str) -> Row:
     }
     if baked.copy.plain:
         record["plain"] = True
-    if job.equal == "pad":  # in every record, as `datasets` wants the same fields in all
+    if job.files.equal == "pad":  # in every record, as `datasets` wants the same fields in all
         record["pad"] = baked.sample.pad
     return record
 
@@ -56,10 +56,10 @@ def tar_members(job: BakeJob, baked: Baked, class_name: str) -> dict[str, bytes]
     """Name -> bytes of a sample's members, in their order in the tar."""
     key = sample_key(baked.sample)
     found = {
-        f"{key}.{images.FORMATS[job.image_format]}": encoded(job, baked),
+        f"{key}.{images.FORMATS[job.files.image_format]}": encoded(job, baked),
         f"{key}.cls": str(baked.sample.label).encode(),
     }
-    if job.with_json:
+    if job.files.draws_json:
         found[f"{key}.json"] = canonical_json(sample_record(job, baked, class_name)).encode()
     return found
 
@@ -81,14 +81,14 @@ class TarShard(ShardFiles):
         super().__init__(job, tmp, task, ".tar")
         self._lines: dict[Copy, list[str]] = {copy: [] for copy in task.copies}
         self._indexes: dict[Copy, PartialFile] = {}
-        if job.dali_index:
+        if job.files.dali_index:
             for copy, file in self.files.items():
                 self._indexes[copy] = PartialFile(file.final.with_suffix(".idx"), tmp)
 
     def put(self, file: PartialFile, baked: Baked, class_name: str) -> None:
         """Append a sample's members."""
         found = tar_members(self.job, baked, class_name)
-        if self.job.dali_index:
+        if self.job.files.dali_index:
             place, line = file.bytes + BLOCK, []
             for name, data in found.items():
                 line.append(f"{name.partition('.')[2]} {place} {len(data)} {name}")
