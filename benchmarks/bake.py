@@ -46,8 +46,8 @@ from benchmarks.fractals import family
 from pixmix_cli.mixing.config import PRESETS
 from pixmix_cli.outputs.destination import Destination
 from pixmix_cli.pipelines.bake.job import BakeJob, Files, Inputs, Running
-from pixmix_cli.pipelines.bake.plan import make_plan
-from pixmix_cli.pipelines.bake.run import run as run_bake
+from pixmix_cli.pipelines.bake.plan import plan_bake
+from pixmix_cli.pipelines.bake.run import run_bake
 
 SIZE, BETA, K, SEVERITY = 224, 4.0, 4, 1.0
 SMALL, SMALL_BETA, SMALL_SEVERITY = 32, 3.0, 3.0
@@ -187,7 +187,7 @@ def ours(source: Path, mixing: Path, out: Path, copies: int, preset: str = "imag
         files=Files("npy" if preset == "cifar" else "webdataset"),
         running=Running(mixing_cache=out.parent / "cache"),
     )
-    plan = make_plan(job, print)
+    plan = plan_bake(job, print)
     for _ in run_bake(plan):
         pass
     return plan.total

@@ -40,7 +40,7 @@ def key_for(seed: int, stream: Stream, *path: int | str) -> bytes:
     """The Philox key of an item's generator, 16 bytes, little-endian; arguments as `rng_for`'s."""
     digest = _begun(seed, stream, *path[:-1]).copy()
     if path:
-        digest.update(_part(path[-1]))
+        digest.update(_bytes_of(path[-1]))
     return digest.digest()
 
 
@@ -48,7 +48,7 @@ def keys_for(
     seed: int, stream: Stream, firsts: Iterable[int | str], names: Iterable[int | str]
 ) -> list[bytes]:
     """key_for(seed, stream, first, name) for each of `firsts`, and for it each of `names`."""
-    parts = [_part(name) for name in names]
+    parts = [_bytes_of(name) for name in names]
     keys = []
     for first in firsts:
         begun = _begun(seed, stream, first)
@@ -64,11 +64,11 @@ def _begun(seed: int, stream: Stream, *path: int | str) -> hashlib.blake2b:
     """The hash of a key's first parts; to be copied, not changed."""
     digest = hashlib.blake2b(digest_size=16, person=b"pixmix")
     for part in (seed, stream.value, *path):
-        digest.update(_part(part))
+        digest.update(_bytes_of(part))
     return digest
 
 
-def _part(part: int | str) -> bytes:
+def _bytes_of(part: int | str) -> bytes:
     text = str(part).encode("utf-8", "surrogateescape")
     kind = b"i" if isinstance(part, numbers.Integral) else b"s"
     return kind + len(text).to_bytes(8, "little") + text

@@ -252,8 +252,8 @@ def command(
     """
     from pixmix_cli.mixing.config import PRESETS
     from pixmix_cli.pipelines.bake.job import BakeJob, Files, Inputs, Running
-    from pixmix_cli.pipelines.bake.plan import describe, make_plan
-    from pixmix_cli.pipelines.bake.run import run, stream
+    from pixmix_cli.pipelines.bake.plan import describe_bake, plan_bake
+    from pixmix_cli.pipelines.bake.run import run_bake, stream_bake
     from pixmix_cli.sources.mixing_set import weighted_paths
     from pixmix_cli.sources.picture_cache import default_folder
 
@@ -291,15 +291,15 @@ def command(
             running=Running(shared["workers"], shared["engine"], mixing_cache=cache, **of(Running)),
             **settings,
         )
-        plan = make_plan(job, terminal.warn)
+        plan = plan_bake(job, terminal.warn)
         if dry_run:
-            return show_plan(terminal, lambda: describe(plan))
+            return show_plan(terminal, lambda: describe_bake(plan))
         if job.destination.is_stream:
-            steps = stream(plan, StdoutSink(), terminal.warn)
+            steps = stream_bake(plan, StdoutSink(), terminal.warn)
             return follow(terminal, None, steps, plan.own, plan.remaining, kernels="mixing")
         if plan.advice:
             terminal.advise(plan.advice)
         shards = sum(len(copies) for _, copies in plan.pending)
         return follow(
-            terminal, output, run(plan), plan.own, plan.remaining, shards, kernels="mixing"
+            terminal, output, run_bake(plan), plan.own, plan.remaining, shards, kernels="mixing"
         )

@@ -15,7 +15,7 @@ from pixmix_cli.storage.remote import AnyPath
 from pixmix_cli.terminal import StdoutSink, Terminal
 
 if TYPE_CHECKING:
-    from pixmix_cli.pipelines.mixing_sets.plan import Plan
+    from pixmix_cli.pipelines.mixing_sets.plan import MixingSetPlan
 
 EXIT_SKIPPED = 3
 
@@ -60,7 +60,7 @@ def check_new_file(path: Path, overwrite: bool) -> None:
 
 def make_set(
     terminal: Terminal,
-    plan: Plan,
+    plan: MixingSetPlan,
     dry_run: bool,
     describe: Callable[[], dict[str, Any]],
     kernels: str | None = None,
@@ -69,14 +69,14 @@ def make_set(
 
     kernels  as `follow`'s
     """
-    from pixmix_cli.pipelines.mixing_sets import storing as mixing_set
+    from pixmix_cli.pipelines.mixing_sets.storing import run_set, stream_set
 
     if dry_run:
         return show_plan(terminal, describe)
     if plan.job.destination.is_stream:
-        steps = mixing_set.stream(plan, StdoutSink())
+        steps = stream_set(plan, StdoutSink())
     else:
-        steps = mixing_set.run(plan)
+        steps = run_set(plan)
     place = None if plan.job.destination.is_stream else plan.job.destination.place
     return follow(terminal, place, steps, plan.own, plan.remaining, kernels=kernels)
 

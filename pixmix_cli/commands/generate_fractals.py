@@ -89,8 +89,8 @@ def command(
     Each picture carries its recipe, from which --from renders it again, at any size.
     """
     from fractals.config import FractalConfig, check_points, check_size
-    from pixmix_cli.pipelines.mixing_sets import fractals as fractal_set
-    from pixmix_cli.pipelines.mixing_sets import fractals_again as fractal_again
+    from pixmix_cli.pipelines.mixing_sets.fractals import describe_fractals, plan_fractals
+    from pixmix_cli.pipelines.mixing_sets.fractals_again import Again, plan_fractals_again
 
     terminal = options.make_terminal(quiet, verbose, progress, as_json)
     with options.mixing_set_job(**storage) as job:
@@ -101,8 +101,8 @@ def command(
                     check_size(size)
                 if points_per_pixel is not None:
                     check_points(points_per_pixel, size or 1)
-            again = fractal_again.Again(size, points_per_pixel)
-            plan = fractal_again.plan(recipes, again, job, terminal.warn)
+            again = Again(size, points_per_pixel)
+            plan = plan_fractals_again(recipes, again, job, terminal.warn)
         else:
             if count is None:
                 raise click.UsageError("Missing option '-n' / '--count'.")
@@ -115,8 +115,8 @@ def command(
                     if points_per_pixel is None
                     else points_per_pixel,
                 )
-            plan = fractal_set.plan(config, count, job)
-        return make_set(terminal, plan, dry_run, lambda: fractal_set.describe(plan), "fractals")
+            plan = plan_fractals(config, count, job)
+        return make_set(terminal, plan, dry_run, lambda: describe_fractals(plan), "fractals")
 
 
 def _refuse_with_from(context: click.Context) -> None:

@@ -50,27 +50,34 @@ def command(
     from pixmix_cli.commands.common import EXIT_SKIPPED, picture_output
     from pixmix_cli.errors import InputError
     from pixmix_cli.pipelines.engines.local import default_workers
-    from pixmix_cli.pipelines.inspect import summary as inspect
+    from pixmix_cli.pipelines.inspect.summary import (
+        Summary,
+        details_of,
+        find_sets,
+        measure_sets,
+        record_of,
+        table_of,
+    )
 
     terminal = options.make_terminal(quiet, verbose, progress, as_json)
     plot_format = None if plot is None else picture_output(plot, overwrite)
-    sets = inspect.find(paths, terminal.warn)
-    summaries = [inspect.Summary(one.path) for one in sets]
+    sets = find_sets(paths, terminal.warn)
+    summaries = [Summary(one.path) for one in sets]
     with terminal.meter(sum(len(one.refs) for one in sets), "pic") as meter:
-        for done in inspect.run(sets, summaries, workers or default_workers()):
+        for done in measure_sets(sets, summaries, workers or default_workers()):
             meter.update(done)
     for summary in summaries:
         for item in summary.broken:
             terminal.warn(f"{summary.path}: {item['error']}")
         if not summary.names:
             raise InputError(f"{summary.path} holds no picture that can be read")
-    records = [inspect.record_of(summary) for summary in summaries]
+    records = [record_of(summary) for summary in summaries]
     if as_json:
         for record in records:
             terminal.emit(record)
     else:
-        details = (line for record in records for line in inspect.details_of(record))
-        for line in (*inspect.table_of(records), *details):
+        details = (line for record in records for line in details_of(record))
+        for line in (*table_of(records), *details):
             terminal.line(line)
     if plot is not None and plot_format is not None:
         from pixmix_cli.pipelines.inspect.plot import draw

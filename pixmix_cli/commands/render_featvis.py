@@ -181,17 +181,17 @@ def command(
 ) -> int:
     """Render feature visualizations: pictures that excite some part of a network each."""
     from featvis.config import FeatVisConfig
-    from pixmix_cli.pipelines.mixing_sets import featvis as featvis_set
+    from pixmix_cli.pipelines.mixing_sets import featvis
 
     terminal = options.make_terminal(quiet, verbose, progress, as_json)
     names = ("size", "steps", "batch_size", "network_size", "precision", "parametrization")
     settings = {name: rest.pop(name) for name in names}
     network = _model_name(model, weights)
     if list_layers:
-        choice = featvis_set.NetworkChoice(network, weights, "cpu", rest["seed"])
+        choice = featvis.NetworkChoice(network, weights, "cpu", rest["seed"])
         with check_config():
             return _print_layers(terminal, choice)
-    wishes = featvis_set.Wishes(layers, channels, count, objective, pairs, mix, diversity, init)
+    wishes = featvis.Wishes(layers, channels, count, objective, pairs, mix, diversity, init)
     with options.mixing_set_job(engine=engine, **rest) as job, check_config():
         from featvis import gpu_count, resolve_device
 
@@ -203,11 +203,11 @@ def command(
         if settings["batch_size"] is None:
             settings["batch_size"] = BATCH_SIZE.get(place, 256)
         config = FeatVisConfig(**settings)
-        choice = featvis_set.NetworkChoice(
+        choice = featvis.NetworkChoice(
             network, weights, place, job.seed, gpus, isolated=engine == "ray"
         )
-        plan = featvis_set.plan(choice, wishes, config, job, terminal.shows_bar, terminal.warn)
-        return make_set(terminal, plan, dry_run, lambda: featvis_set.describe(plan))
+        plan = featvis.plan_featvis(choice, wishes, config, job, terminal.shows_bar, terminal.warn)
+        return make_set(terminal, plan, dry_run, lambda: featvis.describe_featvis(plan))
 
 
 def _on_ray(job: MixingSetJob, device: str) -> tuple[MixingSetJob, str, int]:
@@ -238,10 +238,10 @@ def _model_name(model: str | None, weights: str) -> str:
 
 
 def _print_layers(terminal: Terminal, choice: Any) -> int:
-    from pixmix_cli.pipelines.mixing_sets import featvis as featvis_set
+    from pixmix_cli.pipelines.mixing_sets import featvis
 
     local = choice.weights == "fractals" or Path(choice.weights).suffix in CHECKPOINTS
-    for row in featvis_set.layer_rows(choice, local):
+    for row in featvis.layer_rows(choice, local):
         if terminal.as_json:
             terminal.emit(row)
         else:

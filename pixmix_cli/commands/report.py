@@ -57,8 +57,8 @@ def command(
     from pixmix_cli.commands.common import check_new_file
     from pixmix_cli.errors import InputError
     from pixmix_cli.pipelines.engines.local import default_workers
-    from pixmix_cli.pipelines.report import page as report_page
-    from pixmix_cli.pipelines.report import sections as report
+    from pixmix_cli.pipelines.report.page import page_of
+    from pixmix_cli.pipelines.report.sections import MOST_PICTURES, gather, measure
     from pixmix_cli.storage.files import write_whole
 
     terminal = options.make_terminal(quiet, verbose, progress, as_json)
@@ -66,13 +66,13 @@ def command(
     for path in paths:
         if not path.exists():
             raise InputError(f"{path} does not exist")
-    most = min(pictures, report.MOST_PICTURES // len(paths))
-    sections = [report.gather(path, most, samples, terminal.warn) for path in paths]
+    most = min(pictures, MOST_PICTURES // len(paths))
+    sections = [gather(path, most, samples, terminal.warn) for path in paths]
     wanted = sum(one.pictures for one in sections if one.kind == "mixing")
     with terminal.meter(wanted, "pic") as meter:
-        for done in report.measure(sections, workers or default_workers(), terminal.warn):
+        for done in measure(sections, workers or default_workers(), terminal.warn):
             meter.update(done)
-    page = report_page.page_of(sections)
+    page = page_of(sections)
     write_whole(output, page)
     terminal.emit({"path": str(output), "bytes": len(page)})
     return 0

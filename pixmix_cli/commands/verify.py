@@ -15,6 +15,7 @@ from pixmix_cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from pixmix_cli.pipelines.bake.rebake import Recorded
+    from pixmix_cli.pipelines.verify import Checklist
 
 EXAMPLES = """
 pixmix verify baked
@@ -105,13 +106,13 @@ def command(
     with at_hand(path) as (folder, elsewhere):
         if finish:
             finish_left_over(folder, elsewhere)
-        plan = verify.plan(folder)
+        checklist = verify.checklist_of(folder)
         recorded = None
         if elsewhere is not None and (repair or rebake_sample):
             raise click.UsageError("--repair and --rebake-sample need a local folder")
         if repair or rebake_sample:
-            recorded = _open_recorded(plan, source, mixing_sets, workers, terminal)
-        problems = _check(terminal, plan, workers, elsewhere)
+            recorded = _open_recorded(checklist, source, mixing_sets, workers, terminal)
+        problems = _check(terminal, checklist, workers, elsewhere)
         if repair and problems:
             assert recorded is not None
             problems = _repair(terminal, recorded, problems, workers)
@@ -119,9 +120,9 @@ def command(
             assert recorded is not None
             problems += _compare(terminal, recorded, rebake_sample, seed)
         if problems:
-            terminal.info(f"{len(problems)} problems in {path} ({plan.total} pictures)")
+            terminal.info(f"{len(problems)} problems in {path} ({checklist.total} pictures)")
             return 1
-        terminal.info(f"{path}: {plan.total} pictures, all as written")
+        terminal.info(f"{path}: {checklist.total} pictures, all as written")
         return 0
 
 
@@ -129,7 +130,7 @@ Problems = list[dict[str, Any]]
 
 
 def _open_recorded(
-    plan: Any,
+    checklist: Checklist,
     source: AnyPath | None,
     mixing_sets: tuple[AnyPath, ...],
     workers: int,
@@ -141,17 +142,19 @@ def _open_recorded(
 
     running = Running(workers, mixing_cache=default_folder())
     return rebake.open_recorded(
-        plan.path, plan.manifest, running, terminal.warn, source, mixing_sets
+        checklist.path, checklist.manifest, running, terminal.warn, source, mixing_sets
     )
 
 
-def _check(terminal: Terminal, plan: Any, workers: int, elsewhere: Url | None) -> Problems:
+def _check(
+    terminal: Terminal, checklist: Checklist, workers: int, elsewhere: Url | None
+) -> Problems:
     from pixmix_cli.pipelines import verify
 
     problems: Problems = []
-    with terminal.meter(plan.total, "pic") as meter:
-        for checked in verify.run(plan, workers, elsewhere):
-            problems.extend(_tell(terminal, elsewhere or plan.path, checked.problems))
+    with terminal.meter(checklist.total, "pic") as meter:
+        for checked in verify.check(checklist, workers, elsewhere):
+            problems.extend(_tell(terminal, elsewhere or checklist.path, checked.problems))
             meter.update(checked.pictures)
     return problems
 
@@ -167,8 +170,8 @@ def _repair(terminal: Terminal, recorded: Recorded, problems: Problems, workers:
         for row in rebake.repair(recorded, broken):
             _tell(terminal, recorded.path, (row,))
             meter.update(1)
-    again = verify.only(verify.plan(recorded.path), broken)
-    return [row for checked in verify.run(again, workers) for row in checked.problems]
+    again = verify.only(verify.checklist_of(recorded.path), broken)
+    return [row for checked in verify.check(again, workers) for row in checked.problems]
 
 
 def _compare(terminal: Terminal, recorded: Recorded, count: int, seed: int) -> Problems:

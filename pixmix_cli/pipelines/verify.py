@@ -51,7 +51,7 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Checklist:
     """What there is to check."""
 
     path: Path
@@ -63,7 +63,7 @@ class Plan:
     problems: tuple[Row, ...]  # found by comparing names alone
 
 
-def plan(path: Path) -> Plan:
+def checklist_of(path: Path) -> Checklist:
     """Read the manifest and compare it with the names there are.
 
     raises  InputError when the folder is missing or was not made by pixmix
@@ -95,7 +95,7 @@ def plan(path: Path) -> Plan:
         problems.append(_problem(ROWS, f"tells of {total} pictures, {MANIFEST} of {told}"))
     options = state.plan["options"]
     expected = Expected(options.get("size"), classes, bool(options.get("draws-json")))
-    return Plan(
+    return Checklist(
         path, state.plan, _layout_of(path, state.plan), expected, files, total, tuple(problems)
     )
 
@@ -179,20 +179,22 @@ def _strangers(path: Path, known: set[str]) -> Iterator[Row]:
                 yield _problem(name, f"is not in {ROWS}")
 
 
-def only(plan: Plan, paths: set[str]) -> Plan:
+def only(checklist: Checklist, paths: set[str]) -> Checklist:
     """The files of a plan with these names, to look at them once more."""
-    files = tuple(file for file in plan.files if file[0]["path"] in paths)
-    return replace(plan, files=files, total=0)
+    files = tuple(file for file in checklist.files if file[0]["path"] in paths)
+    return replace(checklist, files=files, total=0)
 
 
-def run(plan: Plan, workers: int, elsewhere: Url | None = None) -> Iterator[Checked]:
+def check(checklist: Checklist, workers: int, elsewhere: Url | None = None) -> Iterator[Checked]:
     """Check everything; the problems found while planning come first.
 
     elsewhere  what the plan's folder is a mirror of
     """
-    yield Checked(0, plan.problems)
-    context = (plan.path, plan.layout, plan.expected, elsewhere)
-    yield from run_tasks(Checker, context, _tasks(plan.files), workers, lambda task: _name(task[0]))
+    yield Checked(0, checklist.problems)
+    context = (checklist.path, checklist.layout, checklist.expected, elsewhere)
+    yield from run_tasks(
+        Checker, context, _tasks(checklist.files), workers, lambda task: _name(task[0])
+    )
 
 
 def _name(file: File) -> str:

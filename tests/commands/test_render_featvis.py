@@ -425,14 +425,14 @@ def test_a_plan_for_several_gpus_has_no_more_workers_than_gpus(
 ) -> None:
     from featvis import FeatVisConfig
     from pixmix_cli.outputs.destination import Destination
-    from pixmix_cli.pipelines.mixing_sets.featvis import NetworkChoice, Wishes, plan
+    from pixmix_cli.pipelines.mixing_sets.featvis import NetworkChoice, Wishes, plan_featvis
     from pixmix_cli.pipelines.mixing_sets.job import MixingSetJob
 
     wishes = Wishes(("features.3",), None, 2)
     for gpus, workers in ((1, 1), (2, 2), (8, 4)):
         choice = NetworkChoice("squeezenet1_1", str(checkpoint), "cuda", 0, gpus)
         job = MixingSetJob(Destination(tmp_path / "o"), workers=4)
-        made = plan(choice, wishes, FeatVisConfig(), job)
+        made = plan_featvis(choice, wishes, FeatVisConfig(), job)
         assert (made.job.workers, made.overlapped) == (workers, gpus == 1)
 
 

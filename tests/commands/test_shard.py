@@ -114,11 +114,11 @@ def running_part(tmp_path):
         "from pixmix_cli.outputs.output import open_output\n"
         "from pixmix_cli.outputs.run_plan import RunPlan\n"
         "from pixmix_cli.outputs.part import Part, Whole\n"
-        "from pixmix_cli.pipelines.mixing_sets import fractals as fractal_set\n"
+        "from pixmix_cli.pipelines.mixing_sets.fractals import plan_fractals\n"
         "from pixmix_cli.pipelines.mixing_sets.job import MixingSetJob\n"
         "from fractals.config import FractalConfig\n"
         "out = Path(sys.argv[1])\n"
-        "plan = fractal_set.plan(FractalConfig(size=32), 24, MixingSetJob(Destination(out)))\n"
+        "plan = plan_fractals(FractalConfig(size=32), 24, MixingSetJob(Destination(out)))\n"
         "with open_output(Destination(out, part=Part(0, 2)), plan.run, Whole({'pictures': 24})):\n"
         "    print('ready', flush=True); time.sleep(600)\n"
     )

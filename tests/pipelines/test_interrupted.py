@@ -10,24 +10,24 @@ from fractals.config import FractalConfig
 from pixmix_cli.mixing.config import PRESETS
 from pixmix_cli.outputs.destination import Destination
 from pixmix_cli.outputs.output import Output
-from pixmix_cli.pipelines.bake import run as bake
 from pixmix_cli.pipelines.bake.job import BakeJob, Inputs, Running
-from pixmix_cli.pipelines.bake.plan import make_plan
-from pixmix_cli.pipelines.mixing_sets import fractals as fractal_set
-from pixmix_cli.pipelines.mixing_sets import storing as mixing_set
+from pixmix_cli.pipelines.bake.plan import plan_bake
+from pixmix_cli.pipelines.bake.run import run_bake
+from pixmix_cli.pipelines.mixing_sets.fractals import plan_fractals
 from pixmix_cli.pipelines.mixing_sets.job import MixingSetJob
+from pixmix_cli.pipelines.mixing_sets.storing import run_set
 
 
 def fractals(out, photos, mixing, engine):
     job = MixingSetJob(Destination(out), engine=engine)
-    return mixing_set.run(fractal_set.plan(FractalConfig(size=32), 2, job))
+    return run_set(plan_fractals(FractalConfig(size=32), 2, job))
 
 
 def baked(out, photos, mixing, engine):
     config = replace(PRESETS["cifar"], size=16)
     inputs, running = Inputs(photos, (mixing,)), Running(engine=engine)
     job = BakeJob(inputs, Destination(out), config, running=running)
-    return bake.run(make_plan(job, pytest.fail))
+    return run_bake(plan_bake(job, pytest.fail))
 
 
 @pytest.mark.parametrize("pipeline", [fractals, baked])

@@ -9,10 +9,10 @@ from pixmix_cli.pipelines.bake.job import BakeJob
 from pixmix_cli.storage import images
 
 if TYPE_CHECKING:
-    from pixmix_cli.pipelines.bake.plan import Plan
+    from pixmix_cli.pipelines.bake.plan import BakePlan
 
 
-def dataset_card(plan: Plan) -> str:
+def dataset_card(plan: BakePlan) -> str:
     """README.md of a baked set: what it is, and the lines that train from it."""
     job, config = plan.job, plan.job.config
     recipe = (
@@ -60,7 +60,7 @@ def _plain_copies(job: BakeJob) -> str:
     )
 
 
-def _equal_shards(plan: Plan) -> str:
+def _equal_shards(plan: BakePlan) -> str:
     job, extra = plan.job, len(plan.order) - len(plan.source.pictures)
     if job.files.equal is None or not extra:
         return ""

@@ -125,7 +125,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class ShardTask:
     """One shard: these samples, for these copies."""
 
     shard: int

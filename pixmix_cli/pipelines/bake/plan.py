@@ -16,7 +16,7 @@ from pixmix_cli.pipelines.bake.completion import shard_lengths
 from pixmix_cli.pipelines.bake.estimate import bake_a_few
 from pixmix_cli.pipelines.bake.formats.base import Format
 from pixmix_cli.pipelines.bake.formats.registry import FORMATS, names_with
-from pixmix_cli.pipelines.bake.job import BakeJob, Copy, Sample, Task
+from pixmix_cli.pipelines.bake.job import BakeJob, Copy, Sample, ShardTask
 from pixmix_cli.pipelines.bake.settings import run_plan
 from pixmix_cli.pipelines.bake.worker import Context
 from pixmix_cli.seeding import Stream, rng_for
@@ -39,7 +39,7 @@ STREAM_TASK = 64  # samples: a few MB of pictures, held until their turn comes
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BakePlan:
     """Everything that is settled before the first pixel."""
 
     job: BakeJob
@@ -104,7 +104,7 @@ class Plan:
         return sum(len(self.indices(shard)) * len(copies) for shard, copies in self.pending)
 
 
-def make_plan(job: BakeJob, warn: Callable[[str], None]) -> Plan:
+def plan_bake(job: BakeJob, warn: Callable[[str], None]) -> BakePlan:
     """List the inputs, lay out the shards and see what is done already; writes nothing.
 
     warn    called with one line for each thing passed over
@@ -121,7 +121,7 @@ def make_plan(job: BakeJob, warn: Callable[[str], None]) -> Plan:
     return replace(laid_out, pending=pending)
 
 
-def lay_out(job: BakeJob, warn: Callable[[str], None]) -> Plan:
+def lay_out(job: BakeJob, warn: Callable[[str], None]) -> BakePlan:
     """The plan without regard to what the output holds: nothing is pending."""
     layout = FORMATS[job.files.format]
     _check_options(job, layout)
@@ -151,7 +151,7 @@ def lay_out(job: BakeJob, warn: Callable[[str], None]) -> Plan:
         shard_size = layout.default_shard_size(count, job.config)
     run = run_plan(job, source, mixing)
     reference = _reference_draws(job, source, mixing)
-    laid_out = Plan(job, source, mixing, order, shard_size, run, (), reference)
+    laid_out = BakePlan(job, source, mixing, order, shard_size, run, (), reference)
     if isinstance(wanted, Bytes):
         measured = bake_a_few(context_of(laid_out, Path()), source)
         bytes_each = measured.bytes_each or wanted.count
@@ -237,7 +237,7 @@ def _check_output_apart(job: BakeJob) -> None:
             )
 
 
-def unbaked(plan: Plan) -> Iterator[tuple[int, tuple[Copy, ...]]]:
+def unbaked(plan: BakePlan) -> Iterator[tuple[int, tuple[Copy, ...]]]:
     """Which copies of which shards are to be made: all, or where a run goes on the missing ones."""
     job = plan.job
     lengths = shard_lengths(len(plan.order), plan.shard_size)
@@ -246,7 +246,7 @@ def unbaked(plan: Plan) -> Iterator[tuple[int, tuple[Copy, ...]]]:
     )
 
 
-def tasks(plan: Plan) -> Iterator[Task]:
+def tasks(plan: BakePlan) -> Iterator[ShardTask]:
     """What is pending, shard by shard."""
     targets = plan.format.targets(plan.source)
     made: dict[int, list[str]] = {}
@@ -266,15 +266,15 @@ def tasks(plan: Plan) -> Iterator[Task]:
             )
             for place, index in enumerate(plan.indices(shard).tolist(), shard * plan.shard_size)
         )
-        yield Task(shard, copies, samples)
+        yield ShardTask(shard, copies, samples)
 
 
-def describe_task(task: Task) -> str:
+def describe_task(task: ShardTask) -> str:
     """A task's name in an error message."""
     return f"shard {task.shard} ({task.samples[0].ref.name} to {task.samples[-1].ref.name})"
 
 
-def context_of(plan: Plan, tmp: Tmp) -> Context:
+def context_of(plan: BakePlan, tmp: Tmp) -> Context:
     """What the workers of this plan need; their partial files go to tmp."""
     return Context(
         config=plan.job.config,
@@ -287,7 +287,7 @@ def context_of(plan: Plan, tmp: Tmp) -> Context:
     )
 
 
-def _mixing_key(plan: Plan) -> str:
+def _mixing_key(plan: BakePlan) -> str:
     """The mixing set's place in the cache of decoded pictures, with room made for it."""
     folder = plan.job.running.mixing_cache
     if folder is None:
@@ -300,7 +300,7 @@ def _mixing_key(plan: Plan) -> str:
     return key
 
 
-def describe(plan: Plan) -> dict[str, Any]:
+def describe_bake(plan: BakePlan) -> dict[str, Any]:
     """What a run of this plan would do, for --dry-run; bakes a few samples in memory to estimate.
 
     returns  counts of items, and `estimated_bytes` and `estimated_seconds` for the pictures still

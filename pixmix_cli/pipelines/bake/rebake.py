@@ -25,8 +25,8 @@ from pixmix_cli.outputs.rows import MANIFEST, META, ROWS, Row, committed_rows, c
 from pixmix_cli.outputs.run_plan import describe_difference
 from pixmix_cli.pipelines.bake.formats.base import Format
 from pixmix_cli.pipelines.bake.formats.registry import FORMATS
-from pixmix_cli.pipelines.bake.job import Copy, Running, Task
-from pixmix_cli.pipelines.bake.plan import Plan, context_of, describe_task, lay_out, tasks
+from pixmix_cli.pipelines.bake.job import Copy, Running, ShardTask
+from pixmix_cli.pipelines.bake.plan import BakePlan, context_of, describe_task, lay_out, tasks
 from pixmix_cli.pipelines.bake.run import extra_files
 from pixmix_cli.pipelines.bake.settings import job_of
 from pixmix_cli.pipelines.bake.worker import Baker, Context
@@ -41,7 +41,7 @@ from pixmix_cli.storage.remote import AnyPath
 class Recorded:
     """A finished baked set, and the plan that made it."""
 
-    plan: Plan
+    plan: BakePlan
     rows: tuple[Row, ...]  # of its artefacts
     skipped: frozenset[int]  # samples that were left out
 
@@ -117,7 +117,7 @@ def open_recorded(
 class Check:
     """Samples of one copy and shard to make again, and their places in that copy's order."""
 
-    task: Task
+    task: ShardTask
     places: tuple[int, ...]
 
 
@@ -309,7 +309,7 @@ def _write_small_files(recorded: Recorded, output: Output, wrong: set[str]) -> I
             yield {"path": name, "repaired": "written again"}
 
 
-def _tasks(recorded: Recorded, rows: list[Row]) -> list[Task]:
+def _tasks(recorded: Recorded, rows: list[Row]) -> list[ShardTask]:
     """The work that makes these rows' artefacts and no other."""
     copies: dict[tuple[int, int], set[int]] = defaultdict(set)
     for row in rows:

@@ -21,15 +21,15 @@ from pixmix_cli.outputs.output import Output
 from pixmix_cli.outputs.part import Whole
 from pixmix_cli.pipelines.bake.card import dataset_card
 from pixmix_cli.pipelines.bake.completion import COMPLETION
-from pixmix_cli.pipelines.bake.job import Task
-from pixmix_cli.pipelines.bake.plan import Plan, context_of, describe_task, tasks
+from pixmix_cli.pipelines.bake.job import ShardTask
+from pixmix_cli.pipelines.bake.plan import BakePlan, context_of, describe_task, tasks
 from pixmix_cli.pipelines.bake.worker import AT, Baker
 from pixmix_cli.pipelines.finish import finish, open_for
 from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.storage.tar import Sink, TarWriter
 
 
-def run(plan: Plan) -> Iterator[Step]:
+def run_bake(plan: BakePlan) -> Iterator[Step]:
     """Bake what is pending and commit it shard by shard.
 
     raises  PixMixError; what was committed before stays
@@ -55,7 +55,7 @@ def run(plan: Plan) -> Iterator[Step]:
         yield finish(output, whole, COMPLETION, made, skipped)
 
 
-def extra_files(plan: Plan) -> dict[str, bytes]:
+def extra_files(plan: BakePlan) -> dict[str, bytes]:
     """Name -> bytes of the small files beside the manifest."""
     return {
         "classes.json": (json.dumps(list(plan.source.classes), indent=1) + "\n").encode(),
@@ -63,7 +63,7 @@ def extra_files(plan: Plan) -> dict[str, bytes]:
     }
 
 
-def _bake_pending(plan: Plan, output: Output) -> Iterator[Step]:
+def _bake_pending(plan: BakePlan, output: Output) -> Iterator[Step]:
     workers = min(plan.job.running.workers, len(plan.pending))
     context = context_of(plan, output.tmp)
     skipped = Skipped(
@@ -115,7 +115,7 @@ def _place(row: dict[str, Any]) -> tuple[int, int]:
     return row["shard"], row["index"]
 
 
-def stream(plan: Plan, sink: Sink, warn: Callable[[str], None]) -> Iterator[Step]:
+def stream_bake(plan: BakePlan, sink: Sink, warn: Callable[[str], None]) -> Iterator[Step]:
     """Write every copy, one after the other, to `sink` as one tar, in the plan's order.
 
     warn    called with one line for each picture that is left out
@@ -144,7 +144,7 @@ def stream(plan: Plan, sink: Sink, warn: Callable[[str], None]) -> Iterator[Step
     yield Step(0, (), {"pictures": written, "skipped": plan.own - written})
 
 
-def _name_the_sample(note: Path, task: Task) -> str:
+def _name_the_sample(note: Path, task: ShardTask) -> str:
     """The task, and the sample that a worker that died was busy with."""
     with contextlib.suppress(OSError):
         index = int.from_bytes(note.read_bytes(), "little")

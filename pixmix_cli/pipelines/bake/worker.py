@@ -24,7 +24,7 @@ from pixmix_cli.mixing.mixer import (
 from pixmix_cli.mixing.resize import agrees
 from pixmix_cli.mixing.uniforms import uniforms_for
 from pixmix_cli.pipelines.bake.formats.base import Format, PixelWriter
-from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Sample, Task
+from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Sample, ShardTask
 from pixmix_cli.pipelines.bake.mixing_pictures import MixingPictures
 from pixmix_cli.seeding import Stream, keys_for
 from pixmix_cli.sources.mixing_set import MixingSet
@@ -51,7 +51,7 @@ class Context:
 
 
 class Baker:
-    """One worker: bakes shards. Called with a Task, returns (rows, pictures done)."""
+    """One worker: bakes shards. Called with a ShardTask, returns (rows, pictures done)."""
 
     def __init__(self, context: Context) -> None:
         """Set up scratch memory and an empty cache of mixing pictures."""
@@ -75,7 +75,7 @@ class Baker:
         disagreeing()
         agrees()
 
-    def __call__(self, task: Task) -> tuple[list[dict[str, Any]], int]:
+    def __call__(self, task: ShardTask) -> tuple[list[dict[str, Any]], int]:
         """Bake one shard and leave its files in place, durable."""
         context = self._context
         writer = context.format.writer(context.job, context.tmp, task, context.classes)
@@ -98,7 +98,7 @@ class Baker:
     def _in_batches(self) -> bool:
         return self._context.job.draws == "keyed" and batch.possible(self._context.config)
 
-    def _pictures(self, task: Task, rows: list[dict[str, Any]]) -> Iterator[tuple[Sample, U8]]:
+    def _pictures(self, task: ShardTask, rows: list[dict[str, Any]]) -> Iterator[tuple[Sample, U8]]:
         """Every sample that can be read, with its pixels; a row for every other one."""
         good: list[Sample] = []
         self._ahead = Ahead(sample.ref for sample in task.samples)
@@ -125,7 +125,9 @@ class Baker:
             good.append(sample)
             yield sample, picture
 
-    def _bake_batches(self, task: Task, writer: PixelWriter, rows: list[dict[str, Any]]) -> None:
+    def _bake_batches(
+        self, task: ShardTask, writer: PixelWriter, rows: list[dict[str, Any]]
+    ) -> None:
         """Bake a shard of small pictures, many in one compiled call; as `bake` would."""
         config = self._context.config
         if self._batch_mixer is None:  # kept from shard to shard, with the mixing pictures it keeps
@@ -173,7 +175,7 @@ class Baker:
             return np.ascontiguousarray(ref.pixels())
         return images.decode_rgb(self._ahead.read(ref), ref.name, self._scratch)
 
-    def _with_padding(self, task: Task, good: list[Sample]) -> Iterator[Sample]:
+    def _with_padding(self, task: ShardTask, good: list[Sample]) -> Iterator[Sample]:
         """The task's samples; with --pad then, for each that could not be read, one of `good`."""
         yield from task.samples
         missing = len(task.samples) - len(good)

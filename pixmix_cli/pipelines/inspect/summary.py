@@ -93,7 +93,7 @@ def _bytes(small: NDArray[np.float64]) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class SetTask:
     """Pictures of one set to measure together."""
 
     set_index: int
@@ -103,7 +103,7 @@ class Task:
 class Measurer:
     """One worker."""
 
-    def __call__(self, task: Task) -> list[Measured]:
+    def __call__(self, task: SetTask) -> list[Measured]:
         """The task's pictures, in order."""
         return [self._one(ref) for ref in task.refs]
 
@@ -146,7 +146,7 @@ class Summary:
         return measures.pairwise_distance(flat) / 255.0
 
 
-def find(paths: Sequence[Path], warn: Callable[[str], None]) -> list[PictureSet]:
+def find_sets(paths: Sequence[Path], warn: Callable[[str], None]) -> list[PictureSet]:
     """The pictures of each path.
 
     raises  InputError when one is missing or holds none
@@ -160,7 +160,9 @@ def find(paths: Sequence[Path], warn: Callable[[str], None]) -> list[PictureSet]
     return sets
 
 
-def run(sets: Sequence[PictureSet], summaries: Sequence[Summary], workers: int) -> Iterator[int]:
+def measure_sets(
+    sets: Sequence[PictureSet], summaries: Sequence[Summary], workers: int
+) -> Iterator[int]:
     """Measure every picture; yields how many were done since the last time.
 
     summaries  empty ones of the same sets, which are filled
@@ -185,10 +187,10 @@ def run(sets: Sequence[PictureSet], summaries: Sequence[Summary], workers: int) 
         yield len(task.refs)
 
 
-def _tasks(sets: Sequence[PictureSet]) -> Iterator[Task]:
+def _tasks(sets: Sequence[PictureSet]) -> Iterator[SetTask]:
     for index, one in enumerate(sets):
         for begin in range(0, len(one.refs), PICTURES_A_TASK):
-            yield Task(index, tuple(one.refs[begin : begin + PICTURES_A_TASK]))
+            yield SetTask(index, tuple(one.refs[begin : begin + PICTURES_A_TASK]))
 
 
 def record_of(summary: Summary) -> dict[str, Any]:

@@ -19,9 +19,13 @@ from numpy.typing import NDArray
 
 from pixmix_cli.errors import DeviceLostError, InputError, PictureError, PixMixError
 from pixmix_cli.outputs.run_plan import RunPlan
-from pixmix_cli.pipelines.mixing_sets import plan as mixing_plan
-from pixmix_cli.pipelines.mixing_sets.job import Made, MixingSetJob, Task
-from pixmix_cli.pipelines.mixing_sets.plan import Plan
+from pixmix_cli.pipelines.mixing_sets.job import Made, MixingSetJob, PictureTask
+from pixmix_cli.pipelines.mixing_sets.plan import (
+    MixingSetPlan,
+    describe_set,
+    pending_pictures,
+    storage_options,
+)
 from pixmix_cli.seeding import Stream, rng_for
 from pixmix_cli.sources.find import find_pictures
 from pixmix_cli.sources.pictures import PictureRef, Pictures, digest_of
@@ -155,7 +159,7 @@ class FeatVisMaker:
         self._kind = kind
         self._group = group
 
-    def __call__(self, task: Task) -> list[Made]:
+    def __call__(self, task: PictureTask) -> list[Made]:
         """One batch: task.payload is a Batch."""
         batch: Batch = task.payload
         made: dict[int, Made] = {}
@@ -269,14 +273,14 @@ def _worker_number() -> int:
     return identity[-1] if identity else 0
 
 
-def plan(
+def plan_featvis(
     choice: NetworkChoice,
     wishes: Wishes,
     config: FeatVisConfig,
     job: MixingSetJob,
     show_download: bool = False,
     warn: Callable[[str], None] = lambda line: None,
-) -> Plan:
+) -> MixingSetPlan:
     """Load the network, choose the targets, check the output; writes nothing.
 
     show_download  torch.hub's progress bar on stderr, where weights have to be fetched
@@ -309,7 +313,7 @@ def plan(
     _check_layers(network, layers, config, wishes.diversity)
     targets = _targets(layers, wishes, job.seed, 0 if starts is None else len(starts))
     total = len(targets) * wishes.diversity if wishes.total is None else wishes.total
-    options, versions = mixing_plan.storage_options(job)
+    options, versions = storage_options(job)
     options |= {
         "model": choice.model,
         "weights": network.weights_id,
@@ -342,10 +346,8 @@ def plan(
     if on_gpu:
         job = replace(job, workers=min(job.workers, choice.gpus))
     group = wishes.diversity
-    here = mixing_plan.pending_pictures(
-        job, run, total, _window(len(layers), config.batch_size, group), group
-    )
-    return Plan(
+    here = pending_pictures(job, run, total, _window(len(layers), config.batch_size, group), group)
+    return MixingSetPlan(
         job=job,
         run=run,
         total=total,
@@ -424,7 +426,7 @@ def batches(
     batch_size: int,
     group: int = 1,
     starts: Pictures | None = None,
-) -> Iterator[Task]:
+) -> Iterator[PictureTask]:
     """Tasks of up to batch_size pictures of one layer each.
 
     pending  indices of pictures, rising
@@ -454,7 +456,7 @@ def batches(
                 )
                 shown = tuple(targets[i // group] for i in members)
                 batch = Batch(layer, members, shown, tuple(refs))
-                yield Task(tuple(i for t in chosen for i in groups[t]), batch)
+                yield PictureTask(tuple(i for t in chosen for i in groups[t]), batch)
         begin = end
 
 
@@ -481,6 +483,6 @@ def layer_rows(choice: NetworkChoice, weights_are_local: bool) -> Iterator[dict[
         }
 
 
-def describe(plan: Plan) -> dict[str, Any]:
+def describe_featvis(plan: MixingSetPlan) -> dict[str, Any]:
     """What a run would do. Bytes are not estimated: a single picture takes seconds."""
-    return mixing_plan.describe(plan, None)
+    return describe_set(plan, None)

@@ -12,9 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixmix_cli.outputs.run_plan import RunPlan
-from pixmix_cli.pipelines.mixing_sets import plan as mixing_plan
-from pixmix_cli.pipelines.mixing_sets.job import Made, MixingSetJob, Task
-from pixmix_cli.pipelines.mixing_sets.plan import Plan
+from pixmix_cli.pipelines.mixing_sets.job import Made, MixingSetJob, PictureTask
+from pixmix_cli.pipelines.mixing_sets.plan import (
+    MixingSetPlan,
+    describe_set,
+    pending_pictures,
+    storage_options,
+)
 from pixmix_cli.seeding import Stream, rng_for
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import canonical_json
@@ -34,7 +38,7 @@ class FractalMaker:
     config: FractalConfig
     seed: int
 
-    def __call__(self, task: Task) -> list[Made]:
+    def __call__(self, task: PictureTask) -> list[Made]:
         """The task's fractals."""
         from fractals import generate_fractal
 
@@ -47,17 +51,17 @@ class FractalMaker:
         return made
 
 
-def plan(config: FractalConfig, count: int, job: MixingSetJob) -> Plan:
+def plan_fractals(config: FractalConfig, count: int, job: MixingSetJob) -> MixingSetPlan:
     """Check the output and settle what is to be made; writes nothing.
 
     raises  InputError and its kin
     """
-    options, versions = mixing_plan.storage_options(job)
+    options, versions = storage_options(job)
     options |= {"size": config.size, "kind": config.kind}
     options["points-per-pixel"] = config.points_per_pixel
     run = RunPlan("generate-fractals", options, {"fractals": ALGORITHM, **versions}, {})
-    here = mixing_plan.pending_pictures(job, run, count, TASK_PICTURES)
-    return Plan(
+    here = pending_pictures(job, run, count, TASK_PICTURES)
+    return MixingSetPlan(
         job=job,
         run=run,
         total=count,
@@ -69,19 +73,19 @@ def plan(config: FractalConfig, count: int, job: MixingSetJob) -> Plan:
     )
 
 
-def _tasks(pending: NDArray[np.int64], size: int) -> Iterator[Task]:
+def _tasks(pending: NDArray[np.int64], size: int) -> Iterator[PictureTask]:
     each = max(1, min(TASK_PICTURES, TASK_PIXELS // (size * size)))
     for begin in range(0, len(pending), each):
-        yield Task(tuple(pending[begin : begin + each].tolist()))
+        yield PictureTask(tuple(pending[begin : begin + each].tolist()))
 
 
 DESCRIBED = 2  # tasks really done for an estimate: a few pictures, of large ones fewer
 
 
-def describe(plan: Plan) -> dict[str, Any]:
+def describe_fractals(plan: MixingSetPlan) -> dict[str, Any]:
     """What a run would do; makes a few pictures in memory to estimate bytes and time.
 
-    returns  as `mixing_plan.describe`; the time supposes that each worker has a core to itself
+    returns  as `describe_set`; the time supposes that each worker has a core to itself
     """
     maker = plan.make_maker(*plan.maker_context)
     job = plan.job
@@ -96,4 +100,4 @@ def describe(plan: Plan) -> dict[str, Any]:
                 sizes.append(len(images.encode(made.pixels, job.image_format, job.quality, recipe)))
     number = max(1, len(sizes))
     seconds = (time.perf_counter() - begin) / number
-    return mixing_plan.describe(plan, sum(sizes) / number, seconds)
+    return describe_set(plan, sum(sizes) / number, seconds)

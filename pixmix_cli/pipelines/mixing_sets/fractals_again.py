@@ -19,14 +19,17 @@ from numpy.typing import NDArray
 from pixmix_cli.errors import InputError, PictureError, PixMixError
 from pixmix_cli.outputs.rows import MANIFEST, ROWS
 from pixmix_cli.outputs.run_plan import RunPlan
-from pixmix_cli.pipelines.mixing_sets import plan as mixing_plan
 from pixmix_cli.pipelines.mixing_sets.fractals import (
     ALGORITHM,
     TASK_PICTURES,
     TASK_PIXELS,
 )
-from pixmix_cli.pipelines.mixing_sets.job import Made, MixingSetJob, Task
-from pixmix_cli.pipelines.mixing_sets.plan import Plan
+from pixmix_cli.pipelines.mixing_sets.job import Made, MixingSetJob, PictureTask
+from pixmix_cli.pipelines.mixing_sets.plan import (
+    MixingSetPlan,
+    pending_pictures,
+    storage_options,
+)
 from pixmix_cli.sources.find import find_pictures
 from pixmix_cli.sources.pictures import Folder, PictureRef, Pictures, digest_of
 from pixmix_cli.storage import images
@@ -83,7 +86,7 @@ class RecipeMaker:
     again: Again
     image_format: str
 
-    def __call__(self, task: Task) -> list[Made]:
+    def __call__(self, task: PictureTask) -> list[Made]:
         """The task's pictures; payload: where each recipe is."""
         return [self._one(index, ref) for index, ref in zip(task.indices, task.payload)]
 
@@ -147,15 +150,15 @@ def find_recipes(paths: Sequence[Path], warn: Callable[[str], None]) -> Pictures
     return refs
 
 
-def plan(
+def plan_fractals_again(
     paths: Sequence[Path], again: Again, job: MixingSetJob, warn: Callable[[str], None]
-) -> Plan:
+) -> MixingSetPlan:
     """Find the recipes, check the output; writes nothing.
 
     raises  InputError and its kin
     """
     refs = find_recipes(paths, warn)
-    options, versions = mixing_plan.storage_options(job)
+    options, versions = storage_options(job)
     del options["seed"]  # nothing is drawn
     options |= {"size": again.size, "points-per-pixel": again.points_per_pixel}
     inputs = {
@@ -166,8 +169,8 @@ def plan(
         }
     }
     run = RunPlan("generate-fractals", options, {"fractals": ALGORITHM, **versions}, inputs)
-    here = mixing_plan.pending_pictures(job, run, len(refs), TASK_PICTURES)
-    return Plan(
+    here = pending_pictures(job, run, len(refs), TASK_PICTURES)
+    return MixingSetPlan(
         job=job,
         run=run,
         total=len(refs),
@@ -185,8 +188,8 @@ def _digest(refs: Pictures) -> str:
     return digest_of(refs, edited)
 
 
-def _tasks(pending: NDArray[np.int64], refs: Pictures, size: int) -> Iterator[Task]:
+def _tasks(pending: NDArray[np.int64], refs: Pictures, size: int) -> Iterator[PictureTask]:
     each = max(1, min(TASK_PICTURES, TASK_PIXELS // (size * size)))
     for begin in range(0, len(pending), each):
         indices = tuple(pending[begin : begin + each].tolist())
-        yield Task(indices, tuple(refs[index] for index in indices))
+        yield PictureTask(indices, tuple(refs[index] for index in indices))

@@ -28,7 +28,7 @@ class MixingSetJob:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class PictureTask:
     """Pictures to make together; `payload` is for the maker."""
 
     indices: tuple[int, ...]
@@ -49,4 +49,4 @@ class Made:
     error: str | None = None
 
 
-Maker = Callable[[Task], list[Made]]
+Maker = Callable[[PictureTask], list[Made]]

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from pixmix_cli.errors import InputError
 from pixmix_cli.outputs.run_plan import RunPlan
 from pixmix_cli.pipelines.mixing_sets.completion import unmade
-from pixmix_cli.pipelines.mixing_sets.job import Maker, MixingSetJob, Task
+from pixmix_cli.pipelines.mixing_sets.job import Maker, MixingSetJob, PictureTask
 from pixmix_cli.pipelines.mixing_sets.registry import SET_FORMATS
 from pixmix_cli.storage import images
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class MixingSetPlan:
     """Everything that is settled before the first pixel.
 
     tasks  cuts the pictures still to make into tasks
@@ -31,7 +31,7 @@ class Plan:
     pending: NDArray[np.int64]  # indices still to make here, rising
     make_maker: Callable[..., Maker]
     maker_context: tuple[Any, ...]
-    tasks: Callable[[NDArray[np.int64]], Iterable[Task]]
+    tasks: Callable[[NDArray[np.int64]], Iterable[PictureTask]]
     made_with: dict[str, str] = field(default_factory=dict)
     overlapped: bool = False  # one process, its maker on a GPU, storing in a thread
 
@@ -89,8 +89,8 @@ def pending_pictures(
     return Pending(int(own.sum()), np.flatnonzero(wanted))
 
 
-def describe(
-    plan: Plan, bytes_each: float | None, seconds_each: float | None = None
+def describe_set(
+    plan: MixingSetPlan, bytes_each: float | None, seconds_each: float | None = None
 ) -> dict[str, Any]:
     """What a run of this plan would do, for --dry-run.
 

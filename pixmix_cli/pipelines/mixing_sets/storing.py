@@ -18,8 +18,8 @@ from pixmix_cli.outputs.part import Whole
 from pixmix_cli.pipelines.finish import finish, open_for
 from pixmix_cli.pipelines.mixing_sets.completion import COMPLETION
 from pixmix_cli.pipelines.mixing_sets.formats import Finished, in_order, member_name, picture_path
-from pixmix_cli.pipelines.mixing_sets.job import Made, Maker, MixingSetJob, Task
-from pixmix_cli.pipelines.mixing_sets.plan import Plan
+from pixmix_cli.pipelines.mixing_sets.job import Made, Maker, MixingSetJob, PictureTask
+from pixmix_cli.pipelines.mixing_sets.plan import MixingSetPlan
 from pixmix_cli.pipelines.mixing_sets.registry import SET_FORMATS
 from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.storage import images
@@ -29,7 +29,7 @@ from pixmix_cli.storage.tar import Sink, TarWriter
 STORING_AHEAD = 2  # batches that wait for encoding before the GPU has to wait for them
 
 
-def run(plan: Plan) -> Iterator[Step]:
+def run_set(plan: MixingSetPlan) -> Iterator[Step]:
     """Make what is pending and commit it.
 
     raises  PixMixError; what was committed before stays
@@ -47,7 +47,7 @@ def run(plan: Plan) -> Iterator[Step]:
         yield finish(output, whole, COMPLETION, plan.own - skipped, skipped)
 
 
-def stream(plan: Plan, sink: Sink) -> Iterator[Step]:
+def stream_set(plan: MixingSetPlan, sink: Sink) -> Iterator[Step]:
     """Write every picture as a tar member to `sink`, in order, as they are finished."""
     tar = TarWriter(sink)
     skipped = 0
@@ -61,7 +61,7 @@ def stream(plan: Plan, sink: Sink) -> Iterator[Step]:
     yield Step(0, (), {"pictures": plan.own - skipped, "skipped": skipped})
 
 
-def _finished(plan: Plan, tmp: Tmp | None) -> Generator[list[Finished], None, None]:
+def _finished(plan: MixingSetPlan, tmp: Tmp | None) -> Generator[list[Finished], None, None]:
     job = plan.job
     loose = SET_FORMATS[job.format].loose and not job.destination.is_stream
     folder = job.destination.folder if loose else None
@@ -73,7 +73,7 @@ def _finished(plan: Plan, tmp: Tmp | None) -> Generator[list[Finished], None, No
         yield from job.engine(PictureWorker, context, tasks, job.workers, _describe_task)
 
 
-def _overlap(worker: PictureWorker, tasks: Iterable[Task]) -> Iterator[list[Finished]]:
+def _overlap(worker: PictureWorker, tasks: Iterable[PictureTask]) -> Iterator[list[Finished]]:
     """Make pictures in this thread (it feeds the GPU) while another encodes and stores them."""
     storing: collections.deque[Future[list[Finished]]] = collections.deque()
     pool = ThreadPoolExecutor(1)
@@ -88,7 +88,7 @@ def _overlap(worker: PictureWorker, tasks: Iterable[Task]) -> Iterator[list[Fini
         pool.shutdown(cancel_futures=True)
 
 
-def _describe_task(task: Task) -> str:
+def _describe_task(task: PictureTask) -> str:
     return f"pictures {task.indices[0]} to {task.indices[-1]}"
 
 
@@ -109,11 +109,11 @@ class PictureWorker:
         self._folder = folder
         self._tmp = tmp
 
-    def __call__(self, task: Task) -> list[Finished]:
+    def __call__(self, task: PictureTask) -> list[Finished]:
         """One task's pictures, durable already where they are stored here."""
         return self.store(self.make(task))
 
-    def make(self, task: Task) -> list[Made]:
+    def make(self, task: PictureTask) -> list[Made]:
         """The pixels."""
         return self._maker(task)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import jinja2
 
-from pixmix_cli.pipelines.inspect import summary as inspect
+from pixmix_cli.pipelines.inspect.summary import MEASURES, Measure, rows_of
 from pixmix_cli.pipelines.report.sections import Section
 
 # Median [p10, p90] at 512 px, n = 200 each (docs/lab/2026-11-22-prototype-fractals.md).
@@ -35,7 +35,7 @@ def page_of(sections: Sequence[Section]) -> bytes:
         .get_template("page.html")
         .render(
             sections=sections,
-            measures=inspect.rows_of(records) if records else [],
+            measures=rows_of(records) if records else [],
             charts=list(_range_charts(measured)),
         )
     )
@@ -88,7 +88,7 @@ class RangeChart:
 
 def _range_charts(sections: Sequence[Section]) -> Iterator[RangeChart]:
     """The measures that a set or a peer has a median of."""
-    for measure in inspect.MEASURES:
+    for measure in MEASURES:
         rows: list[tuple[str, str, float | None, float, float | None]] = []
         for section in sections:
             assert section.record is not None
@@ -103,7 +103,7 @@ def _range_charts(sections: Sequence[Section]) -> Iterator[RangeChart]:
 
 
 def _range_chart(
-    measure: inspect.Measure,
+    measure: Measure,
     rows: Sequence[tuple[str, str, float | None, float, float | None]],
 ) -> RangeChart:
     """rows  name, kind, 10 %, median, 90 %"""

@@ -18,7 +18,7 @@ from pixmix_cli.pipelines import preview
 from pixmix_cli.pipelines.bake.formats.base import Record
 from pixmix_cli.pipelines.bake.formats.registry import format_of
 from pixmix_cli.pipelines.bake.job import Copy
-from pixmix_cli.pipelines.inspect import summary as inspect
+from pixmix_cli.pipelines.inspect.summary import Summary, find_sets, measure_sets, record_of
 from pixmix_cli.pipelines.report.draws_fit import Fit, fits_of
 from pixmix_cli.sources.pictures import PictureRef
 from pixmix_cli.storage import images
@@ -65,7 +65,7 @@ class Section:
     kind: str  # "mixing" | "baked" | "safety"
     pictures: int
     facts: list[tuple[str, str]]
-    measures: inspect.Summary | None = None
+    measures: Summary | None = None
     record: dict[str, Any] | None = None  # of inspect
     tiles: list[Tile] = field(default_factory=list)
     samples: list[SampleRow] = field(default_factory=list)
@@ -98,12 +98,12 @@ def measure(
 ) -> Iterator[int]:
     """Fill in the measures of the mixing sets; yields pictures done."""
     wanted = [one for one in sections if one.kind == "mixing"]
-    sets = inspect.find([Path(one.path) for one in wanted], warn)
-    summaries = [inspect.Summary(one.path) for one in sets]
-    yield from inspect.run(sets, summaries, workers)
+    sets = find_sets([Path(one.path) for one in wanted], warn)
+    summaries = [Summary(one.path) for one in sets]
+    yield from measure_sets(sets, summaries, workers)
     for section, summary in zip(wanted, summaries, strict=True):
         section.measures = summary
-        section.record = inspect.record_of(summary)
+        section.record = record_of(summary)
         section.errors = [(one["path"], one["error"]) for one in summary.broken[:ERRORS_SHOWN]]
         section.errors_left_out = max(0, len(summary.broken) - ERRORS_SHOWN)
 
@@ -111,7 +111,7 @@ def measure(
 def _mixing(
     path: Path, manifest: dict[str, Any] | None, pictures: int, warn: Callable[[str], None]
 ) -> Section:
-    (found,) = inspect.find([path], warn)
+    (found,) = find_sets([path], warn)
     rows = {} if manifest is None else _rows_by_place(path)
     shown = [found.refs[i] for i in _spaced(len(found.refs), pictures)]
     section = Section(str(path), "mixing", len(found.refs), _facts(manifest, len(found.refs)))

@@ -14,7 +14,7 @@ from PIL import Image
 from pixmix_cli.pipelines.bake.formats.base import ShardWriter
 from pixmix_cli.pipelines.bake.formats.registry import FORMATS
 from pixmix_cli.pipelines.bake.formats.shards import ShardFiles, ShardFormat, Stored
-from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Task
+from pixmix_cli.pipelines.bake.job import Baked, BakeJob, ShardTask
 from pixmix_cli.storage.files import PartialFile, Tmp
 from tests.conftest import Cli, one_line_error, tree
 
@@ -37,7 +37,9 @@ class Lines(ShardFormat):
     suffixes = (".jsonlines",)
     training = "lines = open('copy-000/000000.jsonlines')  # of {extension} pictures\n"
 
-    def writer(self, job: BakeJob, tmp: Tmp, task: Task, classes: Sequence[str]) -> ShardWriter:
+    def writer(
+        self, job: BakeJob, tmp: Tmp, task: ShardTask, classes: Sequence[str]
+    ) -> ShardWriter:
         return LinesWriter(job, tmp, task, self.suffixes[0])
 
     def samples(self, path: Path) -> Iterator[Stored]:

@@ -20,7 +20,7 @@ from pixmix_cli.errors import PixMixError, StorageError
 from pixmix_cli.mixing.config import PixMixConfig
 from pixmix_cli.outputs.output import Output
 from pixmix_cli.outputs.rows import Row, companions, has_its_length
-from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Sample, Task
+from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Sample, ShardTask
 from pixmix_cli.pipelines.checks import Expected
 from pixmix_cli.sources.source import Source
 from pixmix_cli.storage import images
@@ -136,7 +136,9 @@ class Format(Protocol):
 
     # ---------------------------------------------------------------- writing
 
-    def writer(self, job: BakeJob, tmp: Tmp, task: Task, classes: Sequence[str]) -> ShardWriter:
+    def writer(
+        self, job: BakeJob, tmp: Tmp, task: ShardTask, classes: Sequence[str]
+    ) -> ShardWriter:
         """Takes one shard's samples. Its partial files lie in tmp, its artefacts in job.output."""
 
     def path(self, job: BakeJob, copy: Copy, shard: int, sample: Sample) -> str:

@@ -21,7 +21,7 @@ from pixmix_cli.pipelines.bake.formats.base import (
     draws_of,
     encoded,
 )
-from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Sample, Task
+from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Sample, ShardTask
 from pixmix_cli.pipelines.checks import (
     Expected,
     problem_of_label,
@@ -82,7 +82,7 @@ def picture_path(job: BakeJob, sample: Sample, copy: Copy) -> str:
 class FolderShard:
     """ImageFolder: `copy-000/<class>/<name>.jpg`, each picture a file."""
 
-    def __init__(self, job: BakeJob, tmp: Tmp, task: Task) -> None:
+    def __init__(self, job: BakeJob, tmp: Tmp, task: ShardTask) -> None:
         """Nothing is open yet."""
         self._job = job
         self._tmp = tmp
@@ -149,7 +149,9 @@ dataset = ImageFolder("copy-000", transform)
         """Class and file name, without extension."""
         return target_names(source)
 
-    def writer(self, job: BakeJob, tmp: Tmp, task: Task, classes: Sequence[str]) -> ShardWriter:
+    def writer(
+        self, job: BakeJob, tmp: Tmp, task: ShardTask, classes: Sequence[str]
+    ) -> ShardWriter:
         """A file a picture."""
         return FolderShard(job, tmp, task)
 

@@ -26,7 +26,7 @@ from pixmix_cli.pipelines.bake.formats.base import (
     Shown,
     even_shards,
 )
-from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Sample, Task
+from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Sample, ShardTask
 from pixmix_cli.pipelines.checks import Expected
 from pixmix_cli.storage.files import PartialFile, Tmp, commit_all, partial_files, sha256_hex
 
@@ -40,7 +40,7 @@ BLOCK = 1 << 22  # bytes copied at a time
 class NpyShard:
     """A slice of `copy-000/images.npy` and `labels.npy`, kept apart until all slices are there."""
 
-    def __init__(self, job: BakeJob, tmp: Tmp, task: Task) -> None:
+    def __init__(self, job: BakeJob, tmp: Tmp, task: ShardTask) -> None:
         """Open the partial slices."""
         self._task = task
         self._images: dict[Copy, PartialFile] = {}
@@ -218,7 +218,9 @@ labels = np.load("copy-000/labels.npy")  # (n,) int64
         most = max(high, SLICE_BYTES // (config.size**2 * 3))
         return even_shards(samples, GOOD_SLICE_COUNT, (low, most))
 
-    def writer(self, job: BakeJob, tmp: Tmp, task: Task, classes: Sequence[str]) -> ShardWriter:
+    def writer(
+        self, job: BakeJob, tmp: Tmp, task: ShardTask, classes: Sequence[str]
+    ) -> ShardWriter:
         """A slice of every copy."""
         return NpyShard(job, tmp, task)
 

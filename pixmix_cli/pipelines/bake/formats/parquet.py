@@ -11,7 +11,7 @@ from pixmix_cli.errors import InputError, StorageError
 from pixmix_cli.outputs.rows import Row
 from pixmix_cli.pipelines.bake.formats.base import ShardWriter, draws_of, encoded, picture_name
 from pixmix_cli.pipelines.bake.formats.shards import ShardFiles, ShardFormat, Stored
-from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Task
+from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, ShardTask
 from pixmix_cli.storage.files import PartialFile, Tmp, canonical_json
 
 ROW_GROUP = 100  # samples a row group: what a reader decodes at once, and a writer holds
@@ -61,7 +61,7 @@ def _parquet_schema(job: BakeJob, classes: Sequence[str]) -> Any:
 class ParquetShard(ShardFiles):
     """One Parquet file a copy: image {bytes, path}, label, key, copy and draws."""
 
-    def __init__(self, job: BakeJob, tmp: Tmp, task: Task, classes: Sequence[str]) -> None:
+    def __init__(self, job: BakeJob, tmp: Tmp, task: ShardTask, classes: Sequence[str]) -> None:
         """Open one partial file a copy."""
         super().__init__(job, tmp, task, ".parquet")
         self._classes = classes
@@ -158,7 +158,9 @@ dataset = dataset.with_transform(transform)  # columns image, label, key, copy, 
 
         return {"pyarrow": pyarrow.__version__}
 
-    def writer(self, job: BakeJob, tmp: Tmp, task: Task, classes: Sequence[str]) -> ShardWriter:
+    def writer(
+        self, job: BakeJob, tmp: Tmp, task: ShardTask, classes: Sequence[str]
+    ) -> ShardWriter:
         """One file a copy."""
         return ParquetShard(job, tmp, task, classes)
 

@@ -21,7 +21,7 @@ from pixmix_cli.pipelines.bake.formats.base import (
     index_of,
     picture_name,
 )
-from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Sample, Task
+from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Sample, ShardTask
 from pixmix_cli.pipelines.checks import (
     Expected,
     problem_of_label,
@@ -50,7 +50,7 @@ class Stored:
 class ShardFiles:
     """The writer of a `ShardFormat`: one file a copy, to which `put` appends a sample."""
 
-    def __init__(self, job: BakeJob, tmp: Tmp, task: Task, suffix: str) -> None:
+    def __init__(self, job: BakeJob, tmp: Tmp, task: ShardTask, suffix: str) -> None:
         """Open one partial file a copy."""
         self.job = job
         self._task = task

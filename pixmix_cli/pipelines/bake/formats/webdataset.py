@@ -19,7 +19,7 @@ from pixmix_cli.pipelines.bake.formats.base import (
     sample_key,
 )
 from pixmix_cli.pipelines.bake.formats.shards import ShardFiles, ShardFormat, Stored
-from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Task
+from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, ShardTask
 from pixmix_cli.pipelines.checks import (
     Expected,
     problems_of_file,
@@ -76,7 +76,7 @@ class TarShard(ShardFiles):
     file was called; the .json holds the original name.
     """
 
-    def __init__(self, job: BakeJob, tmp: Tmp, task: Task) -> None:
+    def __init__(self, job: BakeJob, tmp: Tmp, task: ShardTask) -> None:
         """Open one partial tar a copy."""
         super().__init__(job, tmp, task, ".tar")
         self._lines: dict[Copy, list[str]] = {copy: [] for copy in task.copies}
@@ -118,7 +118,7 @@ class StreamShard:
     All copies are in one tar, so a sample's key tells the copy too: `copy-000/000000123`.
     """
 
-    def __init__(self, job: BakeJob, task: Task) -> None:
+    def __init__(self, job: BakeJob, task: ShardTask) -> None:
         """Start with nothing."""
         self._job = job
         self._data = io.BytesIO()
@@ -154,7 +154,9 @@ dataset = wds.WebDataset(shards, shardshuffle=100).shuffle(1000).decode("pil")
 dataset = dataset.to_tuple("{extension}", "cls")
 """
 
-    def writer(self, job: BakeJob, tmp: Tmp, task: Task, classes: Sequence[str]) -> ShardWriter:
+    def writer(
+        self, job: BakeJob, tmp: Tmp, task: ShardTask, classes: Sequence[str]
+    ) -> ShardWriter:
         """Tars, or a piece of the one that goes to stdout."""
         return StreamShard(job, task) if job.destination.is_stream else TarShard(job, tmp, task)
 
