@@ -12,6 +12,7 @@ from pixmix_cli import options
 from pixmix_cli.commands.common import check_config, follow, show_plan
 from pixmix_cli.options import option
 from pixmix_cli.pipelines.bake.formats.registry import FORMATS
+from pixmix_cli.sources.registry import KINDS
 from pixmix_cli.storage.remote import Url
 from pixmix_cli.terminal import StdoutSink
 from pixmix_cli.units import Bytes
@@ -31,7 +32,7 @@ _SOURCE, _RECIPE, _OUT, _RUN = "Source", "Recipe", "Output", "Running"
 @click.argument("source", type=options.AnyPath())
 @option(
     "--source-format",
-    type=click.Choice(["auto", "imagefolder", "webdataset", "cifar", "numpy", "parquet", "list"]),
+    type=options.NameIn(KINDS, "auto"),
     default="auto",
     section=_SOURCE,
     help="What SOURCE is; auto tells by the names of its files.",

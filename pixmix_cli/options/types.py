@@ -57,17 +57,18 @@ class WeightedPath(click.ParamType):
 
 
 class NameIn(click.Choice):
-    """One of the names in a table, which may grow."""
+    """One of the names in a table, which may grow, or of some before them."""
 
-    def __init__(self, table: Mapping[str, Any]) -> None:
+    def __init__(self, table: Mapping[str, Any], *before: str) -> None:
         """Names are looked up when they are needed."""
         self._table = table
+        self._before = before
         super().__init__([])
 
     @property
     def choices(self) -> tuple[str, ...]:
         """The names there are now."""
-        return tuple(self._table)
+        return (*self._before, *self._table)
 
     @choices.setter
     def choices(self, value: Any) -> None:

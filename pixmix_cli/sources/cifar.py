@@ -18,7 +18,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pixmix_cli.errors import InputError
-from pixmix_cli.sources.pictures import Container, Pictures, read_bytes_at
+from pixmix_cli.sources import torchvision_downloads
+from pixmix_cli.sources.kind import Choice, Kind, Listing
+from pixmix_cli.sources.picture_cache import default_folder
+from pixmix_cli.sources.pictures import Container, Pictures, Warn, read_bytes_at
 from pixmix_cli.sources.source import MAX_CLASSES, Source, digest_of_source
 from pixmix_cli.storage import spool, tar
 from pixmix_cli.storage.remote import AnyPath
@@ -280,3 +283,32 @@ def load_plain(data: bytes, where: str) -> dict[Any, Any]:
     if not isinstance(found, dict):
         raise InputError(f"{where} holds no dictionary")
     return found
+
+
+class Cifar(Kind):
+    """CIFAR-10 and CIFAR-100 as they are published."""
+
+    name = "cifar"
+    takes = ("split", "label_field")
+    spooled = True
+
+    def is_file(self, path: AnyPath) -> bool:
+        """By the archive's name."""
+        return find_layout(path) is not None or path.name.lower().endswith((".tar.gz", ".tgz"))
+
+    def is_folder(self, listing: Listing) -> bool:
+        """By the names of its batches."""
+        return find_layout(listing.path) is not None
+
+    def fetch(self, path: AnyPath) -> Path | None:
+        """torchvision:cifar10 and torchvision:cifar100 are downloaded."""
+        if not torchvision_downloads.is_published(path):
+            return None
+        return torchvision_downloads.fetch(str(path), default_folder() / "torchvision")
+
+    def open(self, path: AnyPath, warn: Warn, choice: Choice) -> Source:
+        """List the pictures of a split."""
+        return open_cifar(Path(str(path)), choice.split, choice.label_field)
+
+
+KIND = Cifar()

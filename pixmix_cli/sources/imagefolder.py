@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 
 from pixmix_cli.errors import InputError
+from pixmix_cli.sources.kind import Choice, Kind, Listing
 from pixmix_cli.sources.pictures import Folder, Pictures, Warn, digest_of
 from pixmix_cli.sources.source import Source
 from pixmix_cli.sources.walk import length_of, walk_each
@@ -54,3 +55,21 @@ def open_imagefolder(path: AnyPath, warn: Warn) -> Source:
         raise InputError(f"SOURCE {path} holds no pictures ({' '.join(EXTENSIONS)})")
     digest = digest_of(pictures, folders)
     return Source(str(path), "imagefolder", tuple(folders), pictures, labels, digest)
+
+
+class ImageFolder(Kind):
+    """One folder a class."""
+
+    name = "imagefolder"
+
+    def is_folder(self, listing: Listing) -> bool:
+        """Anything with folders or pictures in it; also an empty folder, to say what is missing."""
+        pictures = any(is_picture_name(name) for name in listing.names)
+        return bool(listing.folders) or not listing.names or pictures
+
+    def open(self, path: AnyPath, warn: Warn, choice: Choice) -> Source:
+        """List the pictures of every class."""
+        return open_imagefolder(path, warn)
+
+
+KIND = ImageFolder()

@@ -7,11 +7,13 @@ import io
 import json
 import os
 from collections.abc import Iterator
+from typing import BinaryIO
 
 from pixmix_cli.errors import InputError, StorageError
+from pixmix_cli.sources.kind import Choice, Kind
 from pixmix_cli.sources.pictures import STDIN, Folder, Pictures, Warn
 from pixmix_cli.sources.source import Labels, Source, digest_of_source, label_text, names_beside
-from pixmix_cli.storage import remote
+from pixmix_cli.storage import remote, tar
 from pixmix_cli.storage.remote import AnyPath, Url, is_url
 
 PATH_FIELDS = ("path", "filename", "file_name", "file", "image")
@@ -179,3 +181,28 @@ def _json_rows(data: bytes, path: AnyPath, label_field: str | None) -> Iterator[
                 f"line {number} of {path} has no path and label", '{"path": "a.jpg", "label": 3}'
             )
         yield name, label
+
+
+class List(Kind):
+    """Paths and labels, line by line."""
+
+    name = "list"
+    endings = SUFFIXES
+    takes = ("label_field",)
+
+    def is_stream(self, head: bytes) -> bool:
+        """Whatever is no tar."""
+        return not tar.is_tar(head)
+
+    def open(self, path: AnyPath, warn: Warn, choice: Choice) -> Source:
+        """The pictures that the file names."""
+        return open_list(path, warn, choice.label_field)
+
+    def open_stream(self, stream: BinaryIO, head: bytes, warn: Warn, choice: Choice) -> Source:
+        """The pictures that stdin names."""
+        if head.startswith(b"\x1f\x8b"):
+            raise InputError("SOURCE -: what comes on stdin is compressed", "gunzip -c ... | ")
+        return open_list(STDIN, warn, choice.label_field, head + stream.read())
+
+
+KIND = List()

@@ -18,9 +18,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from pixmix_cli.errors import InputError, StorageError
+from pixmix_cli.sources.kind import Choice, Kind, Listing
 from pixmix_cli.sources.pictures import Container, Pictures, Warn
 from pixmix_cli.sources.source import Labels, Source, digest_of_source, names_beside
 from pixmix_cli.storage import spool
+from pixmix_cli.storage.remote import AnyPath
 
 IMAGE_NAMES = ("images", "x", "data", "pictures", "arr_0")
 LABEL_NAMES = ("labels", "y", "targets", "arr_1")
@@ -244,3 +246,23 @@ def _product(shape: tuple[int, ...]) -> int:
     for side in shape:
         size *= side
     return size
+
+
+class NumpyArrays(Kind):
+    """Arrays of pictures and labels."""
+
+    name = "numpy"
+    endings = (".npz", ".npy")
+    takes = ("split", "label_field")
+    spooled = True
+
+    def is_folder(self, listing: Listing) -> bool:
+        """By the name of the pictures' array."""
+        return "images.npy" in listing.names
+
+    def open(self, path: AnyPath, warn: Warn, choice: Choice) -> Source:
+        """List the pictures of the arrays."""
+        return open_numpy(Path(str(path)), warn, choice.split, choice.label_field)
+
+
+KIND = NumpyArrays()

@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 
 from pixmix_cli.errors import InputError, PictureError, PixMixError, StorageError
+from pixmix_cli.sources.kind import Choice, Kind, Listing
 from pixmix_cli.sources.pictures import Container, PictureRef, Pictures, Warn
 from pixmix_cli.sources.source import Labels, Source, digest_of_source, label_text
 from pixmix_cli.sources.walk import walk
+from pixmix_cli.storage.remote import AnyPath
 
 IMAGE_NAMES = ("image", "img", "picture", "jpg", "png", "webp", "bytes")
 LABEL_NAMES = ("label", "labels", "cls", "fine_label", "class", "target")
@@ -392,3 +394,28 @@ def _batches(path: Path) -> Iterator[tuple[Any, _Batch]]:
         schema = batches.schema
     for batch in batches:
         yield schema, _Batch(batch, whole.address, path)
+
+
+class Parquet(Kind):
+    """Parquet files, or what Hugging Face `datasets` saved."""
+
+    name = "parquet"
+    endings = (".parquet", ".arrow")
+    takes = ("split", "label_field")
+    spooled = True
+
+    def is_folder(self, listing: Listing) -> bool:
+        """By the files that `save_to_disk` writes, else by endings; but arrays are arrays."""
+        if listing.names >= {"dataset_info.json", "state.json"}:
+            return True
+        if "dataset_dict.json" in listing.names:
+            return True
+        found = any(listing.endings[ending] for ending in self.endings)
+        return "images.npy" not in listing.names and (found or listing.below("data", ".parquet"))
+
+    def open(self, path: AnyPath, warn: Warn, choice: Choice) -> Source:
+        """List the pictures of every file."""
+        return open_parquet(Path(str(path)), warn, choice.split, choice.label_field)
+
+
+KIND = Parquet()

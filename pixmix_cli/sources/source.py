@@ -20,7 +20,7 @@ class Source:
     """A labelled dataset.
 
     path      as the user gave it
-    kind      "imagefolder", "webdataset", "cifar", "numpy", "parquet" or "list"
+    kind      a name of registry.KINDS
     classes   names; a label is an index into them
     pictures  every picture, in a fixed order; `name` is the sample key
     labels    one a picture

@@ -7,14 +7,16 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from pixmix_cli.errors import InputError, StorageError
-from pixmix_cli.sources.pictures import Container, Pictures, Warn
+from pixmix_cli.sources.kind import Choice, Kind, Listing
+from pixmix_cli.sources.pictures import STDIN, Container, Pictures, Warn
 from pixmix_cli.sources.source import Labels, Source, digest_of_source, label_text, names_beside
-from pixmix_cli.storage import remote, tar
+from pixmix_cli.storage import remote, spool, tar
 from pixmix_cli.storage.images import is_picture_name
 from pixmix_cli.storage.remote import AnyPath, Url
 
@@ -247,3 +249,37 @@ class _Labelled:
             return os.pread(self._descriptor, member.length, member.offset)
         except OSError as error:
             raise StorageError.from_os_error(error, str(self._shard), "reading") from error
+
+
+class WebDataset(Kind):
+    """Tars of samples."""
+
+    name = "webdataset"
+    endings = (".tar",)
+    takes = ("label_field",)
+
+    def is_folder(self, listing: Listing) -> bool:
+        """Tars and no folders."""
+        return listing.endings[".tar"] > 0 and not listing.folders
+
+    def is_pattern(self, path: AnyPath) -> bool:
+        """As shards/{000000..000099}.tar."""
+        return is_pattern(path)
+
+    def is_stream(self, head: bytes) -> bool:
+        """A tar."""
+        return tar.is_tar(head)
+
+    def open(self, path: AnyPath, warn: Warn, choice: Choice) -> Source:
+        """List the samples of every tar."""
+        return open_webdataset(path, warn, choice.label_field)
+
+    def open_stream(self, stream: BinaryIO, head: bytes, warn: Warn, choice: Choice) -> Source:
+        """List the samples of the tar on stdin, which is kept for this run."""
+        local = spool.keep(stream, "stdin.tar", head)
+        with spool.errors_about(local, "the tar on stdin"):
+            source = self.open(local, warn, choice)
+        return replace(source, path=str(STDIN))
+
+
+KIND = WebDataset()

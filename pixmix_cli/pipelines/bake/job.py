@@ -56,7 +56,7 @@ class Inputs:
 
     source: AnyPath
     mixing_sets: tuple[AnyPath, ...]
-    source_format: str = "auto"  # "auto" or one of sources.open.KINDS
+    source_format: str = "auto"  # "auto" or one of sources.registry.KINDS
     split: str | None = None  # part of the source, of kinds that have parts
     label_field: str | None = None  # which labels, of kinds that have several
     mixing_weights: tuple[float, ...] = ()  # one a mixing set, or none: all pictures alike
