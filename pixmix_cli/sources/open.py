@@ -30,7 +30,7 @@ def open_source(
                  tar on stdin, or torchvision:cifar10, which is downloaded
     warn         called with one line for each thing passed over
     kind         one of KINDS, or "auto"
-    split        the part to take, of kinds that have parts
+    split        the split to take, of kinds that have several
     label_field  which of several labels to take, of kinds that have several
     raises       InputError, StorageError
     """

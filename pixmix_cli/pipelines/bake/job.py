@@ -57,7 +57,7 @@ class Inputs:
     source: AnyPath
     mixing_sets: tuple[AnyPath, ...]
     source_format: str = "auto"  # "auto" or one of sources.registry.KINDS
-    split: str | None = None  # part of the source, of kinds that have parts
+    split: str | None = None  # of the source, of kinds that have several
     label_field: str | None = None  # which labels, of kinds that have several
     mixing_weights: tuple[float, ...] = ()  # one a mixing set, or none: all pictures alike
 

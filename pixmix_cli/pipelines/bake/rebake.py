@@ -1,6 +1,6 @@
 """rebake: samples of a finished set made again from its manifest, to compare or to mend with.
 
-A baked picture is a function of the recorded settings, the source and the mixing set. So any part
+A baked picture is a function of the recorded settings, the source and the mixing set. So any piece
 of a set can be made again, and what is made again must have the SHA-256 that was recorded: a
 repair either gives the original bytes or says that it cannot.
 """

@@ -149,7 +149,7 @@ def npy_headers(count: int, size: int) -> tuple[bytes, bytes]:
 
 
 class _StoredArrays(Mapping[str, bytes]):
-    """A copy's arrays as parts by name, read one at a time."""
+    """A copy's arrays as fields by name, read one at a time."""
 
     def __init__(self, path: Path) -> None:
         self._arrays = {
