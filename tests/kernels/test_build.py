@@ -11,6 +11,8 @@ import pytest
 from pixmix_kernels import processors
 from tests.kernels.conftest import Python, build_toy
 
+pytestmark = pytest.mark.process
+
 TARGET = processors.targets()[-1]
 CALL = """
 import json, sys

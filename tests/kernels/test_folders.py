@@ -102,6 +102,7 @@ def test_older_stamps_go_except_the_last_used(base: Path) -> None:
     assert sorted(path.name for path in base.iterdir()) == sorted([made.name, "old0", "old1"])
 
 
+@pytest.mark.process
 def test_two_processes_on_a_cold_cache_compile_once_and_both_run(
     python: Python, tmp_path: Path
 ) -> None:
@@ -144,6 +145,7 @@ print(out.sum(), sum(toy.fill.stats.cache_hits.values()))
 """
 
 
+@pytest.mark.process
 def test_numbas_own_cache_lies_below_the_stamp_and_a_damaged_file_is_made_again(
     python: Python, tmp_path: Path
 ) -> None:
@@ -174,6 +176,7 @@ def test_a_users_own_numba_functions_keep_their_cache_where_it_was(tmp_path: Pat
     assert before == numba.config.CACHE_DIR
 
 
+@pytest.mark.process
 def test_a_library_in_the_package_needs_no_cache(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path / "file")}

@@ -79,6 +79,7 @@ def _stamp_of(root: Path) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.process
 def test_any_change_of_any_kernel_source_or_of_the_version_is_another_stamp(
     tmp_path: Path,
 ) -> None:
@@ -112,6 +113,7 @@ def test_the_version_stands_in_one_place() -> None:
     assert holders == [ROOT / "pixmix_kernels" / "__init__.py"]
 
 
+@pytest.mark.process
 def test_an_edited_inner_kernel_gives_other_bytes_at_the_next_run(tmp_path: Path) -> None:
     copy = _copy(tmp_path / "copy")
     environment = {

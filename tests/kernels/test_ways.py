@@ -19,6 +19,8 @@ from pixmix_cli.mixing.mixer import Mixer
 from pixmix_kernels import processors
 from tests.conftest import KERNEL_CACHE, ROOT, Run, one_line_error, tree
 
+pytestmark = pytest.mark.process
+
 GOLDEN = (ROOT / "tests" / "golden" / "kernels.txt").read_text().split()
 
 

@@ -31,7 +31,7 @@ def test_a_part_goes_on_with_what_is_there_as_a_resumed_run_does(tmp_path: Path)
     with open_output(Destination(tmp_path / "o"), PLAN):
         pass
     for goes_on in ({"resume": True}, {"part": Part(0, 2)}):
-        destination = Destination(tmp_path / "o", **goes_on)  # type: ignore[arg-type]
+        destination = Destination(tmp_path / "o", **goes_on)
         assert destination.goes_on
         assert destination.check(PLAN).status == "unfinished"
     with pytest.raises(OutputExistsError):

@@ -32,7 +32,7 @@ from tests.sources.test_inputs import ODD_NAMES, silent
 
 
 def open_(path: Path, **options: str) -> Source:
-    return open_source(path, silent, **options)  # type: ignore[arg-type]
+    return open_source(path, silent, **options)
 
 
 def pictures_of(source: Source) -> np.ndarray:

@@ -45,7 +45,7 @@ def test_ranges_of_a_measure_share_one_scale_with_the_peers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(report_page, "PEERS", {"slope": {"flam3": (None, 4.0, None)}})
-    nothing = {one.name: {"median": None} for one in report_page.inspect.MEASURES}
+    nothing = {one.name: {"median": None} for one in report_page.MEASURES}
     record = {**nothing, "slope": {"p10": 1.0, "median": 2.0, "p90": 3.0}}
     section = Section("some/set", "mixing", 2, [], record=record)
     (chart,) = report_page._range_charts([section])
