@@ -27,7 +27,7 @@ import llvmlite.binding as llvm
 import numba
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, cpu, types
+from numba.core import cgutils, codegen, cpu, types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.typing.templates import AttributeTemplate
 from numba.extending import infer_getattr, intrinsic, lower_getattr_generic, models, register_model
@@ -154,10 +154,15 @@ def _skip_running() -> None:
     What it keeps of a function must be a builtin, and another one for each.
     """
 
-    def nothing(self: Any, library: Any, description: Any, environment: Any) -> Any:
+    def no_code(self: Any, library: Any, description: Any, environment: Any) -> Any:
         return [].append
 
-    cpu.CPUContext.get_executable = nothing  # type: ignore[method-assign]
+    def nothing(self: Any, *arguments: Any) -> None:
+        return None
+
+    cpu.CPUContext.get_executable = no_code  # type: ignore[method-assign]
+    codegen.JITCodeLibrary._finalize_specific = nothing  # type: ignore[method-assign]
+    codegen.JITCPUCodegen._add_module = nothing  # type: ignore[method-assign]
 
 
 def lowered(function: Any) -> tuple[str, str]:
