@@ -285,15 +285,22 @@ def copies(name: str, *families: str) -> dict[str, Any]:
     names = [module for family in families or FAMILIES for module in FAMILIES[family]]
     with _lock, using(name):
         kept = {module: sys.modules.pop(module) for module in names if module in sys.modules}
+        # `from package import module` takes the package's attribute before it imports anything
+        places = [module.rpartition(".")[::2] for module in names]
+        held = {}
+        for parent, own in places:
+            package = vars(import_module(parent))
+            if own in package:
+                held[parent, own] = package.pop(own)
         try:
             return {module: import_module(module) for module in names}
         finally:
             for module in names:
                 sys.modules.pop(module, None)
             sys.modules.update(kept)
-            for module, first in kept.items():
-                # importing a module also makes it an attribute of its package
-                parent, _, own = module.rpartition(".")
+            for parent, own in places:
+                vars(sys.modules[parent]).pop(own, None)
+            for (parent, own), first in held.items():
                 setattr(sys.modules[parent], own, first)
 
 

@@ -163,11 +163,17 @@ def test_without_any_library_numba_compiles_what_is_called(tmp_path: Path) -> No
         f"folders.PACKAGED = folders.Path({str(tmp_path)!r})\n"
         "libraries.build = lambda *a: subprocess.CompletedProcess([], 1, '', 'broken')\n"
         "said = []\nways.tell(said.append, said.append)\n"
-        "import numpy as np\nfrom pixmix_cli.mixing.compiled import philox\n"
+        "import numpy as np\nfrom PIL import Image\n"
+        "from pixmix_cli.mixing.resize import Resizer, by_pillow\n"
+        "from pixmix_cli.mixing.compiled import philox\n"
         "out = np.zeros((1, 4))\n"
         "philox.fill_uniforms(np.zeros((1, 2), np.uint64), 0, np.empty(8, np.uint64), out)\n"
         "key = np.random.Philox(key=0)\n"
         "assert (out[0] == np.random.Generator(key).random(4)).all()\n"
+        # this one calls kernels of three other modules
+        "noise = np.random.default_rng(0).integers(0, 256, (50, 40, 3), np.uint8)\n"
+        "made = Resizer(16).by_kernel(noise, (1, 2, 48, 36), True)\n"
+        "assert (made == by_pillow(noise, (1, 2, 48, 36), 16, True)).all()\n"
         "print(ways.settled('mixing').name, *said, sep='|')"
     )
     done = subprocess.run(
@@ -180,3 +186,19 @@ def test_without_any_library_numba_compiles_what_is_called(tmp_path: Path) -> No
     assert way == "numba"
     assert compiling.startswith("compiling kernels (mixing), once on this machine")
     assert why == "kernels: mixing could not be compiled beforehand: broken"
+
+
+def test_copies_call_each_other_and_leave_the_first_modules_alone() -> None:
+    from pixmix_cli.mixing.compiled import augment, resize, vectors
+    from pixmix_kernels import copies
+
+    plain = copies("python", "mixing")
+    names = {name.rpartition(".")[2]: module for name, module in plain.items()}
+    assert names["resize"].vectors is names["vectors"]
+    assert names["augment"].vectors is names["vectors"]
+    assert names["vectors"] is not vectors
+    from pixmix_cli.mixing.compiled import vectors as again
+
+    assert again is vectors
+    assert resize.vectors is augment.vectors is vectors
+    assert sys.modules["pixmix_cli.mixing.compiled.vectors"] is vectors
