@@ -43,15 +43,15 @@ demo: $(VENV)/.installed-demo
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh demo
 
 quick: $(VENV)/.installed-test
-	$(KERNELS)
+	$(KERNELS) --all
 	$(PYTEST) -m 'not (slow or browser or process or ray or server or torch)'
 
 test: $(VENV)/.installed-test
-	$(KERNELS)
+	$(KERNELS) --all
 	$(PYTEST)
 
 test-all: $(VENV)/.installed-test
-	$(KERNELS)
+	$(KERNELS) --all
 	$(PYTEST) -m ''
 
 check: $(VENV)/.installed-dev

@@ -64,11 +64,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m pixmix_kernels", description=__doc__)
     parser.add_argument("--into", type=Path, default=None, metavar="FOLDER")
     parser.add_argument(
-        "--targets", default=",".join(processors.targets()), help="names with commas between them"
+        "--targets", metavar="NAMES", help="with commas; else this processor's best"
     )
+    parser.add_argument("--all", action="store_true", help="all that this processor runs")
     chosen = parser.parse_args()
     into = chosen.into or folders.packaged()
-    problems = build(into, chosen.targets.split(","))
+    mine = list(processors.targets() if chosen.all else processors.targets()[:1])
+    problems = build(into, chosen.targets.split(",") if chosen.targets else mine)
     for problem in problems:
         say(f"kernels could not be compiled beforehand: {problem}")
     if chosen.into is None and not problems:
