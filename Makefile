@@ -4,6 +4,7 @@
 # make test-all   the slow tests too
 # make kernels    the compiled kernels, where they are not there yet; the targets above do it, too
 # make check      lint, format, types, import contracts
+# make coverage   what the tests reach; fails where a folder of MEASURED falls below 90 %
 # make hooks      lint, format and import contracts before every commit of yours
 # make docs       docs/commands.md and the pictures in docs/
 # make screenshots  docs/report.jpg, by Chromium
@@ -27,12 +28,18 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # Whatever comes next also works without them, only later: hence the leading -
 KERNELS := -$(BIN)/python -m pixmix_kernels
 
-.PHONY: demo quick test test-all kernels check hooks format docs screenshots sheets man bench \
+.PHONY: demo quick test test-all kernels check coverage hooks format docs screenshots sheets man bench \
 	bench-featvis bench-fractals bench-safety wheel clean
 
+# Bytecode is made apart from pip, which takes one processor for it. Some packages hold files that
+# are no Python of this version: no matter.
+
+# Bytecode is made apart from pip, which takes one processor for it. Some packages hold files that
+# are no Python of this version: no matter.
 $(VENV)/.installed-%: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) -e '.[$*]'
+	$(PIP) --no-compile -e '.[$*]'
+	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	touch $@
 
 kernels: $(VENV)/.installed-demo
@@ -59,6 +66,15 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+MEASURED := commands options pipelines sources outputs storage
+
+coverage: $(VENV)/.installed-dev
+	mkdir -p build/coverage
+	$(PYTEST) --cov --cov-report=
+	for folder in $(MEASURED); do echo "$$folder:"; \
+		$(BIN)/coverage report --skip-covered --show-missing --fail-under=90 \
+			--include="pixmix_cli/$$folder/*" || exit 1; done
 
 hooks: $(VENV)/.installed-dev
 	$(BIN)/pre-commit install
