@@ -33,9 +33,6 @@ KERNELS := -$(BIN)/python -m pixmix_kernels
 
 # Bytecode is made apart from pip, which takes one processor for it. Some packages hold files that
 # are no Python of this version: no matter.
-
-# Bytecode is made apart from pip, which takes one processor for it. Some packages hold files that
-# are no Python of this version: no matter.
 $(VENV)/.installed-%: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) --no-compile -e '.[$*]'
