@@ -33,6 +33,7 @@ import PIL
 from benchmarks import plain_ifs
 from fractals import generate
 from fractals.config import FractalConfig
+from fractals.recipe_types import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE = 512
@@ -101,10 +102,10 @@ def smallest(run: Callable[[], object], rounds: int) -> float:
 # ---------------------------------------------------------------- kernels
 
 
-def recipes(kind: str, count: int) -> list[dict[str, Any]]:
+def recipes(kind: str, count: int) -> list[Recipe]:
     """Recipes of one layer, without a veil: the kernel and the tone map alone."""
     config = FractalConfig(kind, SIZE)
-    found: list[dict[str, Any]] = []
+    found: list[Recipe] = []
     for seed in range(count):
         recipe, _ = generate._draw_recipe(np.random.default_rng(seed), config)
         recipe["layers"], recipe["veil"] = recipe["layers"][:1], None

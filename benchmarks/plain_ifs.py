@@ -7,6 +7,7 @@ second pass; then the logarithm.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ def render(points: F64, left: float, top: float, scale: float, size: int) -> F64
     return out
 
 
-def system(layer: dict[str, Any]) -> tuple[F64, F64, F64]:
+def system(layer: Mapping[str, Any]) -> tuple[F64, F64, F64]:
     """Maps (n, 6), cumulative probabilities, colours of a recipe's layer, symmetries included."""
     group = symmetries(layer["symmetry"]["order"], layer["symmetry"]["mirror"])
     maps, weights, colors = [], [], []

@@ -6,13 +6,13 @@ A palette is a list of OKLab points [L, a, b]; a ground is a few such colours an
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fractals.draws import chance, integer, pick, shuffled, uniform, weighted
 from fractals.elementary import PI, cosine, power, sine
+from fractals.recipe_types import Ground
 
 __all__ = [
     "GROUND_SHAPES",
@@ -156,7 +156,7 @@ def _table(points: tuple[tuple[float, ...], ...], entries: int) -> F32:
     return oklab_to_srgb(mixed).astype(np.float32)
 
 
-def draw_ground(rng: np.random.Generator, hue: float) -> dict[str, Any]:
+def draw_ground(rng: np.random.Generator, hue: float) -> Ground:
     """What lies behind the layers: a shape and two or three OKLab colours.
 
     hue      in turns, a hue of the main layer: the ground takes another
@@ -186,7 +186,7 @@ def draw_ground(rng: np.random.Generator, hue: float) -> dict[str, Any]:
     }
 
 
-def ground_picture(ground: dict[str, Any]) -> F32:
+def ground_picture(ground: Ground) -> F32:
     """The ground at its own small size; it is enlarged to the picture's.
 
     returns  (128, 128, 3) float32 sRGB in [0, 1]

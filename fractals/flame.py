@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fractals.draws import chance, integer, pick, shuffled, uniform, weighted
 from fractals.elementary import PI
 from fractals.ifs import linear_part, symmetries
+from fractals.recipe_types import FlameGenome, FlameMap, Transform
 from fractals.variations import SHARES, VARIATIONS
 
 __all__ = ["MAX_VARIATIONS", "draw_flame", "pack_flame"]
@@ -60,7 +61,7 @@ def _draw_post(rng: np.random.Generator) -> list[float]:
     return [round(v, 5) for v in (a, b, c, d, e, f)]
 
 
-def draw_flame(rng: np.random.Generator) -> dict[str, Any]:
+def draw_flame(rng: np.random.Generator) -> FlameGenome:
     """A random flame genome.
 
     returns  {"maps": [...], "final": map or None, "symmetry": {"order": k, "mirror": bool}}
@@ -73,7 +74,7 @@ def draw_flame(rng: np.random.Generator) -> dict[str, Any]:
     # a house variation shared by some maps gives the whole one character
     house = weighted(rng, SHARES) if chance(rng, 0.35) else None
     colors = shuffled(rng, [(k + 0.5) / count for k in range(count)])
-    maps: list[dict[str, Any]] = []
+    maps: list[FlameMap] = []
     for k in range(count):
         maps.append(
             {
@@ -88,7 +89,7 @@ def draw_flame(rng: np.random.Generator) -> dict[str, Any]:
     total = sum(one["weight"] for one in maps)
     for one in maps:
         one["weight"] = round(max(one["weight"] / total, MIN_PROBABILITY), 5)
-    final = None
+    final: Transform | None = None
     if chance(rng, 0.3):
         final = {
             "affine": _draw_affine(rng),
@@ -99,7 +100,8 @@ def draw_flame(rng: np.random.Generator) -> dict[str, Any]:
 
 
 def _fill_row(
-    one: dict[str, Any],
+    one: Transform,
+    tint: tuple[float, float],
     group_element: tuple[float, float, float, float],
     row: NDArray[np.float32],
     numbers: NDArray[np.int32],
@@ -116,8 +118,7 @@ def _fill_row(
         s * b + t * e,
         s * c + t * f,
     )
-    row[12] = one.get("color", 0.0)
-    row[13] = one.get("speed", 0.0)
+    row[12:] = tint
     for j, (name, weight, parameters) in enumerate(one["variations"]):
         variation = VARIATIONS[name]
         numbers[j] = variation.number
@@ -126,7 +127,7 @@ def _fill_row(
 
 
 def pack_flame(
-    layer: dict[str, Any],
+    layer: FlameGenome,
 ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32], NDArray[np.float64]]:
     """Arrays for the flame kernel: every map times every symmetry, then the final transform.
 
@@ -148,11 +149,13 @@ def pack_flame(
     k = 0
     for one in layer["maps"]:
         for element in group:
-            _fill_row(one, element, maps[k], numbers[k], arguments[k])
+            _fill_row(one, (one["color"], one["speed"]), element, maps[k], numbers[k], arguments[k])
             running += one["weight"] / total / len(group)
             k += 1
             bounds[k] = running
     bounds[n] = 1.0
     if layer["final"] is not None:
-        _fill_row(layer["final"], (1.0, 0.0, 0.0, 1.0), maps[n], numbers[n], arguments[n])
+        _fill_row(
+            layer["final"], (0.0, 0.0), (1.0, 0.0, 0.0, 1.0), maps[n], numbers[n], arguments[n]
+        )
     return maps, numbers, arguments, bounds

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ from fractals.kernels.tone import (
     upsample,
 )
 from fractals.recipe import RECIPE_VERSION, check_recipe
+from fractals.recipe_types import Attractor, Frame, Layer, Look, Recipe
 
 __all__ = ["RECIPE_VERSION", "Fractal", "generate_fractal", "render_recipe", "warm_up"]
 
@@ -66,14 +68,14 @@ class Fractal:
     """A picture, what made it, and how many candidates were thrown away on the way."""
 
     pixels: U8  # (size, size, 3) sRGB
-    recipe: dict[str, Any]  # JSON-able
+    recipe: Recipe
     rejected: int
 
 
 # ---------------------------------------------------------------- framing and search
 
 
-def _frame_matrix(frame: dict[str, Any], size: int) -> F64:
+def _frame_matrix(frame: Frame, size: int) -> F64:
     # map coordinates to cells of a histogram: centre to the middle, width to the side, turned by
     # angle, and one cell more for the border
     angle = 2.0 * PI * frame["angle"]
@@ -84,16 +86,16 @@ def _frame_matrix(frame: dict[str, Any], size: int) -> F64:
     return np.array([c, s, half - c * x - s * y, -s, c, half + s * x - c * y])
 
 
-def _trace(layer: dict[str, Any]) -> F32:
+def _trace(attractor: Attractor) -> F32:
     trace = np.empty((TRACE_POINTS, 3), np.float32)
-    seed = np.uint64(layer["sampling_seed"])
-    if layer["kind"] == "affine":
-        maps, colors, table = ifs.pack_ifs(layer, np.array([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]))
+    seed = np.uint64(attractor["sampling_seed"])
+    if attractor["kind"] == "affine":
+        maps, colors, table = ifs.pack_ifs(attractor, np.array([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]))
         affine_orbit(maps, colors, table, seed, trace)
     else:
         work, cells = _flame_scratch(512)
         iterate_flame(
-            *flame.pack_flame(layer),
+            *flame.pack_flame(attractor),
             np.zeros(6, np.float32),
             seed,
             TRACE_POINTS,
@@ -119,7 +121,7 @@ def _bulk(kept: F32) -> tuple[float, float, float, float]:
 
 def _draw_frame(
     rng: np.random.Generator, kept: F32, bulk: tuple[float, float, float, float]
-) -> dict[str, Any]:
+) -> Frame:
     # a window about the bulk of the points; most are closer than the bulk, about a point of it
     left, right, top, bottom = bulk
     extent = math.sqrt(max(right - left, 1e-4) * max(bottom - top, 1e-4))
@@ -138,71 +140,87 @@ def _draw_frame(
     }
 
 
-def _framed(rng: np.random.Generator, layer: dict[str, Any]) -> quality.TraceCheck | None:
-    # puts the best of a few frames into the layer; None if there is nothing to frame
-    trace = _trace(layer)
+def _framed(
+    rng: np.random.Generator, attractor: Attractor
+) -> tuple[quality.TraceCheck, Frame] | None:
+    # the best of a few frames; None if there is nothing to frame
+    trace = _trace(attractor)
     kept = trace[trace[:, 2] >= 0.0]
     if len(kept) < TRACE_POINTS * 9 // 10:
         return None
-    best = None
+    best: tuple[quality.TraceCheck, Frame] | None = None
     bulk = _bulk(kept)
-    symmetric = layer["symmetry"]["order"] > 1 and chance(rng, 0.6)
+    symmetric = attractor["symmetry"]["order"] > 1 and chance(rng, 0.6)
     for _ in range(3):
         frame = _draw_frame(rng, kept, bulk)
-        if symmetric and layer["final"] is None:
+        if symmetric and attractor["final"] is None:
             frame["center"] = [0.0, 0.0]  # show the symmetry whole
         histogram = np.zeros((TRACE_GRID + 2) * (TRACE_GRID + 2), np.uint64)
         matrix = _frame_matrix(frame, TRACE_GRID).astype(np.float32)
         bin_trace(trace, matrix, TRACE_GRID + 2, histogram)
         check = quality.check_trace(histogram, TRACE_GRID + 2)
-        if best is None or (best.dud, -best.entropy) > (check.dud, -check.entropy):
-            best = check
-            layer["frame"] = frame
+        if best is None or (best[0].dud, -best[0].entropy) > (check.dud, -check.entropy):
+            best = check, frame
     return best
 
 
-def _draw_layer(rng: np.random.Generator, kind: str) -> tuple[dict[str, Any], int]:
-    # a layer's genome and frame, and how many genomes were rejected before it
-    best: tuple[float, dict[str, Any]] | None = None
+def _draw_attractor(rng: np.random.Generator, kind: str) -> Attractor:
+    if kind == "affine":
+        return {"kind": "affine", **ifs.draw_ifs(rng), "sampling_seed": seed_number(rng)}
+    return {"kind": "flame", **flame.draw_flame(rng), "sampling_seed": seed_number(rng)}
+
+
+def _draw_framed(rng: np.random.Generator, kind: str) -> tuple[Attractor, Frame, int]:
+    # an attractor that is no dud and its frame, and how many were rejected before it
+    best: tuple[float, Attractor, Frame] | None = None
     for tried in range(MAX_GENOMES):
-        genome = ifs.draw_ifs(rng) if kind == "affine" else flame.draw_flame(rng)
-        layer = {"kind": kind, **genome, "sampling_seed": seed_number(rng)}
-        check = _framed(rng, layer)
-        if check is None:
+        attractor = _draw_attractor(rng, kind)
+        framed = _framed(rng, attractor)
+        if framed is None:
             continue
+        check, frame = framed
         if not check.dud:
-            return layer, tried
+            return attractor, frame, tried
         if best is None or check.entropy > best[0]:
-            best = (check.entropy, layer)
+            best = check.entropy, attractor, frame
     if best is None:
         raise FractalError(f"no {kind} genome in {MAX_GENOMES} could be framed: try another seed")
-    return best[1], MAX_GENOMES
+    return best[1], best[2], MAX_GENOMES
 
 
-def _draw_recipe(rng: np.random.Generator, config: FractalConfig) -> tuple[dict[str, Any], int]:
+def _layer(attractor: Attractor, look: Look) -> Layer:
+    if attractor["kind"] == "affine":  # for the type checker: each kind keeps its own
+        return {**attractor, **look}
+    return {**attractor, **look}
+
+
+def _draw_recipe(rng: np.random.Generator, config: FractalConfig) -> tuple[Recipe, int]:
     kind = config.kind
     if kind == "mixed":
         kind = "affine" if chance(rng, 0.25) else "flame"
     count = weighted(rng, [(1, 0.45), (2, 0.4), (3, 0.15)])
     hue = uniform(rng, 0.0, 1.0)
-    layers = []
+    layers: list[Layer] = []
     rejected = 0
     for k in range(count):
-        layer, tried = _draw_layer(rng, kind)
+        attractor, frame, tried = _draw_framed(rng, kind)
         rejected += tried
         layer_hue = hue + (0.0 if k == 0 else pick(rng, (0.5, 0.33, -0.33, 0.2)))
-        layer["palette"] = color.draw_palette(rng, layer_hue)
-        layer["equalize"] = uniform(rng, 0.6, 1.0)
-        layer["blend"] = "over" if k == 0 else pick(rng, ("over", "screen"))
-        layer["tone"] = {
-            "solidity": uniform(rng, 1.2, 3.0),
-            "shade": uniform(rng, 0.0, 0.35),
-            "highlight": uniform(rng, 0.0, 0.6),
-            "opacity": 1.0 if k == 0 else uniform(rng, 0.75, 1.0),
-            "glow": uniform(rng, 0.3, 1.0) if k == 0 and chance(rng, 0.4) else 0.0,
+        look: Look = {
+            "frame": frame,
+            "palette": color.draw_palette(rng, layer_hue),
+            "equalize": uniform(rng, 0.6, 1.0),
+            "blend": "over" if k == 0 else pick(rng, ("over", "screen")),
+            "tone": {
+                "solidity": uniform(rng, 1.2, 3.0),
+                "shade": uniform(rng, 0.0, 0.35),
+                "highlight": uniform(rng, 0.0, 0.6),
+                "opacity": 1.0 if k == 0 else uniform(rng, 0.75, 1.0),
+                "glow": uniform(rng, 0.3, 1.0) if k == 0 and chance(rng, 0.4) else 0.0,
+            },
         }
-        layers.append(layer)
-    recipe = {
+        layers.append(_layer(attractor, look))
+    recipe: Recipe = {
         "version": RECIPE_VERSION,
         "kind": kind,
         "size": config.size,
@@ -214,14 +232,13 @@ def _draw_recipe(rng: np.random.Generator, config: FractalConfig) -> tuple[dict[
     return recipe, rejected
 
 
-def _draw_veil(rng: np.random.Generator, layer: dict[str, Any], hue: float) -> dict[str, Any]:
+def _draw_veil(rng: np.random.Generator, layer: Layer, hue: float) -> Layer:
     # a close, soft look at the main layer's own attractor, behind it: structure where the frame
     # would be empty
     frame = layer["frame"]
     reach = 0.3 * frame["width"]
-    return {
-        **{key: layer[key] for key in ("kind", "maps", "final", "symmetry")},
-        "sampling_seed": seed_number(rng),
+    seed = seed_number(rng)
+    look: Look = {
         "frame": {
             "center": [round(v + uniform(rng, -reach, reach), 6) for v in frame["center"]],
             "width": max(round(frame["width"] * uniform(rng, 0.25, 0.6), 6), 1e-4),
@@ -238,6 +255,9 @@ def _draw_veil(rng: np.random.Generator, layer: dict[str, Any], hue: float) -> d
             "glow": 0.0,
         },
     }
+    if layer["kind"] == "affine":  # as in _layer
+        return {**layer, **look, "sampling_seed": seed}
+    return {**layer, **look, "sampling_seed": seed}
 
 
 def generate_fractal(config: FractalConfig, rng: np.random.Generator) -> Fractal:
@@ -248,7 +268,7 @@ def generate_fractal(config: FractalConfig, rng: np.random.Generator) -> Fractal
     returns  the picture, its recipe, and how many candidates were rejected before it
     """
     rejected = 0
-    best: tuple[float, dict[str, Any]] | None = None
+    best: tuple[float, Recipe] | None = None
     for _ in range(MAX_PICTURES):
         recipe, tried = _draw_recipe(rng, config)
         rejected += tried
@@ -267,7 +287,7 @@ def generate_fractal(config: FractalConfig, rng: np.random.Generator) -> Fractal
 # ---------------------------------------------------------------- rendering
 
 
-def _histogram_layer(layer: dict[str, Any], side: int, points: int, counts: F32, sums: F32) -> None:
+def _histogram_layer(layer: Layer, side: int, points: int, counts: F32, sums: F32) -> None:
     # adds the layer's points to counts and sums, in passes that fit a packed cell
     width = side + 2
     histogram = _scratch("histogram", (width * width,), np.uint64)  # unpacking leaves it cleared
@@ -311,7 +331,7 @@ def _exposure(coarse: F64) -> tuple[float, float]:
     return low, max(white, 1.5 * low)
 
 
-def _layer_palette(layer: dict[str, Any], coarse: F64, coarse_sums: F64, low: float) -> F32:
+def _layer_palette(layer: Layer, coarse: F64, coarse_sums: F64, low: float) -> F32:
     # the palette over the colour coordinate, spread so that every part of it gets about as much
     # of the picture: coordinates that no cell has would waste their colours. The spread is
     # limited as in adaptive histogram equalization: steeper, it would show noise
@@ -335,7 +355,7 @@ def _layer_palette(layer: dict[str, Any], coarse: F64, coarse_sums: F64, low: fl
     return np.ascontiguousarray(base[entries].T)
 
 
-def _tone(layer: dict[str, Any], low: float, white: float, cells: float) -> F32:
+def _tone(layer: Layer, low: float, white: float, cells: float) -> F32:
     # for counts of fine cells, of which `cells` make a coarse one
     tone = layer["tone"]
     inverse = cells / low
@@ -347,7 +367,7 @@ def _tone(layer: dict[str, Any], low: float, white: float, cells: float) -> F32:
 
 
 def _glow(
-    ground: F32, layer: dict[str, Any], coarse: F64, sums: F64, low: float, white: float, table: F32
+    ground: F32, layer: Layer, coarse: F64, sums: F64, low: float, white: float, table: F32
 ) -> None:
     # the layer's own light spread wide over the ground: fills the gaps with its colours
     side = color.GROUND_SIZE
@@ -369,7 +389,7 @@ def _blurred(n: F32, s: F32, passes: int) -> tuple[F32, F32]:
     return n, s
 
 
-def _ground(recipe: dict[str, Any]) -> F32:
+def _ground(recipe: Recipe) -> F32:
     # what lies behind the layers, (3, g, g), the same whatever the picture's size
     ground = np.ascontiguousarray(color.ground_picture(recipe["ground"]).transpose(2, 0, 1))
     if recipe["veil"] is not None:
@@ -377,7 +397,7 @@ def _ground(recipe: dict[str, Any]) -> F32:
     return ground
 
 
-def _lay_veil(layer: dict[str, Any], ground: F32) -> None:
+def _lay_veil(layer: Layer, ground: F32) -> None:
     # over the ground, at the ground's own size and with its own number of points, so that it is
     # the same behind a picture of any size
     side = color.GROUND_SIZE
@@ -391,9 +411,7 @@ def _lay_veil(layer: dict[str, Any], ground: F32) -> None:
     compose(n, n, s, tone, table, False, *_row_scratch(side), ground)
 
 
-def _render(
-    recipe: dict[str, Any], ground: F32, size: int, points_per_pixel: float, factor: int = 1
-) -> U8:
+def _render(recipe: Recipe, ground: F32, size: int, points_per_pixel: float, factor: int = 1) -> U8:
     # ground: of _ground(); factor: side of the working picture over that of the result
     side = size * factor
     layers = recipe["layers"]
@@ -456,7 +474,7 @@ def _scratch(name: str, shape: tuple[int, ...], dtype: type = np.float32) -> NDA
     return array
 
 
-def _finished(recipe: dict[str, Any], ground: F32, size: int, points_per_pixel: float) -> U8:
+def _finished(recipe: Recipe, ground: F32, size: int, points_per_pixel: float) -> U8:
     return _render(recipe, ground, size, points_per_pixel, max(1, -(-MIN_RENDER_SIZE // size)))
 
 
@@ -473,7 +491,7 @@ def _stretch(picture: F32, column: F64) -> tuple[F32, F32]:
 
 
 def render_recipe(
-    recipe: dict[str, Any], size: int | None = None, points_per_pixel: float | None = None
+    recipe: Mapping[str, object], size: int | None = None, points_per_pixel: float | None = None
 ) -> U8:
     """Renders a recipe again.
 
@@ -484,12 +502,12 @@ def render_recipe(
     raises            FractalError for a recipe of a newer version, with fields missing or out of
                       range, or for a size or number of points beyond the limits
     """
-    check_recipe(recipe)
-    side = check_size(recipe["size"] if size is None else size)
+    checked = check_recipe(recipe)
+    side = check_size(checked["size"] if size is None else size)
     points = check_points(
-        recipe["points_per_pixel"] if points_per_pixel is None else points_per_pixel, side
+        checked["points_per_pixel"] if points_per_pixel is None else points_per_pixel, side
     )
-    return _finished(recipe, _ground(recipe), side, points)
+    return _finished(checked, _ground(checked), side, points)
 
 
 def warm_up() -> None:

@@ -7,13 +7,13 @@ y' = d x + e y + f, chosen with probability p; colours along the orbit move to q
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fractals.draws import chance, integer, pick, shuffled, uniform, weighted
 from fractals.elementary import PI, cosine, sine
+from fractals.recipe_types import AffineGenome, AffineMap
 
 __all__ = [
     "MAX_MAPS",
@@ -85,7 +85,7 @@ def linear_part(s1: float, s2: float, theta: float, phi: float, flip: float) -> 
     return list(_product(scaled, right))
 
 
-def draw_ifs(rng: np.random.Generator) -> dict[str, Any]:
+def draw_ifs(rng: np.random.Generator) -> AffineGenome:
     """The maps of a random contractive affine IFS.
 
     returns  {"maps": [...], "final": None, "symmetry": {"order": k, "mirror": bool}}
@@ -97,7 +97,7 @@ def draw_ifs(rng: np.random.Generator) -> dict[str, Any]:
     spread = uniform(rng, 0.6, 1.1)
     values = draw_singular_values(rng, count)
     colors = shuffled(rng, [k / (count - 1) for k in range(count)])
-    maps = []
+    maps: list[AffineMap] = []
     areas = []
     for k in range(count):
         a, b, d, e = linear_part(
@@ -112,6 +112,7 @@ def draw_ifs(rng: np.random.Generator) -> dict[str, Any]:
             {
                 "affine": [round(v, 6) for v in (a, b, c, d, e, f)],
                 "color": round(colors[k], 4),
+                "weight": 0.0,  # settled below, by the areas of all
             }
         )
         areas.append(abs(a * e - b * d))
@@ -178,9 +179,7 @@ def choice_table(weights: list[float]) -> NDArray[np.uint8]:
     return table
 
 
-def pack_ifs(
-    layer: dict[str, Any], frame: F64
-) -> tuple[F64, NDArray[np.uint64], NDArray[np.uint8]]:
+def pack_ifs(layer: AffineGenome, frame: F64) -> tuple[F64, NDArray[np.uint64], NDArray[np.uint8]]:
     """Arrays for the affine kernels: every map, times every symmetry, in pixel coordinates.
 
     layer    with "maps" and "symmetry", checked

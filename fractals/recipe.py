@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from fractals.color import GROUND_SHAPES
 from fractals.config import check_points, check_size
 from fractals.errors import FractalError
 from fractals.flame import MAX_VARIATIONS
 from fractals.ifs import MAX_MAPS, MAX_SYMMETRIES
+from fractals.recipe_types import Recipe
 from fractals.variations import VARIATIONS
 
 __all__ = ["MAX_LAYERS", "RECIPE_VERSION", "check_recipe"]
@@ -176,8 +177,11 @@ def _check_layer(value: object, where: str) -> None:
         _number(_get(tone, name, f"{where}tone."), f"{where}tone.{name}", 0.0, high)
 
 
-def check_recipe(recipe: object) -> None:
-    """Raises FractalError, one line that says what, where and how to mend it, for a bad recipe."""
+def check_recipe(recipe: object) -> Recipe:
+    """The recipe, which can be rendered.
+
+    raises  FractalError, one line that says what, where and how to mend it
+    """
     top = _mapping(recipe, "the whole")
     version = _whole(_get(top, "version", ""), "version", 1, 1 << 31)
     if version > RECIPE_VERSION:
@@ -196,3 +200,4 @@ def check_recipe(recipe: object) -> None:
         _check_layer(layer, f"layers[{k}].")
     if _get(top, "veil", "") is not None:
         _check_layer(top["veil"], "veil.")
+    return cast(Recipe, recipe)

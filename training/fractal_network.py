@@ -97,7 +97,7 @@ def draw_recipes(settings: Settings) -> list[Recipe]:
 
 
 def _draw_recipe(config: FractalConfig, seed: int, category: int) -> Recipe:
-    return generate_fractal(config, np.random.default_rng((seed, 0, category))).recipe
+    return dict(generate_fractal(config, np.random.default_rng((seed, 0, category))).recipe)
 
 
 def move_recipe(

@@ -16,11 +16,11 @@ SIDE = 24
 
 
 def _layer(kind: str, seed: int) -> dict[str, Any]:
-    layer, _ = generate._draw_layer(np.random.default_rng(seed), kind)
-    return layer
+    attractor, frame, _ = generate._draw_framed(np.random.default_rng(seed), kind)
+    return {**attractor, "frame": frame}
 
 
-def _by_kernel(layer: dict[str, Any], seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _by_kernel(layer: Any, seed: int) -> tuple[np.ndarray, np.ndarray]:
     matrix = generate._frame_matrix(layer["frame"], SIDE)
     width = SIDE + 2
     histogram = np.zeros(width * width, np.uint64)
