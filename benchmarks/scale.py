@@ -24,8 +24,8 @@ import numpy as np
 
 from pixmix_cli.mixing.config import PRESETS
 from pixmix_cli.outputs.destination import Destination
+from pixmix_cli.outputs.file_names import JOURNALS
 from pixmix_cli.outputs.output import open_output
-from pixmix_cli.outputs.rows import JOURNALS
 from pixmix_cli.outputs.run_plan import RunPlan
 from pixmix_cli.pipelines.bake.formats.registry import FORMATS
 from pixmix_cli.pipelines.mixing_sets.fractals import TASK_PICTURES
@@ -102,7 +102,7 @@ def simulate(
 def rows_per_second() -> float:
     """Rows that the end of a run reads, sorts and writes, a second of this machine."""
     with tempfile.TemporaryDirectory() as folder:
-        plan = RunPlan("generate-fractals", {}, {}, {})
+        plan = RunPlan("generate-fractals", {"format": "folder"}, {}, {})
         with open_output(Destination(Path(folder) / "out"), plan) as output:
             journal = output.path / JOURNALS.replace("*", "")
             with journal.open("w") as file:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +16,7 @@ from pixmix_cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from pixmix_cli.pipelines.bake.rebake import Recorded
+    from pixmix_cli.pipelines.checks import Finding
     from pixmix_cli.pipelines.verify import Checklist
 
 EXAMPLES = """
@@ -126,9 +128,6 @@ def command(
         return 0
 
 
-Problems = list[dict[str, Any]]
-
-
 def _open_recorded(
     checklist: Checklist,
     source: AnyPath | None,
@@ -148,10 +147,10 @@ def _open_recorded(
 
 def _check(
     terminal: Terminal, checklist: Checklist, workers: int, elsewhere: Url | None
-) -> Problems:
+) -> list[Finding]:
     from pixmix_cli.pipelines import verify
 
-    problems: Problems = []
+    problems: list[Finding] = []
     with terminal.meter(checklist.total, "pic") as meter:
         for checked in verify.check(checklist, workers, elsewhere):
             problems.extend(_tell(terminal, elsewhere or checklist.path, checked.problems))
@@ -159,25 +158,27 @@ def _check(
     return problems
 
 
-def _repair(terminal: Terminal, recorded: Recorded, problems: Problems, workers: int) -> Problems:
+def _repair(
+    terminal: Terminal, recorded: Recorded, problems: list[Finding], workers: int
+) -> list[Finding]:
     """Mend what can be mended; returns what is wrong still."""
     from pixmix_cli.pipelines import verify
     from pixmix_cli.pipelines.bake import rebake
 
-    broken = {problem["path"] for problem in problems}
+    broken = {problem.path for problem in problems}
     pixmix_kernels.prepare("mixing")
     with terminal.meter(len(broken), "file") as meter:
-        for row in rebake.repair(recorded, broken):
-            _tell(terminal, recorded.path, (row,))
+        for finding in rebake.repair(recorded, broken):
+            _tell(terminal, recorded.path, (finding,))
             meter.update(1)
     again = verify.only(verify.checklist_of(recorded.path), broken)
-    return [row for checked in verify.check(again, workers) for row in checked.problems]
+    return [problem for checked in verify.check(again, workers) for problem in checked.problems]
 
 
-def _compare(terminal: Terminal, recorded: Recorded, count: int, seed: int) -> Problems:
+def _compare(terminal: Terminal, recorded: Recorded, count: int, seed: int) -> list[Finding]:
     from pixmix_cli.pipelines.bake import rebake
 
-    problems: Problems = []
+    problems: list[Finding] = []
     checks = rebake.choose(recorded, count, seed)
     total = sum(len(check.places) for check in checks)
     pixmix_kernels.prepare("mixing")
@@ -189,13 +190,14 @@ def _compare(terminal: Terminal, recorded: Recorded, count: int, seed: int) -> P
     return problems
 
 
-def _tell(terminal: Terminal, root: Path | Url, rows: Any) -> Problems:
-    """Problems and repairs on stdout, a line each."""
-    for row in rows:
+def _tell(terminal: Terminal, root: Path | Url, findings: Iterable[Finding]) -> list[Finding]:
+    """Problems and repairs on stdout, a line each; returns the problems."""
+    problems = []
+    for finding in findings:
         if terminal.as_json:
-            terminal.emit(row)
-        elif "repaired" in row:
-            terminal.line(f"{root / row['path']}: {row['repaired']}")
+            terminal.emit(finding.to_json())
         else:
-            terminal.line(f"{root / row['path']}: {row['problem']}")
-    return [row for row in rows if "problem" in row]
+            terminal.line(f"{root / finding.path}: {finding.text}")
+        if not finding.repaired:
+            problems.append(finding)
+    return problems

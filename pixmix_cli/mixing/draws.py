@@ -11,9 +11,9 @@ NumPy reserves the right to change the other methods' streams between versions (
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 
@@ -42,6 +42,45 @@ CHOICES = {"overlay": 2, "darken-lighten": 2, "swap-channel": 3}  # how many a c
 CROP_SCALE = (0.08, 1.0)
 CROP_RATIO = (3 / 4, 4 / 3)
 CROP_TRIES = 10
+
+
+class _Named(TypedDict):
+    name: str
+
+
+class AugmentationJson(_Named, total=False):
+    """An augmentation as records have it."""
+
+    value: int | float  # as Augmentation's
+
+
+# A round as records have it: see Round.to_json
+_Round = TypedDict("_Round", {"with": str | AugmentationJson, "operation": str})
+
+
+class RoundJson(_Round, total=False):
+    """A round as records have it: what is mixed in ("mixing": the mixing picture), and numbers."""
+
+    a: float
+    b: float
+    choice: int
+    screen_a: float
+    screen_b: float
+
+
+class _Drawn(TypedDict):
+    crop: list[int]
+    flip: bool
+    start: AugmentationJson | None
+    rounds: list[RoundJson]
+
+
+class DrawsJson(_Drawn, total=False):
+    """The draws of a sample as records have them; what no round used may be left out."""
+
+    mixing: int
+    mixing_offset: list[float]
+    mixing_picture: str  # its name
 
 
 class Uniform(Protocol):
@@ -84,22 +123,22 @@ class Round:
     screen_a: float = 0.0
     screen_b: float = 0.0
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> RoundJson:
         """What the operation uses, as a JSON-able dictionary."""
-        record: dict[str, Any] = {
+        record: RoundJson = {
             "with": _augmentation_to_json(self.augmentation) or "mixing",
             "operation": self.operation,
         }
         if self.operation in WEIGHTED:
-            record |= {"a": self.a, "b": self.b}
+            record["a"], record["b"] = self.a, self.b
         if self.operation in CHOICES:
             record["choice"] = self.choice
         if self.operation == "overlay":
-            record |= {"screen_a": self.screen_a, "screen_b": self.screen_b}
+            record["screen_a"], record["screen_b"] = self.screen_a, self.screen_b
         return record
 
     @classmethod
-    def from_json(cls, record: dict[str, Any]) -> Round:
+    def from_json(cls, record: Mapping[str, Any]) -> Round:
         """The round that `to_json` wrote. Raises KeyError, TypeError or ValueError."""
         operation = record["operation"]
         if operation not in OPERATIONS:
@@ -108,8 +147,11 @@ class Round:
         choice = int(record["choice"]) if operation in CHOICES else 0
         if not 0 <= choice < CHOICES.get(operation, 1):
             raise ValueError(f"{operation} with choice {choice}")
+        mixed_in = record["with"]
+        if isinstance(mixed_in, str) and mixed_in != "mixing":
+            raise ValueError(f"mixes in {mixed_in}")
         return cls(
-            None if record["with"] == "mixing" else _augmentation_from_json(record["with"]),
+            None if isinstance(mixed_in, str) else _augmentation_from_json(mixed_in),
             operation,
             float(record["a"]) if weighted else 0.0,
             float(record["b"]) if weighted else 0.0,
@@ -144,7 +186,7 @@ class Draws:
         """Whether any round needs the mixing picture."""
         return any(r.augmentation is None for r in self.rounds)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> DrawsJson:
         """A JSON-able dictionary that `from_json` reads back without loss."""
         return {
             "crop": list(self.crop),
@@ -156,7 +198,7 @@ class Draws:
         }
 
     @classmethod
-    def from_json(cls, record: dict[str, Any]) -> Draws:
+    def from_json(cls, record: Mapping[str, Any]) -> Draws:
         """The draws that `to_json` wrote.
 
         raises  KeyError, TypeError or ValueError when the record is not one of ours
@@ -300,7 +342,7 @@ def _below(n: int, rng: Uniform) -> int:
     return min(int(rng.random() * n), n - 1)
 
 
-def _augmentation_to_json(augmentation: Augmentation | None) -> dict[str, Any] | None:
+def _augmentation_to_json(augmentation: Augmentation | None) -> AugmentationJson | None:
     if augmentation is None:
         return None
     if augmentation.value is None:
@@ -308,7 +350,7 @@ def _augmentation_to_json(augmentation: Augmentation | None) -> dict[str, Any] |
     return {"name": augmentation.name, "value": augmentation.value}
 
 
-def _augmentation_from_json(record: dict[str, Any] | None) -> Augmentation | None:
+def _augmentation_from_json(record: Mapping[str, Any] | None) -> Augmentation | None:
     if record is None:
         return None
     if record["name"] not in ALL_OPS:

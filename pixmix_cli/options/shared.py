@@ -1,4 +1,16 @@
-"""Options that several commands share."""
+"""Options that several commands share.
+
+terminal_options     every command: --json --progress --quiet --verbose --debug --config
+workers_option       every one but preview and doctor
+paths_argument       inspect, preview, report
+existing_options     generate-fractals, render-featvis, bake: --resume --overwrite
+part_option          the same three: --shard
+engine_options       the same three: --engine --ray-address
+dry_run_option       the same three
+mixing_set_options   generate-fractals, render-featvis: --output --format --image-format
+                     --quality --shard-size --seed
+image_format_option, quality_option, seed_option    these two and bake
+"""
 
 from __future__ import annotations
 

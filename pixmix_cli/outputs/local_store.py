@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pixmix_cli.errors import StorageError
+from pixmix_cli.outputs.file_names import META, TRASH
 from pixmix_cli.outputs.locks import acquire, acquire_part
 from pixmix_cli.outputs.part import Part
-from pixmix_cli.outputs.rows import META, TRASH, open_journal
+from pixmix_cli.outputs.row_files import open_journal
 from pixmix_cli.storage.files import Tmp
 
 SYNC_SECONDS = 0.5  # how much finished work a power loss may cost; kill -9 costs none of it

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pixmix_cli.errors import InputError, StorageError
-from pixmix_cli.outputs.rows import META
+from pixmix_cli.outputs.file_names import META
 from pixmix_cli.storage import remote, spool
 from pixmix_cli.storage.remote import Url
 

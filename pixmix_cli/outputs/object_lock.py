@@ -18,7 +18,7 @@ import threading
 from typing import Any
 
 from pixmix_cli.errors import InputError, OutputBusyError, StorageError
-from pixmix_cli.outputs.rows import META
+from pixmix_cli.outputs.file_names import META
 from pixmix_cli.storage import remote
 from pixmix_cli.storage.remote import Url
 

@@ -20,11 +20,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pixmix_cli.errors import OutputBusyError, StorageError
+from pixmix_cli.outputs.file_names import META, PLAN, TRASH
 from pixmix_cli.outputs.local_store import Journal
 from pixmix_cli.outputs.mirror import is_private, refresh
 from pixmix_cli.outputs.object_lock import Lock
 from pixmix_cli.outputs.part import Part
-from pixmix_cli.outputs.rows import META, PLAN, TRASH
 from pixmix_cli.storage import remote
 from pixmix_cli.storage.files import Tmp
 from pixmix_cli.storage.remote import Upload, Url

@@ -38,26 +38,18 @@ from pixmix_cli.errors import (
     StorageError,
 )
 from pixmix_cli.outputs.destination import Destination
+from pixmix_cli.outputs.file_names import BAKE_EXTRAS, ERRORS, MANIFEST, META, PLAN, ROWS, TRASH
 from pixmix_cli.outputs.local_store import LocalStore
 from pixmix_cli.outputs.part import Part, Whole
-from pixmix_cli.outputs.rows import (
-    BAKE_EXTRAS,
-    ERRORS,
-    MANIFEST,
-    META,
-    PLAN,
-    ROWS,
-    TRASH,
-    Row,
+from pixmix_cli.outputs.row_files import (
     add_to_totals,
     committed_rows,
-    companions,
-    lenient_lines,
-    lenient_rows,
+    named_paths,
     row_files,
     sorted_lines,
 )
-from pixmix_cli.outputs.run_plan import OutputState, RunPlan, shown
+from pixmix_cli.outputs.rows import Row, SkippedRow, companions, kinds_of
+from pixmix_cli.outputs.run_plan import FractalTotals, OutputState, RunPlan, look, shown
 from pixmix_cli.outputs.store import Store
 from pixmix_cli.storage.files import (
     PartialFile,
@@ -129,10 +121,8 @@ class Output:
         """Make the folder say that a run is under way."""
         try:
             self._make_tmp()
-            told = self.plan.to_json()
-            if self.whole is not None:
-                told["whole"] = self.whole.to_json()
-            text = json.dumps(told, indent=2) + "\n"
+            whole = {} if self.whole is None else {"whole": self.whole.to_json()}
+            text = json.dumps({**self.plan.to_json(), **whole}, indent=2) + "\n"
             write_whole(self.path / PLAN, text.encode(), self.tmp)
             self.store.remove([self.path / MANIFEST])  # after the plan: never without both
         except OSError as error:
@@ -145,15 +135,13 @@ class Output:
     def join(self, state: OutputState) -> None:
         """Take one's place beside the other parts; the first one says what the whole will be."""
         assert self.whole is not None
-        told = (state.plan or {}).get("whole")
-        if told is None:
+        if state.whole is None:
             self.start()
             return
-        layout = told.get("layout") if isinstance(told, dict) else None
-        if layout != self.whole.layout:
+        if state.whole.layout != self.whole.layout:
             raise ResumeMismatchError(
-                f"the parts of {self.path} that are there are of {shown(layout)}, this one of "
-                f"{shown(self.whole.layout)}",
+                f"the parts of {self.path} that are there are of {shown(state.whole.layout)}, "
+                f"this one of {shown(self.whole.layout)}",
                 "the same counts in every part, or another --output",
             )
         try:
@@ -164,12 +152,12 @@ class Output:
     def discard(self, command: str) -> None:
         """Turn the rows of earlier work into a list of what is to be removed."""
         try:
-            names = {row["path"] for row in lenient_rows(self.path) if "path" in row}
-            names = {name for path in names for name in companions(path)}
-            names |= {row["path"] for row in lenient_lines(self._meta / TRASH)}
+            paths = {path for file in row_files(self.path) for path in named_paths(file)}
+            names = {name for path in paths for name in companions(path)}
+            names |= set(named_paths(self._meta / TRASH))
             if command == "bake":
                 names.update(BAKE_EXTRAS)
-            text = "".join(canonical_json({"bytes": 0, "path": n}) + "\n" for n in sorted(names))
+            text = "".join(canonical_json({"path": n}) + "\n" for n in sorted(names))
             self._make_tmp()
             write_whole(self._meta / TRASH, text.encode(), self.tmp)
             self.store.remove(row_files(self.path))
@@ -183,7 +171,7 @@ class Output:
         if not trash.exists():
             return
         try:
-            files = [path / row["path"] for row in lenient_lines(trash)]
+            files = [path / name for name in named_paths(trash)]
             self.store.remove(file for file in files if file.is_file() or file.is_symlink())
             folders = {p for file in files for p in file.parents if path in p.parents}
             for folder in sorted(folders, key=lambda p: -len(p.parts)):
@@ -212,10 +200,9 @@ class Output:
     def commit(self, rows: Iterable[Row]) -> None:
         """Record finished work. The artefacts must be in place and durable already.
 
-        rows    dictionaries with "path" (an artefact) or "error" (a skipped item)
         raises  StorageError
         """
-        lines = b"".join(canonical_json(row).encode() + b"\n" for row in rows)
+        lines = b"".join(canonical_json(row.to_json()).encode() + b"\n" for row in rows)
         try:
             self.store.record(lines)
         except OSError as error:
@@ -251,7 +238,7 @@ class Output:
 
     def finish(
         self, extra_files: dict[str, bytes] | None = None, made_with: dict[str, str] | None = None
-    ) -> dict[str, int]:
+    ) -> FractalTotals:
         """Turn the journal into the manifest and mark the output finished.
 
         extra_files  name -> content, written beside it
@@ -259,8 +246,9 @@ class Output:
         returns      the totals that the manifest tells: pictures, bytes, skipped and the like
         """
         if self.finished_before:
-            summary: dict[str, int] = json.loads((self.path / MANIFEST).read_bytes())["summary"]
-            return summary
+            manifest = look(self.path).plan
+            assert manifest is not None
+            return manifest["summary"]
         self._flush()
         try:
             summary = self._write_rows()
@@ -275,9 +263,10 @@ class Output:
         self.store.remove_folder(self._meta)
         return summary
 
-    def _write_rows(self) -> dict[str, int]:
+    def _write_rows(self) -> FractalTotals:
+        kinds = kinds_of(self.plan.command, self.plan.options)
         sources = row_files(self.path)
-        totals = {"pictures": 0, "bytes": 0, "skipped": 0}
+        totals: FractalTotals = {"pictures": 0, "bytes": 0, "skipped": 0}
         with contextlib.ExitStack() as stack:
             files = [
                 stack.enter_context(source.open("rb")) if source.exists() else None
@@ -286,13 +275,13 @@ class Output:
             outputs = stack.enter_context(
                 partial_files([self.path / ROWS, self.path / ERRORS], self.tmp)
             )
-            for source, offset, length in sorted_lines(sources):
+            for source, offset, length in sorted_lines(sources, kinds):
                 file = files[source]
                 assert file is not None
                 file.seek(offset)
                 line = file.read(length)
-                row = json.loads(line)
-                outputs["error" in row].write(line)
+                row = kinds.row(json.loads(line), check=False)
+                outputs[isinstance(row, SkippedRow)].write(line)
                 add_to_totals(totals, row)
             if totals["skipped"] == 0:
                 outputs.pop().discard()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pixmix_cli.errors import InputError
+from pixmix_cli.storage.json_types import checked
 
 MAX_PARTS = 100_000
 UNITS_A_PART = 4  # loose pictures: at least so many units a part, so that parts are about equal
@@ -77,17 +78,11 @@ class Whole:
     @classmethod
     def from_json(cls, value: Any) -> Whole:
         """Read back. Raises ValueError when it is damaged."""
-        kinds = {"layout": int, "extras": str, "made_with": str}
-        if not isinstance(value, dict) or set(value) != set(kinds):
-            raise ValueError("not the description of a whole output")
-        for name, kind in kinds.items():
-            inner = value[name]
-            if not isinstance(inner, dict) or not all(type(v) is kind for v in inner.values()):
-                raise ValueError(name)
-        for name in value["extras"]:
+        whole = checked(cls, value, "whole")
+        for name in whole.extras:
             if re.fullmatch(r"[A-Za-z]+\.[a-z]+", name) is None:
-                raise ValueError(f"extras: {name}")
-        return cls(**value)
+                raise ValueError(f"whole.extras: {name} is no name of a file")
+        return whole
 
 
 def part_from(text: str, environment: Mapping[str, str]) -> Part:

@@ -1,81 +1,264 @@
-"""Rows of finished work, and the files of an output that hold them: journals and manifest.jsonl."""
+"""Rows: what a manifest says of each artefact, and of each item that was skipped.
+
+A row is one line of JSON in manifest.jsonl, errors.jsonl or a journal. The class of a row follows
+from its output's command and format, and is decided in one place, `Kinds.row`.
+
+    Row
+    ├── SkippedRow           an item that could not be used
+    │   ├── SkippedSample    of a baked set
+    │   └── SkippedPicture   of a mixing set
+    ├── Artefact             a file, or a slice of one
+    │   ├── BakedRow         of a baked set
+    │   │   ├── BakedShard     a tar or Parquet file
+    │   │   ├── BakedSlice     a slice of a copy's arrays
+    │   │   └── BakedPicture   a picture file
+    │   ├── MixingShard      a tar of a mixing set
+    │   └── MixingPicture    a picture file of a mixing set
+    └── MixingMember         a picture inside a MixingShard
+"""
 
 from __future__ import annotations
 
-import array
-import contextlib
-import json
-import os
-from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import numpy as np
+from pixmix_cli.mixing.draws import DrawsJson
+from pixmix_cli.storage.json_types import checked
 
-from pixmix_cli.errors import InputError
-from pixmix_cli.storage.files import sync_directory
-
-Row = dict[str, Any]
-
-META = ".pixmix"
-MANIFEST = "manifest.json"
-ROWS = "manifest.jsonl"
-ERRORS = "errors.jsonl"
-PLAN = f"{META}/plan.json"
-JOURNALS = f"{META}/journal*.jsonl"  # of a run of its own, and of parts
-TRASH = "trash.jsonl"  # rows of what --overwrite is removing, so that a kill cannot orphan it
-BAKE_EXTRAS = ("classes.json", "README.md")  # written beside a baked set's manifest
 _BIGGEST = 2**62  # of the whole numbers in a row
 
 
-def committed_rows(path: Path) -> Iterator[Row]:
-    """Every row of finished work in an output, whether its run ended or not.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row. A field that is None is left out of its line."""
 
-    raises  InputError that names the file and line of a row that is not one of ours
+    rank: ClassVar[int] = 0  # among rows of one copy, shard and index
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as its line holds it."""
+        told = {name: getattr(self, name) for name in _names(type(self))}
+        facts = told.pop("facts", {})
+        return {name: value for name, value in told.items() if value is not None} | facts
+
+    @property
+    def place(self) -> tuple[int, int, int, int]:
+        """(copy, shard, index, rank): rows are sorted by it, and of equal ones the last counts."""
+        copy, shard, index = (getattr(self, name, None) for name in ("copy", "shard", "index"))
+        return copy or 0, shard or 0, -1 if index is None else index, self.rank
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkippedRow(Row):
+    """An item that could not be used, and why."""
+
+    rank: ClassVar[int] = 2
+    error: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkippedSample(SkippedRow):
+    """A sample of the source; of the mixing set where `shard` is -1, and `copy` too."""
+
+    key: str
+    shard: int
+    copy: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkippedPicture(SkippedRow):
+    """A picture of a mixing set. facts: what its maker says of it."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artefact(Row):
+    """A file of the output, or a slice of one.
+
+    path    relative to the output, with forward slashes; never out of it
+    bytes   its length
+    sha256  of its bytes, hexadecimal
     """
-    # a journal beside a manifest.json is the leftover of a run killed at its very end
-    finished = (path / MANIFEST).is_file()
-    for file in [path / ROWS, path / ERRORS] if finished else row_files(path):
-        yield from read_rows(file)
+
+    path: str
+    bytes: int
+    sha256: str
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures it holds."""
+        return 1
+
+    @property
+    def hashes(self) -> tuple[str | None, ...]:
+        """Of every file that it stands for."""
+        return (self.sha256,)
 
 
-def row_files(path: Path) -> list[Path]:
-    """Wherever rows of finished work are; later ones win."""
-    return [path / ROWS, path / ERRORS, *sorted(path.glob(JOURNALS))]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BakedRow(Artefact):
+    """An artefact of a baked set. copy: a Copy's code."""
+
+    copy: int
+    shard: int
 
 
-def read_rows(file: Path) -> Iterator[Row]:
-    """The rows of one file. Raises InputError that names the line of a damaged one."""
-    for number, line in enumerate(whole_lines(file), 1):
-        try:
-            row = json.loads(line)
-            check_row(row)
-        except (ValueError, RecursionError) as error:
-            raise InputError(
-                f"line {number} of {file} is damaged: {' '.join(str(error).split())}",
-                "another --output, or --overwrite",
-            ) from None
-        yield row
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BakedShard(BakedRow):
+    """A tar, perhaps with a .idx beside it, or a Parquet file."""
+
+    count: int
+    idx_sha256: str | None = None
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures it holds."""
+        return self.count
+
+    @property
+    def hashes(self) -> tuple[str | None, ...]:
+        """Of the shard and its index."""
+        return self.sha256, self.idx_sha256
 
 
-def check_row(row: Any) -> None:
-    """Raise ValueError for a row that no run of ours writes."""
-    if not isinstance(row, dict):
-        raise ValueError("not a row")
-    for name in ("index", "copy", "shard", "count", "bytes", "stop"):
-        number = row.get(name, 0)
-        if type(number) is not int or not -1 <= number < _BIGGEST:
-            raise ValueError(f"{name} is {number}")
-    if "error" in row:
-        return
-    path = row.get("path")
-    if not isinstance(path, str) or "\0" in path:
-        raise ValueError("no path")
-    parts = path.split("/")
-    if path.startswith("/") or not path or any(part in ("", ".", "..") for part in parts):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BakedSlice(BakedRow):
+    """A slice of images.npy, which `path` names, and of labels.npy beside it."""
+
+    count: int
+    labels_sha256: str
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures it holds."""
+        return self.count
+
+    @property
+    def hashes(self) -> tuple[str | None, ...]:
+        """Of the pictures and the labels."""
+        return self.sha256, self.labels_sha256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BakedPicture(BakedRow):
+    """A picture file. index, key: of its sample in the source; draws: as Draws.to_json."""
+
+    index: int
+    key: str
+    label: int
+    draws: DrawsJson
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixingPicture(Artefact):
+    """A picture file of a mixing set.
+
+    rejected  fractals that were drawn before this one and thrown away
+    facts     what else its maker says of it
+    """
+
+    index: int
+    rejected: int | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixingShard(Artefact):
+    """A tar of a mixing set: what could be made of the pictures index to stop - 1."""
+
+    index: int
+    stop: int
+    count: int
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures it holds."""
+        return self.count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixingMember(Row):
+    """A picture in a tar of a mixing set: its member's name, length and hash; as MixingPicture."""
+
+    rank: ClassVar[int] = 1
+    path: str
+    member: str
+    bytes: int
+    sha256: str
+    index: int
+    rejected: int | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """The classes of the rows of one output."""
+
+    artefact: type[Artefact]
+    skipped: type[SkippedRow]
+    member: type[MixingMember] | None = None
+
+    def row(self, line: Any, *, check: bool = True) -> Row:
+        """The row that a line of JSON holds.
+
+        check   False: the line was checked when it was first read, or written by this run
+        raises  ValueError that names a field that is missing or of another type, a number that is
+                absurd, a path that leads out of the output
+        """
+        if not isinstance(line, dict):
+            raise ValueError("it is no object")
+        # by more than one field, so that of a row that has lost one the right one is missed
+        kind: type[Row] = self.artefact
+        if "error" in line or not {"path", "sha256"} & line.keys():
+            kind = self.skipped
+        elif self.member is not None and not {"stop", "count"} & line.keys():
+            kind = self.member
+        names = _names(kind)
+        given = {name: line[name] for name in names if name in line}
+        if "facts" in names:
+            given["facts"] = {name: line[name] for name in line if name not in names}
+        if not check:
+            return kind(**given)
+        row = checked(kind, given)
+        for name in names:
+            value = getattr(row, name)
+            if type(value) is int and not -1 <= value < _BIGGEST:
+                raise ValueError(f"{name} is {value}")
+        if isinstance(row, Artefact | MixingMember):
+            check_path(row.path)
+        return row
+
+
+# What the rows of a baked set's artefacts are, where they are no shards, by --format
+_BAKED: dict[str, type[BakedRow]] = {"npy": BakedSlice, "imagefolder": BakedPicture}
+_MIXING = {
+    "folder": Kinds(MixingPicture, SkippedPicture),
+    "webdataset": Kinds(MixingShard, SkippedPicture, MixingMember),
+}
+
+
+def kinds_of(command: str, options: Mapping[str, Any]) -> Kinds:
+    """The classes of the rows of an output, by what made it.
+
+    raises  ValueError for an option `format` that is missing or unknown
+    """
+    layout = options.get("format")
+    if command == "bake" and isinstance(layout, str):
+        return Kinds(_BAKED.get(layout, BakedShard), SkippedSample)
+    if layout not in _MIXING:
+        raise ValueError(f"options.format is {layout!r}: expected {' or '.join(_MIXING)}")
+    return _MIXING[layout]
+
+
+def check_path(path: str) -> None:
+    """Raise ValueError for a path that names no file inside an output."""
+    if "\0" in path:
+        raise ValueError("path holds a NUL")
+    if not path or path.startswith("/") or set(path.split("/")) & {"", ".", ".."}:
         raise ValueError(f"path {path} leads out of the folder")
-    if "bytes" not in row and "member" not in row:
-        raise ValueError("no bytes")
 
 
 def companions(path: str) -> tuple[str, ...]:
@@ -87,79 +270,20 @@ def companions(path: str) -> tuple[str, ...]:
     return (path,)
 
 
-def has_its_length(output: Path, row: Row) -> bool:
+def has_its_length(output: Path, row: Artefact) -> bool:
     """Whether the file that a row tells of is still there, as long as it was written."""
     try:
-        length: int = (output / row["path"]).stat().st_size
+        return (output / row.path).stat().st_size == row.bytes
     except OSError:
         return False
-    return length == row["bytes"]
 
 
-def whole_lines(path: Path) -> Iterator[bytes]:
-    """The lines of a file that may not be there, without a torn last one."""
-    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                yield line
+_NAMES: dict[type[Row], tuple[str, ...]] = {}
 
 
-def lenient_rows(path: Path) -> Iterator[Row]:
-    """The rows of an output that can be read."""
-    for file in row_files(path):
-        yield from lenient_lines(file)
-
-
-def lenient_lines(file: Path) -> Iterator[Row]:
-    """The rows that can be read; damaged ones name nothing that could be removed."""
-    for line in whole_lines(file):
-        with contextlib.suppress(ValueError, RecursionError):
-            row = json.loads(line)
-            check_row(row)
-            yield row
-
-
-def open_journal(path: Path) -> int:
-    """Open for appending, cutting off a torn last line."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-    end = os.fstat(descriptor).st_size
-    while end and os.pread(descriptor, 1, end - 1) != b"\n":
-        end -= 1
-    os.ftruncate(descriptor, end)
-    sync_directory(path.parent)
-    return descriptor
-
-
-def add_to_totals(totals: dict[str, int], row: Row) -> None:
-    """Count a row in the totals that manifest.json tells."""
-    if "error" in row:
-        totals["skipped"] += 1
-    elif "member" not in row:  # a member's bytes are counted with its tar
-        totals["pictures"] += row.get("count", 1)
-        totals["bytes"] += row["bytes"]
-    if "rejected" in row:
-        totals["rejected"] = totals.get("rejected", 0) + row["rejected"]
-
-
-def sorted_lines(sources: list[Path]) -> Iterator[tuple[int, int, int]]:
-    """(source, offset, length) of every row in order, each key once (the last one wins).
-
-    Only numbers are held, 56 bytes a row, so that ten million rows fit where their text would not.
-    """
-    columns = array.array("q")
-    for number, source in enumerate(sources):
-        offset = 0
-        for line in whole_lines(source):
-            row = json.loads(line)
-            key = (row.get("copy", 0), row.get("shard", 0), row.get("index", -1))
-            kind = 2 * ("error" in row) + ("member" in row)
-            columns.extend((*key, kind, number, offset, len(line)))
-            offset += len(line)
-    table = np.frombuffer(columns, np.int64).reshape(-1, 7)
-    order = np.lexsort((np.arange(len(table)), table[:, 3], table[:, 2], table[:, 1], table[:, 0]))
-    table = table[order]
-    last_of_its_key = np.ones(len(table), bool)
-    last_of_its_key[:-1] = (table[1:, :4] != table[:-1, :4]).any(axis=1)
-    for numbers in table[last_of_its_key, 4:]:
-        number, offset, length = numbers.tolist()
-        yield number, offset, length
+def _names(kind: type[Row]) -> tuple[str, ...]:
+    """The fields of a class of rows, found once: rows come in millions."""
+    names = _NAMES.get(kind)
+    if names is None:
+        names = _NAMES[kind] = tuple(one.name for one in fields(kind))
+    return names

@@ -3,13 +3,69 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from pixmix_cli.errors import InputError, OutputExistsError, ResumeMismatchError
-from pixmix_cli.outputs.rows import MANIFEST, META, PLAN
+from pixmix_cli.outputs.file_names import MANIFEST, META, PLAN
+from pixmix_cli.outputs.part import Whole
 from pixmix_cli.storage.files import canonical_json, sha256_hex
+from pixmix_cli.storage.json_types import checked
+
+
+class _Read(TypedDict):
+    path: str | list[str]  # told, not compared
+    pictures: int
+    sha256: str  # over names and lengths
+
+
+# of the source of a baked set; `format` is one of sources.open.KINDS
+_Source = TypedDict("_Source", {"format": str, "split": str, "label-field": str}, total=False)
+
+
+class Input(_Read, _Source):
+    """What a run was given to read, as its manifest names it."""
+
+
+class Totals(TypedDict):
+    """What an output holds altogether: pictures, their bytes, and items that were skipped."""
+
+    pictures: int
+    bytes: int
+    skipped: int
+
+
+class FractalTotals(Totals, total=False):
+    """Of fractals also how many were drawn and thrown away."""
+
+    rejected: int
+
+
+class Settled(TypedDict):
+    """What decides the bytes of an output, as manifest.json and plan.json hold it."""
+
+    tool: str
+    command: str
+    options: dict[str, Any]
+    versions: dict[str, str]
+    inputs: Mapping[str, Input]
+    settings_sha256: str
+
+
+class Ending(TypedDict):
+    """What manifest.json holds besides, once the run has ended."""
+
+    summary: FractalTotals
+    made_with: dict[str, str]  # library -> version
+
+
+class Manifest(Settled, total=False):
+    """manifest.json, or plan.json of a run under way, which has no ending."""
+
+    summary: FractalTotals
+    made_with: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +81,13 @@ class RunPlan:
     command: str
     options: dict[str, Any]
     versions: dict[str, str]
-    inputs: dict[str, dict[str, Any]]
+    inputs: Mapping[str, Input]
+
+    @classmethod
+    def from_manifest(cls, manifest: Settled) -> RunPlan:
+        """The plan of the run that wrote a manifest."""
+        names = ("command", "options", "versions", "inputs")
+        return cls(*(manifest[name] for name in names))  # type: ignore[literal-required]
 
     def settings_sha256(self) -> str:
         """Hash of all that must be equal for a resume."""
@@ -34,7 +96,7 @@ class RunPlan:
             canonical_json([self.command, self.options, self.versions, digests]).encode()
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Settled:
         """The plan as manifest.json and plan.json hold it."""
         return {
             "tool": "pixmix",
@@ -48,10 +110,16 @@ class RunPlan:
 
 @dataclass(frozen=True, slots=True)
 class OutputState:
-    """What is in an output folder before a run: "absent", "unfinished" or "finished"."""
+    """What is in an output folder before a run.
+
+    status   "absent", "unfinished" or "finished"
+    plan     of the run that made it or is making it; of a finished one its manifest
+    whole    of an unfinished one that parts fill: what it is to be
+    """
 
     status: str
-    plan: dict[str, Any] | None
+    plan: Manifest | None = None
+    whole: Whole | None = None
 
 
 def look(path: Path) -> OutputState:
@@ -60,34 +128,40 @@ def look(path: Path) -> OutputState:
     raises  InputError when it is a file, or holds files that pixmix did not write
     """
     if not path.exists():
-        return OutputState("absent", None)
+        return OutputState("absent")
     if not path.is_dir():
         raise InputError(f"output {path} is a file, not a folder", "another --output")
-    for status, name in (("finished", MANIFEST), ("unfinished", PLAN)):
-        file = path / name
+    for file in (path / MANIFEST, path / PLAN):
         if file.is_file():
             try:
-                plan = json.loads(file.read_bytes())
+                return _state(json.loads(file.read_bytes()), finished=file.name == MANIFEST)
             except (ValueError, RecursionError) as error:
-                raise InputError(f"{file} is damaged: {error}", "another --output") from None
-            _check_plan(plan, file)
-            return OutputState(status, plan)
+                reason = " ".join(str(error).split())
+                raise InputError(f"{file} is damaged: {reason}", "another --output") from None
     if any(entry.name != META for entry in path.iterdir()):
         raise InputError(
             f"output {path} is not empty and was not made by pixmix",
             "an --output that does not exist yet",
         )
-    return OutputState("absent", None)
+    return OutputState("absent")
 
 
-def _check_plan(plan: Any, file: Path) -> None:
-    """Refuse a manifest.json or plan.json that is not one of ours."""
-    parts = {"command": str, "options": dict, "versions": dict, "inputs": dict}
-    whole = isinstance(plan, dict) and plan.get("tool") == "pixmix"
-    if not whole or not all(isinstance(plan.get(name), kind) for name, kind in parts.items()):
-        raise InputError(f"{file} was not written by pixmix, or is damaged", "another --output")
-    if not all(isinstance(value, dict) for value in plan["inputs"].values()):
-        raise InputError(f"{file} is damaged: inputs", "another --output")
+def _state(value: Any, *, finished: bool) -> OutputState:
+    """What manifest.json or plan.json says. Raises ValueError for one that is not ours."""
+    inputs = value.get("inputs") if isinstance(value, dict) else None
+    for name, one in inputs.items() if isinstance(inputs, dict) else ():
+        checked(Input, one, f"inputs.{name}")
+    plan = checked(Manifest, value)
+    if plan["tool"] != "pixmix":
+        raise ValueError("tool is not pixmix")
+    # so a setting that was changed, or lost, is noticed whatever it is
+    if plan["settings_sha256"] != RunPlan.from_manifest(plan).settings_sha256():
+        raise ValueError("settings_sha256 is not that of command, options, versions and inputs")
+    if finished:
+        checked(Ending, value)
+        return OutputState("finished", plan)
+    whole = value.get("whole")
+    return OutputState("unfinished", plan, None if whole is None else Whole.from_json(whole))
 
 
 def check_allowed(path: Path, plan: RunPlan, *, resume: bool, overwrite: bool) -> OutputState:
@@ -113,28 +187,32 @@ def check_allowed(path: Path, plan: RunPlan, *, resume: bool, overwrite: bool) -
     return state
 
 
-def describe_difference(old: dict[str, Any], new: RunPlan) -> str | None:
+def describe_difference(old: Manifest, new: RunPlan) -> str | None:
     """What keeps a run from going on with an older one's work, in words, or None.
 
     old  plan.json or manifest.json of the older run
     """
-    if old.get("settings_sha256") == new.settings_sha256():
+    if old["settings_sha256"] == new.settings_sha256():
         return None
-    if old.get("command") != new.command:
-        return f"was made by pixmix {old.get('command')}, this run is pixmix {new.command}"
+    if old["command"] != new.command:
+        return f"was made by pixmix {old['command']}, this run is pixmix {new.command}"
     changes = []
-    for group, dashes in (("options", "--"), ("versions", "")):
-        then, now = old.get(group, {}), getattr(new, group)
+    groups: tuple[tuple[str, Mapping[str, Any], Mapping[str, Any]], ...] = (
+        ("--", old["options"], new.options),
+        ("", old["versions"], new.versions),
+    )
+    for dashes, then, now in groups:
         for name in sorted({*then, *now}):
             if then.get(name) != now.get(name):
                 before, after = shown(then.get(name)), shown(now.get(name))
                 changes.append(f"{dashes}{name} {before}, this run has {dashes}{name} {after}")
-    for name in sorted({*old.get("inputs", {}), *new.inputs}):
-        then, now = old.get("inputs", {}).get(name, {}), new.inputs.get(name, {})
-        if then.get("sha256") != now.get("sha256"):
+    none: Mapping[str, Any] = {}
+    for name in sorted({*old["inputs"], *new.inputs}):
+        read, reads = old["inputs"].get(name, none), new.inputs.get(name, none)
+        if read.get("sha256") != reads.get("sha256"):
             changes.append(
-                f"other pictures in {name}: {then.get('pictures', 'no')} then, "
-                f"{now.get('pictures', 'no')} now, or their names or sizes changed"
+                f"other pictures in {name}: {read.get('pictures', 'no')} then, "
+                f"{reads.get('pictures', 'no')} now, or their names or sizes changed"
             )
     return "was made with " + "; ".join(changes or ["settings that cannot be compared"])
 

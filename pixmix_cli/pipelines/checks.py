@@ -6,13 +6,27 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pixmix_cli.errors import PixMixError
-from pixmix_cli.outputs.rows import Row
+from pixmix_cli.outputs.rows import Artefact
 from pixmix_cli.storage import images, tar
 from pixmix_cli.storage.files import read_bytes, sha256_hex
 
 HASH_BLOCK = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong with a file of an output, or how it was mended."""
+
+    path: str
+    text: str
+    repaired: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As --json prints it."""
+        return {"path": self.path, "repaired" if self.repaired else "problem": self.text}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +43,21 @@ class Expected:
     draws_json: bool = False
 
 
-def problems_of_file(path: Path, row: Row) -> Iterator[str]:
+def problems_of_file(path: Path, row: Artefact) -> Iterator[str]:
     """Whether a file that is there has the bytes that its row records."""
-    if sha256_of_file(path) != row["sha256"]:
-        yield f"is not what was written ({path.stat().st_size} bytes, {row['bytes']} expected)"
+    if sha256_of_file(path) != row.sha256:
+        yield f"is not what was written ({path.stat().st_size} bytes, {row.bytes} expected)"
 
 
-def problems_of_loose_picture(path: Path, row: Row, expected: Expected) -> Iterator[str]:
+def problems_of_loose_picture(path: Path, row: Artefact, expected: Expected) -> Iterator[str]:
     """Whether a picture that is a file of its own is there, has its bytes and decodes."""
     if not path.is_file():
         yield "is missing"
         return
     data = read_bytes(path)
-    if sha256_hex(data) != row["sha256"]:
-        yield f"is not what was written ({len(data)} bytes, {row['bytes']} expected)"
-    yield from problems_of_picture(data, row["path"], expected)
+    if sha256_hex(data) != row.sha256:
+        yield f"is not what was written ({len(data)} bytes, {row.bytes} expected)"
+    yield from problems_of_picture(data, row.path, expected)
 
 
 def problems_of_picture(data: bytes, name: str, expected: Expected) -> Iterator[str]:

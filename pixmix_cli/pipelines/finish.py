@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pixmix_cli.outputs.destination import Destination
 from pixmix_cli.outputs.output import Output, open_output
 from pixmix_cli.outputs.part import Whole
-from pixmix_cli.outputs.rows import Row
 from pixmix_cli.outputs.run_plan import RunPlan
 from pixmix_cli.pipelines.steps import Step
 
@@ -23,7 +23,7 @@ class Completion:
     """
 
     gaps: Callable[[Path, RunPlan, Whole], Iterator[str]]
-    join: Callable[[Output], list[Row]] = lambda output: []
+    join: Callable[[Output], list[dict[str, Any]]] = lambda output: []
 
 
 def open_for(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from pixmix_cli.errors import InputError
 from pixmix_cli.outputs.destination import Destination
+from pixmix_cli.outputs.file_names import PLAN
 from pixmix_cli.outputs.output import open_output
-from pixmix_cli.outputs.part import Whole
-from pixmix_cli.outputs.rows import MANIFEST, PLAN
 from pixmix_cli.outputs.run_plan import RunPlan, look
 from pixmix_cli.pipelines.bake import completion as bake_completion
 from pixmix_cli.pipelines.finish import write_manifest
@@ -24,32 +22,29 @@ COMPLETIONS = {
 }
 
 
-def finish_left_over(path: Path, elsewhere: Url | None = None) -> dict[str, int]:
+def finish_left_over(path: Path, elsewhere: Url | None = None) -> None:
     """Finish an output whose parts are all done, and whose last one did not come to its end.
 
     elsewhere  the output, where `path` is its mirror
-    returns    the output's totals
     raises     InputError when it is no such output, when parts are missing or still at work
     """
     state = look(path)
     if state.status == "finished":
-        summary: dict[str, int] = json.loads((path / MANIFEST).read_bytes()).get("summary", {})
-        return summary
-    told = (state.plan or {}).get("whole")
-    if told is None:
+        return
+    whole = state.whole
+    if state.plan is None or whole is None:
         raise InputError(
             f"{path} is not the unfinished work of --shard runs",
             "the command that makes it, with --resume",
         )
-    assert state.plan is not None
-    run = RunPlan(*(state.plan[name] for name in ("command", "options", "versions", "inputs")))
+    run = RunPlan.from_manifest(state.plan)
     try:
-        whole = Whole.from_json(told)
         completion = COMPLETIONS[run.command]
         next(completion.gaps(path, run, whole), None)  # fails where counts are missing or absurd
-    except (ValueError, TypeError, KeyError, ArithmeticError) as error:
+    except (ValueError, KeyError, ArithmeticError) as error:
+        reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
         raise InputError(
-            f"{path / PLAN} is damaged: {error}", "one of its --shard runs again"
+            f"{path / PLAN} is damaged: whole.layout: {reason}", "one of its --shard runs again"
         ) from None
     with open_output(Destination(path, elsewhere, resume=True), run, whole) as output:
         gaps = list(completion.gaps(output.path, run, whole))
@@ -58,9 +53,7 @@ def finish_left_over(path: Path, elsewhere: Url | None = None) -> dict[str, int]
                 f"{path} is not complete: {_shown(gaps)}",
                 "its --shard runs again; what is there is not made again",
             )
-        step = write_manifest(output, whole, completion)
-    assert step.summary is not None
-    return step.summary
+        write_manifest(output, whole, completion)
 
 
 def _shown(gaps: list[str]) -> str:

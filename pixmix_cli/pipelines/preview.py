@@ -7,15 +7,15 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from pixmix_cli.errors import InputError, PixMixError
-from pixmix_cli.outputs.rows import committed_rows
-from pixmix_cli.outputs.run_plan import look
+from pixmix_cli.outputs.row_files import committed_rows
+from pixmix_cli.outputs.rows import BakedRow
+from pixmix_cli.outputs.run_plan import Manifest, look
 from pixmix_cli.pipelines.bake.formats.base import Shown
 from pixmix_cli.pipelines.bake.formats.registry import format_of
 from pixmix_cli.sources.find import find_pictures
@@ -54,7 +54,7 @@ def sheet_of(
     """
     if path.is_dir():
         state = look_or_none(path)
-        if state is not None and state.get("command") == "bake":
+        if state is not None and state["command"] == "bake":
             return draw(_baked_sheet(path, state, count or SAMPLES, warn), cell)
     found = find_pictures(path, warn)
     if not found:
@@ -63,7 +63,7 @@ def sheet_of(
     return draw(Sheet(cells, min(columns, len(cells)), False), cell)
 
 
-def look_or_none(path: Path) -> dict[str, Any] | None:
+def look_or_none(path: Path) -> Manifest | None:
     """The plan or manifest of a set made by pixmix; None for anyone else's folder."""
     try:
         return look(path).plan
@@ -82,9 +82,7 @@ def _decode(
         return None
 
 
-def _baked_sheet(
-    path: Path, manifest: dict[str, Any], count: int, warn: Callable[[str], None]
-) -> Sheet:
+def _baked_sheet(path: Path, manifest: Manifest, count: int, warn: Callable[[str], None]) -> Sheet:
     samples = list(samples_of(path, manifest, count))
     source = originals_of(manifest, {key for key, _ in samples}, warn)
     per_row = 1 + max(len(copies) for _, copies in samples)
@@ -96,7 +94,7 @@ def _baked_sheet(
 
 
 def originals_of(
-    manifest: dict[str, Any], keys: set[str], warn: Callable[[str], None]
+    manifest: Manifest, keys: set[str], warn: Callable[[str], None]
 ) -> dict[str, PictureRef]:
     """The originals with these keys; none, with a warning, where the source is gone or changed."""
     pictures, reason = _listed(**_told(manifest))
@@ -112,11 +110,11 @@ def original_of(
     return _decode(source[key].read, key, warn) if key in source else None
 
 
-def _told(manifest: dict[str, Any]) -> dict[str, str]:
+def _told(manifest: Manifest) -> dict[str, str]:
     """What a manifest tells of the source, all of it text."""
-    told = manifest["inputs"].get("SOURCE", {})
+    told = manifest["inputs"].get("SOURCE")
     names = ("path", "format", "split", "label-field", "sha256")
-    return {name.replace("-", "_"): str(told.get(name) or "") for name in names}
+    return {name.replace("-", "_"): str((told.get(name) if told else None) or "") for name in names}
 
 
 @functools.lru_cache(maxsize=1)
@@ -144,13 +142,13 @@ def _listed(
 Copies = list["U8 | None"]
 
 
-def samples_of(path: Path, manifest: dict[str, Any], count: int) -> Iterator[tuple[str, Copies]]:
+def samples_of(path: Path, manifest: Manifest, count: int) -> Iterator[tuple[str, Copies]]:
     """Some samples of a baked set: (source key, a few of its copies).
 
     raises  InputError when there are none yet
     """
     layout = format_of(manifest)
-    rows = [row for row in committed_rows(path) if "error" not in row]
+    rows = [row for row in committed_rows(path) if isinstance(row, BakedRow)]
     samples = [] if layout is None else list(layout.shown(path, rows, count))
     if not samples:
         raise InputError(f"{path} holds no finished pictures yet")
@@ -158,7 +156,7 @@ def samples_of(path: Path, manifest: dict[str, Any], count: int) -> Iterator[tup
         yield _key_of(sample, manifest), sample.copies
 
 
-def _key_of(sample: Shown, manifest: dict[str, Any]) -> str:
+def _key_of(sample: Shown, manifest: Manifest) -> str:
     """The key of its original; "" when nobody knows it."""
     if sample.key is not None:
         return sample.key
@@ -168,7 +166,7 @@ def _key_of(sample: Shown, manifest: dict[str, Any]) -> str:
     return keys[sample.index]
 
 
-def _source_keys(manifest: dict[str, Any]) -> list[str]:
+def _source_keys(manifest: Manifest) -> list[str]:
     return [ref.name for ref in _listed(**_told(manifest))[0]]
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from pixmix_cli.outputs.run_plan import FractalTotals
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,7 @@ class Step:
 
     items: int
     records: tuple[dict[str, Any], ...] = field(default=())
-    summary: dict[str, int] | None = None
+    summary: Mapping[str, int] | FractalTotals | None = None
     bytes: int = 0
     shards: int = 0
     errors: int = 0

@@ -10,19 +10,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pixmix_cli.errors import InputError, PixMixError
+from pixmix_cli.outputs.file_names import BAKE_EXTRAS, MANIFEST, META, ROWS
 from pixmix_cli.outputs.mirror import files_at_hand
-from pixmix_cli.outputs.rows import (
-    BAKE_EXTRAS,
-    MANIFEST,
-    META,
-    ROWS,
-    Row,
-    committed_rows,
-    companions,
-)
-from pixmix_cli.outputs.run_plan import look
+from pixmix_cli.outputs.row_files import committed_rows
+from pixmix_cli.outputs.rows import Artefact, MixingMember, companions
+from pixmix_cli.outputs.run_plan import Manifest, OutputState, look
 from pixmix_cli.pipelines.bake.formats.registry import FORMATS, format_of
-from pixmix_cli.pipelines.checks import Expected
+from pixmix_cli.pipelines.checks import Expected, Finding
 from pixmix_cli.pipelines.engines.local import run_tasks
 from pixmix_cli.pipelines.mixing_sets.registry import SET_FORMATS
 from pixmix_cli.sources.walk import walk
@@ -32,22 +26,23 @@ from pixmix_cli.storage.remote import Url
 PICTURES_A_TASK = 64
 
 
-File = tuple[Row, ...]  # the rows of one file
+Stored = Artefact | MixingMember
+File = tuple[Stored, ...]  # the rows of one file
 
 
 class Checkable(Protocol):
     """How a set lies in its folder: a format of baked sets, or of mixing sets."""
 
-    def check(self, folder: Path, rows: Sequence[Row], expected: Expected) -> Iterator[str]:
+    def check(self, folder: Path, rows: Sequence[Any], expected: Expected) -> Iterator[str]:
         """What is wrong with one file, whose rows these are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What one task found: pictures looked at, and problems as {"path", "problem"}."""
+    """What one task found: pictures looked at, and problems."""
 
     pictures: int
-    problems: tuple[Row, ...] = field(default=())
+    problems: tuple[Finding, ...] = field(default=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +50,12 @@ class Checklist:
     """What there is to check."""
 
     path: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
     layout: Checkable
     expected: Expected
     files: tuple[File, ...]
     total: int
-    problems: tuple[Row, ...]  # found by comparing names alone
+    problems: tuple[Finding, ...]  # found by comparing names alone
 
 
 def checklist_of(path: Path) -> Checklist:
@@ -79,20 +74,19 @@ def checklist_of(path: Path) -> Checklist:
     except InputError as error:
         raise InputError(error.message, "--overwrite, to make the set again") from None
     assert state.plan is not None
-    problems: list[Row] = []
+    problems: list[Finding] = []
     if state.status == "unfinished":
-        problems.append(_problem(".", _unfinished(state.plan)))
+        problems.append(Finding(".", _unfinished(state)))
     elif (path / META).exists():
-        problems.append(_problem(META, "is the leftover of a run that was killed at its very end"))
-    rows = [row for row in committed_rows(path) if "error" not in row]
+        problems.append(Finding(META, "is the leftover of a run that was killed at its very end"))
+    rows = [row for row in committed_rows(path) if isinstance(row, Artefact | MixingMember)]
     classes = _classes(path, state.plan, problems)
     files = tuple(_files(rows))
-    problems.extend(_strangers(path, {row["path"] for row in rows}))
-    summary = state.plan.get("summary", {})
-    told = summary.get("pictures") if isinstance(summary, dict) else None
+    problems.extend(_strangers(path, {row.path for row in rows}))
     total = sum(map(_pictures, files))
-    if state.status == "finished" and told != total:
-        problems.append(_problem(ROWS, f"tells of {total} pictures, {MANIFEST} of {told}"))
+    told = state.plan["summary"]["pictures"] if "summary" in state.plan else total
+    if told != total:
+        problems.append(Finding(ROWS, f"tells of {total} pictures, {MANIFEST} of {told}"))
     options = state.plan["options"]
     expected = Expected(options.get("size"), classes, bool(options.get("draws-json")))
     return Checklist(
@@ -100,7 +94,7 @@ def checklist_of(path: Path) -> Checklist:
     )
 
 
-def _layout_of(path: Path, manifest: dict[str, Any]) -> Checkable:
+def _layout_of(path: Path, manifest: Manifest) -> Checkable:
     """What knows how the set's files are laid out. Raises InputError."""
     kind = str(manifest["options"].get("format"))
     known: Mapping[str, Checkable] = FORMATS if manifest["command"] == "bake" else SET_FORMATS
@@ -109,20 +103,20 @@ def _layout_of(path: Path, manifest: dict[str, Any]) -> Checkable:
     return known[kind]
 
 
-def _unfinished(plan: dict[str, Any]) -> str:
-    if "whole" in plan:
+def _unfinished(state: OutputState) -> str:
+    if state.whole is not None:
         return "the runs that make its parts are not finished; their --shard again, or --finish"
     return "the run that makes it is not finished; --resume goes on"
 
 
-def _classes(path: Path, manifest: dict[str, Any], problems: list[Row]) -> tuple[str, ...]:
+def _classes(path: Path, manifest: Manifest, problems: list[Finding]) -> tuple[str, ...]:
     """The class names of a baked set; what is wrong with them goes to `problems`."""
     file = path / "classes.json"
     if manifest["command"] != "bake":
         return ()
     finished = (path / MANIFEST).is_file()
     problems.extend(
-        _problem(name, "is missing")
+        Finding(name, "is missing")
         for name in BAKE_EXTRAS
         if finished and not (path / name).exists()
     )
@@ -133,21 +127,21 @@ def _classes(path: Path, manifest: dict[str, Any], problems: list[Row]) -> tuple
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ValueError("not a list of names")
     except (ValueError, RecursionError) as error:
-        problems.append(_problem(file.name, f"is damaged: {error}"))
+        problems.append(Finding(file.name, f"is damaged: {error}"))
         return ()
     layout = format_of(manifest)
     if layout is not None:
         found = layout.check_folders(path, names)
-        problems.extend(_problem(name, text) for name, text in found)
+        problems.extend(Finding(name, text) for name, text in found)
     return tuple(names)
 
 
-def _files(rows: list[Row]) -> list[tuple[Row, ...]]:
+def _files(rows: list[Stored]) -> list[File]:
     """The rows of each file: of a picture one, of a tar one and its members', of an array many."""
-    files: dict[str, list[Row]] = {}
+    files: dict[str, list[Stored]] = {}
     for row in rows:
-        files.setdefault(row["path"], []).append(row)
-    return [tuple(sorted(of_file, key=lambda row: "member" in row)) for of_file in files.values()]
+        files.setdefault(row.path, []).append(row)
+    return [tuple(sorted(of_file, key=lambda row: row.rank)) for of_file in files.values()]
 
 
 def _tasks(files: Iterable[File]) -> Iterator[tuple[File, ...]]:
@@ -165,10 +159,10 @@ def _tasks(files: Iterable[File]) -> Iterator[tuple[File, ...]]:
 
 
 def _pictures(file: File) -> int:
-    return sum(row.get("count", 1) for row in file if "member" not in row)
+    return sum(row.pictures for row in file if isinstance(row, Artefact))
 
 
-def _strangers(path: Path, known: set[str]) -> Iterator[Row]:
+def _strangers(path: Path, known: set[str]) -> Iterator[Finding]:
     """Pictures, shards and arrays that the manifest does not record."""
     known = {name for path in known for name in companions(path)}
     endings = (".tar", *(suffix for name in FORMATS for suffix in FORMATS[name].suffixes))
@@ -176,12 +170,12 @@ def _strangers(path: Path, known: set[str]) -> Iterator[Row]:
         for entry in files:
             name = relative + entry.name
             if (images.is_picture_name(name) or name.endswith(endings)) and name not in known:
-                yield _problem(name, f"is not in {ROWS}")
+                yield Finding(name, f"is not in {ROWS}")
 
 
 def only(checklist: Checklist, paths: set[str]) -> Checklist:
     """The files of a plan with these names, to look at them once more."""
-    files = tuple(file for file in checklist.files if file[0]["path"] in paths)
+    files = tuple(file for file in checklist.files if file[0].path in paths)
     return replace(checklist, files=files, total=0)
 
 
@@ -198,7 +192,7 @@ def check(checklist: Checklist, workers: int, elsewhere: Url | None = None) -> I
 
 
 def _name(file: File) -> str:
-    return str(file[0]["path"])
+    return file[0].path
 
 
 class Checker:
@@ -222,19 +216,15 @@ class Checker:
             problems = [problem for file in files for problem in self._check(file)]
         return Checked(sum(map(_pictures, files)), tuple(problems))
 
-    def _check(self, file: File) -> list[Row]:
-        """Findings as rows; a check that cannot go on ends with one more."""
+    def _check(self, file: File) -> list[Finding]:
+        """What is wrong; a check that cannot go on ends with one more."""
         name = _name(file)
-        problems: list[Row] = []
+        problems: list[Finding] = []
         try:
             for text in self._layout.check(self._path, file, self._expected):
-                problems.append(_problem(name, text))
+                problems.append(Finding(name, text))
         except PixMixError as error:
-            problems.append(_problem(name, error.message))
+            problems.append(Finding(name, error.message))
         except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-            problems.append(_problem(name, f"{type(error).__name__}: {error}"))
+            problems.append(Finding(name, f"{type(error).__name__}: {error}"))
         return problems
-
-
-def _problem(path: str, text: str) -> Row:
-    return {"path": path, "problem": text}

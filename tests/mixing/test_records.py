@@ -73,7 +73,7 @@ def test_a_record_is_written_like_this() -> None:
 
 @pytest.mark.parametrize("missing", ["crop", "flip", "mixing", "mixing_offset", "start", "rounds"])
 def test_a_record_without_one_of_its_fields_is_refused(missing: str) -> None:
-    record = RECORD.to_json()
+    record = dict(RECORD.to_json())
     del record[missing]
     with pytest.raises(KeyError, match=missing):
         Draws.from_json(record)

@@ -18,18 +18,19 @@ from pixmix_cli.errors import (
 )
 from pixmix_cli.outputs.destination import Destination
 from pixmix_cli.outputs.output import Output, open_output
-from pixmix_cli.outputs.rows import committed_rows
+from pixmix_cli.outputs.row_files import committed_rows
+from pixmix_cli.outputs.rows import MixingPicture, SkippedPicture
 from pixmix_cli.outputs.run_plan import RunPlan, look
 from tests.conftest import environment
 
 PLAN = RunPlan(
-    "bake", {"beta": 3, "k": 4}, {"pillow": "1"},
+    "generate-fractals", {"beta": 3, "k": 4, "format": "folder"}, {"pillow": "1"},
     {"SOURCE": {"path": "p", "pictures": 2, "sha256": "a"}},
 )  # fmt: skip
 
 
-def row(index: int) -> dict[str, object]:
-    return {"path": f"{index}.png", "index": index, "bytes": 1, "sha256": "0"}
+def row(index: int) -> MixingPicture:
+    return MixingPicture(path=f"{index}.png", index=index, bytes=1, sha256="0")
 
 
 def finished(path: Path, count: int = 3) -> None:
@@ -93,7 +94,7 @@ def test_overwrite_removes_what_the_rows_name_and_leaves_everything_else(tmp_pat
     assert left == [
         "2024/thesis.txt", "5.png", "copy-000/notes.txt", "manifest.json", "manifest.jsonl",
     ]  # fmt: skip
-    assert [r["index"] for r in committed_rows(path)] == [7]
+    assert [r.place[2] for r in committed_rows(path)] == [7]
 
 
 @pytest.mark.parametrize("begun", ["finished", "unfinished"])
@@ -120,41 +121,76 @@ def test_an_overwrite_killed_at_any_moment_can_be_repeated(
     assert sorted(p.name for p in path.iterdir()) == ["manifest.json", "manifest.jsonl"]
 
 
+GOOD_ROW = '{"path":"x","bytes":1,"index":3,"sha256":"0"}'
 BAD_ROWS = [
-    "not json", "[]", "5", "{}", '{"path":5,"bytes":1}', '{"path":"../x","bytes":1}',
-    '{"path":"/x","bytes":1}', '{"path":"a/./b","bytes":1}', '{"path":"a\\u0000b","bytes":1}',
-    '{"path":"x","bytes":1,"index":"x"}', '{"path":"x","bytes":1,"index":3.5}',
-    '{"path":"x","bytes":1,"index":-5}', '{"path":"x","bytes":1,"index":1e400}',
-    '{"path":"x"}', "[" * 100_000,
+    ("not json", "Expecting value"), ("[]", "it is no object"), ("5", "it is no object"),
+    ("{}", "error is missing"), ("[" * 100_000, "recursion"),
+    (GOOD_ROW.replace('"x"', "5"), "path: expected str, got int"),
+    (GOOD_ROW.replace('"x"', '"../x"'), "path ../x leads out of the folder"),
+    (GOOD_ROW.replace('"x"', '"/x"'), "path /x leads out of the folder"),
+    (GOOD_ROW.replace('"x"', '"a/./b"'), "path a/./b leads out of the folder"),
+    (GOOD_ROW.replace('"x"', '"a\\u0000b"'), "path holds a NUL"),
+    (GOOD_ROW.replace("3", '"x"'), "index: expected int, got str"),
+    (GOOD_ROW.replace("3", "3.5"), "index: expected int, got float"),
+    (GOOD_ROW.replace("3", "-5"), "index is -5"),
+    (GOOD_ROW.replace("3", "1e400"), "index: expected int, got float"),
+    (GOOD_ROW.replace("3", "9" * 30), "index is 999"),
+    ('{"path":"x","index":3,"sha256":"0"}', "bytes is missing"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("bad", BAD_ROWS)
-def test_a_damaged_row_is_named_by_file_and_line(tmp_path: Path, bad: str) -> None:
+@pytest.mark.parametrize(("bad", "said"), BAD_ROWS)
+def test_a_damaged_row_is_named_by_file_line_and_field(tmp_path: Path, bad: str, said: str) -> None:
     path = tmp_path / "o"
     finished(path)
     with (path / "manifest.jsonl").open("a") as file:
         file.write(bad + "\n")
-    with pytest.raises(InputError, match=r"line 4 of .*manifest\.jsonl is damaged"):
+    with pytest.raises(InputError, match=r"line 4 of .*manifest\.jsonl is damaged: ") as caught:
         list(committed_rows(path))
+    assert said in caught.value.message
     with open_output(Destination(path, overwrite=True), PLAN) as output:  # the way out
         output.finish()
 
 
-@pytest.mark.parametrize(
-    "text", ["{", "5", "[]", '{"tool":"pixmix"}', '{"tool":"other"}', "[" * 100_000]
-)
+@pytest.mark.parametrize("text", ["{", "5", "[]", '{"tool":"pixmix"}', "[" * 100_000])
 def test_a_damaged_manifest_is_refused(tmp_path: Path, text: str) -> None:
     finished(tmp_path / "o")
     (tmp_path / "o" / "manifest.json").write_text(text)
-    with pytest.raises(InputError, match=r"manifest\.json"):
+    with pytest.raises(InputError, match=r"manifest\.json is damaged: "):
         look(tmp_path / "o")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"tool": "other"}, "tool is not pixmix"),
+        ({"command": None}, "command: expected str, got null"),
+        ({"versions": {"pillow": 1}}, "versions[...]: expected str, got int"),
+        ({"inputs": {"SOURCE": {"path": "p", "pictures": 2}}}, "inputs.SOURCE.sha256 is missing"),
+        (
+            {"inputs": {"SOURCE": {"path": "p", "pictures": "2", "sha256": "a"}}},
+            "inputs.SOURCE.pictures: expected int, got str",
+        ),
+        ({"options": {"beta": 4, "k": 4, "format": "folder"}}, "settings_sha256 is not that of"),
+        ({"summary": {"pictures": 3, "bytes": 3}}, "summary.skipped is missing"),
+        ({"made_with": {"numba": None}}, "made_with[...]: expected str, got null"),
+    ],
+)
+def test_a_manifest_with_a_damaged_field_names_it(
+    tmp_path: Path, change: dict[str, object], said: str
+) -> None:
+    finished(tmp_path / "o")
+    file = tmp_path / "o" / "manifest.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(InputError, match=r"manifest\.json is damaged: ") as caught:
+        look(tmp_path / "o")
+    assert said in caught.value.message
 
 
 @pytest.mark.parametrize(
     ("changed", "names"),
     [
-        (replace(PLAN, options={"beta": 4, "k": 4}), "--beta 3, this run has --beta 4"),
+        (replace(PLAN, options={**PLAN.options, "beta": 4}), "--beta 3, this run has --beta 4"),
         (replace(PLAN, versions={"pillow": "2"}), "pillow 1, this run has pillow 2"),
         (replace(PLAN, command="render-featvis"), "this run is pixmix render-featvis"),
         (
@@ -193,10 +229,10 @@ def test_interrupted_work_is_journaled_and_a_torn_line_dropped(tmp_path: Path) -
     journal.write_bytes(journal.read_bytes() + b'{"path":"2.png","ind')
     assert look(path).status == "unfinished"
     with open_output(Destination(path, resume=True), PLAN) as output:
-        assert [r["index"] for r in output.rows()] == [0, 1]
+        assert [r.place[2] for r in output.rows()] == [0, 1]
         output.commit([row(2)])
         output.finish()
-    assert [r["index"] for r in committed_rows(path)] == [0, 1, 2]
+    assert [r.place[2] for r in committed_rows(path)] == [0, 1, 2]
 
 
 def test_growing_a_finished_output_merges_rows_each_once(tmp_path: Path) -> None:
@@ -207,16 +243,17 @@ def test_growing_a_finished_output_merges_rows_each_once(tmp_path: Path) -> None
         assert look(path).status == "unfinished"
         output.commit([row(2), row(1)])
         output.finish()
-    assert [r["index"] for r in committed_rows(path)] == [0, 1, 2]
+    assert [r.place[2] for r in committed_rows(path)] == [0, 1, 2]
 
 
 def test_skipped_items_go_to_errors_jsonl(tmp_path: Path) -> None:
     path = tmp_path / "o"
     with open_output(Destination(path), PLAN) as output:
-        output.commit([row(0), {"error": "broken", "index": 1, "key": "x"}])
+        output.commit([row(0), SkippedPicture(error="broken", index=1, facts={"from": "x"})])
         summary = output.finish()
     assert summary["skipped"] == 1
-    assert json.loads((path / "errors.jsonl").read_text())["error"] == "broken"
+    told = json.loads((path / "errors.jsonl").read_text())
+    assert told == {"error": "broken", "index": 1, "from": "x"}
     assert len((path / "manifest.jsonl").read_text().splitlines()) == 1
 
 

@@ -13,13 +13,14 @@ from pixmix_cli.outputs.destination import Destination
 from pixmix_cli.outputs.mirror import refresh
 from pixmix_cli.outputs.output import Output, open_output, store_of
 from pixmix_cli.outputs.part import Part, Whole
-from pixmix_cli.outputs.rows import committed_rows
+from pixmix_cli.outputs.row_files import committed_rows
+from pixmix_cli.outputs.rows import MixingPicture
 from pixmix_cli.outputs.run_plan import RunPlan
 from pixmix_cli.storage import remote
 from pixmix_cli.storage.files import write_whole
 from pixmix_cli.storage.remote import Url
 
-PLAN = RunPlan("generate-fractals", {"size": 32}, {}, {})
+PLAN = RunPlan("generate-fractals", {"size": 32, "format": "folder"}, {}, {})
 Place = Callable[..., Destination]
 
 
@@ -42,8 +43,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     system.pseudo_dirs[:] = [""]
 
 
-def row(index: int) -> dict[str, object]:
-    return {"path": f"{index}.jpg", "index": index, "bytes": 5, "sha256": "x"}
+def row(index: int) -> MixingPicture:
+    return MixingPicture(path=f"{index}.jpg", index=index, bytes=5, sha256="x")
 
 
 def make(output: Output, *indices: int) -> None:
@@ -64,11 +65,11 @@ def test_rows_of_an_interrupted_run_are_there_for_the_next(place: Place) -> None
         make(output, 0, 1)
         raise KeyboardInterrupt
     with open_output(place(resume=True), PLAN) as output:
-        assert [r["index"] for r in output.rows()] == [0, 1]
+        assert [r.place[2] for r in output.rows()] == [0, 1]
         make(output, 2)
         assert output.finish() == {"pictures": 3, "bytes": 15, "skipped": 0}
     again = place()
-    assert [r["index"] for r in committed_rows(again.folder)] == [0, 1, 2]
+    assert [r.place[2] for r in committed_rows(again.folder)] == [0, 1, 2]
     names = sorted(p.relative_to(again.folder).as_posix() for p in again.folder.rglob("*"))
     assert names == ["0.jpg", "1.jpg", "2.jpg", "manifest.json", "manifest.jsonl"]
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pixmix_cli.outputs.output import Output
 from pixmix_cli.outputs.part import Whole
-from pixmix_cli.outputs.rows import Row, committed_rows
+from pixmix_cli.outputs.row_files import committed_rows
+from pixmix_cli.outputs.rows import BakedRow, SkippedSample
 from pixmix_cli.outputs.run_plan import RunPlan
 from pixmix_cli.pipelines.bake.formats.base import Format
 from pixmix_cli.pipelines.bake.formats.registry import FORMATS
@@ -23,7 +25,7 @@ def shard_lengths(samples: int, shard_size: int) -> list[int]:
 
 
 def unbaked(
-    path: Path | None, layout: Format, lengths: list[int], copies: tuple[Copy, ...]
+    path: Path | None, layout: Format[Any], lengths: list[int], copies: tuple[Copy, ...]
 ) -> Iterator[tuple[int, tuple[Copy, ...]]]:
     """(shard, copies that are not there) of a baked set, for each shard that lacks any.
 
@@ -34,10 +36,10 @@ def unbaked(
     skipped: defaultdict[int, set[int]] = defaultdict(set)
     if path is not None:
         for row in committed_rows(path):
-            if "error" in row:
-                skipped[row["shard"]].add(row["index"])
-            elif layout.is_in_place(path, row):
-                done[row["copy"], row["shard"]] += row.get("count", 1)
+            if isinstance(row, SkippedSample):
+                skipped[row.shard].add(row.index)
+            elif isinstance(row, BakedRow) and layout.is_in_place(path, row):
+                done[row.copy, row.shard] += row.pictures
     for shard, length in enumerate(lengths):
         expected = length - len(skipped[shard])
         missing = tuple(
@@ -60,7 +62,7 @@ def gaps(path: Path, run: RunPlan, whole: Whole) -> Iterator[str]:
         yield from (f"{copy.folder}, shard {shard}" for copy in missing)
 
 
-def join(output: Output) -> list[Row]:
+def join(output: Output) -> list[dict[str, Any]]:
     """Put together what the layout commits in pieces."""
     return FORMATS[output.plan.options["format"]].join(output)
 

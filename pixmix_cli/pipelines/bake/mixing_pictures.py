@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pixmix_cli.errors import PictureError, PixMixError
 from pixmix_cli.mixing.mixer import (
     U8,
     resize_shorter_side,
 )
+from pixmix_cli.outputs.rows import SkippedSample
 from pixmix_cli.sources.mixing_set import MixingSet
 from pixmix_cli.sources.picture_cache import PictureCache
 from pixmix_cli.storage import images
@@ -91,16 +90,16 @@ class MixingPictures:
             self._on_disk.put(number, picture)
         return picture
 
-    def errors(self) -> list[dict[str, Any]]:
+    def errors(self) -> list[SkippedSample]:
         """A row for each mixing picture found broken since the last call."""
         found, self._untold = self._untold, []
         return [
-            {
-                "copy": -1,
-                "error": reason,
-                "index": index,
-                "key": self._mixing.pictures[index].name,
-                "shard": -1,
-            }
+            SkippedSample(
+                error=reason,
+                index=index,
+                key=self._mixing.pictures[index].name,
+                shard=-1,
+                copy=-1,
+            )
             for index, reason in found
         ]

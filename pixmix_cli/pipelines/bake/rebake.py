@@ -11,7 +11,7 @@ import contextlib
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,11 @@ import numpy as np
 
 from pixmix_cli.errors import InputError, PixMixError, StorageError
 from pixmix_cli.outputs.destination import Destination
+from pixmix_cli.outputs.file_names import MANIFEST, META, ROWS
 from pixmix_cli.outputs.output import Output, open_output
-from pixmix_cli.outputs.rows import MANIFEST, META, ROWS, Row, committed_rows, companions
-from pixmix_cli.outputs.run_plan import describe_difference
+from pixmix_cli.outputs.row_files import committed_rows
+from pixmix_cli.outputs.rows import BakedRow, SkippedSample, companions
+from pixmix_cli.outputs.run_plan import Manifest, describe_difference
 from pixmix_cli.pipelines.bake.formats.base import Format
 from pixmix_cli.pipelines.bake.formats.registry import FORMATS
 from pixmix_cli.pipelines.bake.job import Copy, Running, ShardTask
@@ -30,6 +32,7 @@ from pixmix_cli.pipelines.bake.plan import BakePlan, context_of, describe_task, 
 from pixmix_cli.pipelines.bake.run import extra_files
 from pixmix_cli.pipelines.bake.settings import job_of
 from pixmix_cli.pipelines.bake.worker import Baker, Context
+from pixmix_cli.pipelines.checks import Finding
 from pixmix_cli.pipelines.engines.local import run_tasks
 from pixmix_cli.seeding import Stream, rng_for
 from pixmix_cli.storage import images
@@ -42,7 +45,7 @@ class Recorded:
     """A finished baked set, and the plan that made it."""
 
     plan: BakePlan
-    rows: tuple[Row, ...]  # of its artefacts
+    rows: tuple[BakedRow, ...]  # of its artefacts
     skipped: frozenset[int]  # samples that were left out
 
     @property
@@ -53,7 +56,7 @@ class Recorded:
 
 def open_recorded(
     path: Path,
-    manifest: dict[str, Any],
+    manifest: Manifest,
     running: Running,
     warn: Callable[[str], None],
     source: AnyPath | None = None,
@@ -76,10 +79,10 @@ def open_recorded(
             f"the run that makes {path} is not finished", "the same bake command with --resume"
         )
     everything = tuple(committed_rows(path))
-    rows = tuple(row for row in everything if "error" not in row)
+    rows = tuple(row for row in everything if isinstance(row, BakedRow))
     try:
         job = job_of(manifest, Destination(path, resume=True), running)
-        copies = {Copy.from_code(row["copy"]) for row in rows}
+        copies = {Copy.from_code(row.copy) for row in rows}
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"manifest.json of {path} is damaged: {error!r}") from None
     inputs = replace(
@@ -109,7 +112,9 @@ def open_recorded(
     return Recorded(
         plan,
         rows,
-        frozenset(row["index"] for row in everything if "error" in row and row["shard"] >= 0),
+        frozenset(
+            row.index for row in everything if isinstance(row, SkippedSample) and row.shard >= 0
+        ),
     )
 
 
@@ -142,7 +147,7 @@ def choose(recorded: Recorded, count: int, seed: int) -> list[Check]:
     return checks
 
 
-def compare(recorded: Recorded, checks: list[Check]) -> Iterator[tuple[int, list[Row]]]:
+def compare(recorded: Recorded, checks: list[Check]) -> Iterator[tuple[int, list[Finding]]]:
     """Make samples again and compare them with what lies there: (pictures, problems) a check."""
     plan = recorded.plan
     yield from run_tasks(
@@ -162,11 +167,11 @@ class Comparer:
         self._context = context
         self._baker = Baker(context)
 
-    def __call__(self, check: Check) -> tuple[int, list[Row]]:
+    def __call__(self, check: Check) -> tuple[int, list[Finding]]:
         """Compare some samples of one copy of one shard: (pictures, problems)."""
         job, task = self._context.job, check.task
         (copy,) = task.copies
-        problems: list[Row] = []
+        problems: list[Finding] = []
         layout, read = self._context.format, ""
         stored: Mapping[str, bytes] = {}
         for sample, place in zip(task.samples, check.places):
@@ -180,15 +185,15 @@ class Comparer:
                 for field, data in layout.fields(job, baked, name, place).items():
                     if stored.get(field) != data:
                         text = _difference(layout, stored.get(field), data)
-                        problems.append(_problem(path, f"{sample.ref.name}: {field} {text}"))
+                        problems.append(Finding(path, f"{sample.ref.name}: {field} {text}"))
             except PixMixError as error:
-                problems.append(_problem(path, f"{sample.ref.name}: {error.message}"))
+                problems.append(Finding(path, f"{sample.ref.name}: {error.message}"))
             except (OSError, ValueError, EOFError) as error:
-                problems.append(_problem(path, f"{sample.ref.name}: {error}"))
+                problems.append(Finding(path, f"{sample.ref.name}: {error}"))
         return len(task.samples), problems
 
 
-def _difference(layout: Format, stored: bytes | None, again: bytes) -> str:
+def _difference(layout: Format[Any], stored: bytes | None, again: bytes) -> str:
     """How what lies there differs from what was made again, in words."""
     if stored is None:
         return "is not there"
@@ -207,12 +212,11 @@ def _difference(layout: Format, stored: bytes | None, again: bytes) -> str:
     return f"differs in {np.count_nonzero(gap)} of {gap.size} values, by up to {gap.max()} levels"
 
 
-def repair(recorded: Recorded, broken: Iterable[str]) -> Iterator[Row]:
-    """Make again what is broken, and remove leftovers.
+def repair(recorded: Recorded, broken: Iterable[str]) -> Iterator[Finding]:
+    """Make again what is broken, and remove leftovers; what is whole is not touched.
 
     broken   paths that verify found fault with
-    returns  {"path", "repaired"} for each thing put right, {"path", "problem"} for each that
-             cannot be; what is whole is not touched
+    returns  a finding for each thing put right, and for each that cannot be
     raises   OutputBusyError while another run writes there; InputError when rows are lost
     """
     plan = recorded.plan
@@ -230,7 +234,7 @@ def repair(recorded: Recorded, broken: Iterable[str]) -> Iterator[Row]:
         rows = layout.to_bake_again(recorded.path, recorded.rows, wrong, size)
         staging = output.local_tmp / "again"
         job = replace(plan.job, destination=Destination(staging))
-        known = {_identity(row): row for row in rows}
+        known = {row.place: row for row in rows}
         failed: set[int] = set()  # codes of copies
         tasks = _tasks(recorded, rows)
         if tasks and job.running.workers > 1:
@@ -239,31 +243,26 @@ def repair(recorded: Recorded, broken: Iterable[str]) -> Iterator[Row]:
         workers = max(1, min(job.running.workers, len(tasks)))
         for made, _ in run_tasks(Baker, (context,), tasks, workers, describe_task):
             for row in made:
-                told = known.pop(_identity(row), None) if "error" not in row else None
-                if told is None:
+                if not isinstance(row, BakedRow) or row.place not in known:
                     continue
-                if any(told.get(name) != row.get(name) for name in HASHES):
-                    failed.add(row["copy"])
-                    yield _problem(row["path"], NOT_THE_SAME)
+                told = known.pop(row.place)
+                if told.hashes != row.hashes:
+                    failed.add(row.copy)
+                    yield Finding(row.path, NOT_THE_SAME)
                 elif not layout.joined:
                     layout.put_in_place(staging, recorded.path, row)
-                    yield {"path": row["path"], "repaired": "baked again"}
+                    yield Finding(row.path, "baked again", repaired=True)
         for told in known.values():
-            failed.add(told["copy"])
-            yield _problem(told["path"], NOT_THE_SAME)
-        codes = {row["copy"] for row in recorded.rows if row["path"] in wrong} - failed
+            failed.add(told.copy)
+            yield Finding(told.path, NOT_THE_SAME)
+        codes = {row.copy for row in recorded.rows if row.path in wrong} - failed
         copies = map(Copy.from_code, sorted(codes))
         yield from layout.join_again(output, staging, recorded.rows, copies)
 
 
-HASHES = ("sha256", "labels_sha256", "idx_sha256")
 NOT_THE_SAME = (
     "baked again is not what was recorded: bytes of the source or the mixing set have changed"
 )
-
-
-def _identity(row: Row) -> tuple[int, int, int]:
-    return row["copy"], row["shard"], row.get("index", -1)
 
 
 def _clear_meta(output: Output) -> None:
@@ -280,14 +279,14 @@ def _clear_meta(output: Output) -> None:
         raise StorageError.from_os_error(error, str(meta)) from error
 
 
-def _remove_leftovers(recorded: Recorded, wrong: set[str]) -> Iterator[Row]:
+def _remove_leftovers(recorded: Recorded, wrong: set[str]) -> Iterator[Finding]:
     """Remove files under names that only pixmix gives and of which no row tells."""
-    known = {name for row in recorded.rows for name in companions(row["path"])}
+    known = {name for row in recorded.rows for name in companions(row.path)}
     patterns = [FORMATS[name].file_pattern for name in FORMATS]
     names = "|".join(f"({pattern})" for pattern in patterns if pattern)
     only_ours = re.compile(rf"(copy|plain)-\d{{3,}}/({names})")
     if META in wrong:
-        yield {"path": META, "repaired": "removed"}
+        yield Finding(META, "removed", repaired=True)
     for name in sorted(wrong - known):
         path = recorded.path / name
         if not path.is_file():
@@ -299,21 +298,22 @@ def _remove_leftovers(recorded: Recorded, wrong: set[str]) -> Iterator[Row]:
                 raise StorageError.from_os_error(error, str(path), "removing") from error
             with contextlib.suppress(OSError):  # other files are in it
                 path.parent.rmdir()
-            yield {"path": name, "repaired": "removed"}
+            yield Finding(name, "removed", repaired=True)
 
 
-def _write_small_files(recorded: Recorded, output: Output, wrong: set[str]) -> Iterator[Row]:
+def _write_small_files(recorded: Recorded, output: Output, wrong: set[str]) -> Iterator[Finding]:
     for name, data in extra_files(recorded.plan).items():
         if name in wrong:
             write_whole(recorded.path / name, data, output.tmp)
-            yield {"path": name, "repaired": "written again"}
+            yield Finding(name, "written again", repaired=True)
 
 
-def _tasks(recorded: Recorded, rows: list[Row]) -> list[ShardTask]:
+def _tasks(recorded: Recorded, rows: Sequence[BakedRow]) -> list[ShardTask]:
     """The work that makes these rows' artefacts and no other."""
     copies: dict[tuple[int, int], set[int]] = defaultdict(set)
     for row in rows:
-        copies[row["shard"], row.get("index", -1)].add(row["copy"])
+        _, shard, index, _ = row.place
+        copies[shard, index].add(row.copy)
     grouped: dict[tuple[int, tuple[Copy, ...]], set[int]] = defaultdict(set)
     for (shard, index), which in sorted(copies.items()):
         grouped[shard, tuple(map(Copy.from_code, sorted(which)))].add(index)
@@ -322,7 +322,3 @@ def _tasks(recorded: Recorded, rows: list[Row]) -> list[ShardTask]:
         replace(task, samples=tuple(s for s in task.samples if s.index in wanted or -1 in wanted))
         for task, wanted in zip(tasks(replace(recorded.plan, pending=pending)), grouped.values())
     ]
-
-
-def _problem(path: str, text: str) -> Row:
-    return {"path": path, "problem": text}

@@ -14,13 +14,14 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pixmix_cli.errors import PictureError
 from pixmix_cli.outputs.output import Output
 from pixmix_cli.outputs.part import Whole
+from pixmix_cli.outputs.rows import Artefact, Row, SkippedSample
 from pixmix_cli.pipelines.bake.card import dataset_card
 from pixmix_cli.pipelines.bake.completion import COMPLETION
+from pixmix_cli.pipelines.bake.formats.base import StreamedPiece
 from pixmix_cli.pipelines.bake.job import ShardTask
 from pixmix_cli.pipelines.bake.plan import BakePlan, context_of, describe_task, tasks
 from pixmix_cli.pipelines.bake.worker import AT, Baker
@@ -74,11 +75,11 @@ def _bake_pending(plan: BakePlan, output: Output) -> Iterator[Step]:
     with contextlib.closing(engine) as results:
         for (rows, items), (_, copies) in zip(results, plan.pending):
             output.commit(rows)
-            artefacts = tuple(row for row in rows if "error" not in row)
+            artefacts = [row for row in rows if isinstance(row, Artefact)]
             yield Step(
                 items,
-                () if plan.format.joined else artefacts,
-                bytes=sum(row["bytes"] for row in artefacts),
+                () if plan.format.joined else tuple(row.to_json() for row in artefacts),
+                bytes=sum(row.bytes for row in artefacts),
                 shards=len(copies),
                 errors=skipped.add(rows),
             )
@@ -87,21 +88,21 @@ def _bake_pending(plan: BakePlan, output: Output) -> Iterator[Step]:
 class Skipped:
     """Counts what was left out, each picture once, and stops the run where it is too much."""
 
-    def __init__(self, limit: int | None, before: Iterable[dict[str, Any]] = ()) -> None:
+    def __init__(self, limit: int | None, before: Iterable[Row] = ()) -> None:
         """limit: how many may be skipped, None for any number; before: rows of earlier runs."""
         self._limit = limit
-        self._seen = {_place(row) for row in before if "error" in row}
+        self._seen = {_place(row) for row in before if isinstance(row, SkippedSample)}
 
-    def add(self, rows: Iterable[dict[str, Any]]) -> int:
+    def add(self, rows: Iterable[Row]) -> int:
         """How many more were skipped.
 
         raises  PictureError when that makes more than the limit
         """
         already, last = len(self._seen), ""
         for row in rows:
-            if "error" in row:
+            if isinstance(row, SkippedSample):
                 self._seen.add(_place(row))
-                last = row["error"]
+                last = row.error
         if self._limit is not None and last and len(self._seen) > self._limit:
             raise PictureError(
                 f"{len(self._seen)} pictures cannot be used, more than --max-errors "
@@ -111,8 +112,8 @@ class Skipped:
         return len(self._seen) - already
 
 
-def _place(row: dict[str, Any]) -> tuple[int, int]:
-    return row["shard"], row["index"]
+def _place(row: SkippedSample) -> tuple[int, int]:
+    return row.shard, row.index
 
 
 def stream_bake(plan: BakePlan, sink: Sink, warn: Callable[[str], None]) -> Iterator[Step]:
@@ -133,12 +134,12 @@ def stream_bake(plan: BakePlan, sink: Sink, warn: Callable[[str], None]) -> Iter
         for rows, items in job.running.engine(Baker, (context,), tasks(plan), workers, describe):
             size = 0
             for row in rows:
-                if "error" in row:
-                    warn(f"left out: {row['error']}")
-                else:
-                    sink.write(row["data"])
-                    size += len(row["data"])
-                    written += row["count"]
+                if isinstance(row, SkippedSample):
+                    warn(f"left out: {row.error}")
+                elif isinstance(row, StreamedPiece):
+                    sink.write(row.data)
+                    size += len(row.data)
+                    written += row.pictures
             yield Step(items, bytes=size, errors=skipped.add(rows))
     TarWriter(sink).finish()
     yield Step(0, (), {"pictures": written, "skipped": plan.own - written})

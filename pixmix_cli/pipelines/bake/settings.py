@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from pixmix_cli.mixing.config import PixMixConfig
 from pixmix_cli.outputs.destination import Destination
-from pixmix_cli.outputs.run_plan import RunPlan
+from pixmix_cli.outputs.run_plan import Input, Manifest, RunPlan
 from pixmix_cli.pipelines.bake.formats.base import Format
 from pixmix_cli.pipelines.bake.formats.registry import FORMATS
 from pixmix_cli.pipelines.bake.job import BakeJob, Files, Inputs, Running
@@ -128,26 +128,26 @@ def run_plan(job: BakeJob, source: Source, mixing: MixingSet) -> RunPlan:
         from pixmix_cli.pipelines.bake import reference_draws
 
         versions |= reference_draws.versions()
-    inputs: dict[str, dict[str, Any]] = {
-        "SOURCE": {
-            "path": source.path,
-            "format": source.kind,
-            "pictures": len(source.pictures),
-            "sha256": source.digest,
-        },
-        "mixing-set": {
-            "path": list(mixing.paths),
-            "pictures": len(mixing.pictures),
-            "sha256": mixing.digest,
-        },
+    read: Input = {
+        "path": source.path,
+        "format": source.kind,
+        "pictures": len(source.pictures),
+        "sha256": source.digest,
     }
-    for name, value in (("split", source.split), ("label-field", job.inputs.label_field)):
-        if value is not None:
-            inputs["SOURCE"][name] = value
+    if source.split is not None:
+        read["split"] = source.split
+    if job.inputs.label_field is not None:
+        read["label-field"] = job.inputs.label_field
+    mixed: Input = {
+        "path": list(mixing.paths),
+        "pictures": len(mixing.pictures),
+        "sha256": mixing.digest,
+    }
+    inputs = {"SOURCE": read, "mixing-set": mixed}
     return RunPlan("bake", options_of(job, layout), versions, inputs)
 
 
-def options_of(job: BakeJob, layout: Format) -> dict[str, Any]:
+def options_of(job: BakeJob, layout: Format[Any]) -> dict[str, Any]:
     """The options as a manifest holds them."""
     options = {}
     for setting in SETTINGS:
@@ -157,7 +157,7 @@ def options_of(job: BakeJob, layout: Format) -> dict[str, Any]:
     return options
 
 
-def job_of(manifest: dict[str, Any], destination: Destination, running: Running) -> BakeJob:
+def job_of(manifest: Manifest, destination: Destination, running: Running) -> BakeJob:
     """The job that a manifest.json records, but for what it does not hold: how many copies.
 
     raises  KeyError, TypeError or ValueError when the manifest is not one of ours
@@ -168,11 +168,13 @@ def job_of(manifest: dict[str, Any], destination: Destination, running: Running)
         group, _, name = setting.field.rpartition(".")
         if setting.when is _always or setting.name in recorded:
             found[group][name] = setting.read(recorded[setting.name])
-    source = inputs["SOURCE"]
+    source, mixing_sets = inputs["SOURCE"], inputs["mixing-set"]["path"]
+    if isinstance(source["path"], list) or isinstance(mixing_sets, str):
+        raise ValueError("inputs: SOURCE has one path, mixing-set a list of them")
     return BakeJob(
         inputs=Inputs(
             source=any_path(source["path"]),
-            mixing_sets=tuple(map(any_path, inputs["mixing-set"]["path"])),
+            mixing_sets=tuple(map(any_path, mixing_sets)),
             source_format=source.get("format", "auto"),
             split=source.get("split"),
             label_field=source.get("label-field"),

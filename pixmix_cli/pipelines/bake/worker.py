@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from pixmix_cli.mixing.mixer import (
 )
 from pixmix_cli.mixing.resize import agrees
 from pixmix_cli.mixing.uniforms import uniforms_for
+from pixmix_cli.outputs.rows import Row, SkippedSample
 from pixmix_cli.pipelines.bake.formats.base import Format, PixelWriter
 from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Sample, ShardTask
 from pixmix_cli.pipelines.bake.mixing_pictures import MixingPictures
@@ -75,11 +75,11 @@ class Baker:
         disagreeing()
         agrees()
 
-    def __call__(self, task: ShardTask) -> tuple[list[dict[str, Any]], int]:
+    def __call__(self, task: ShardTask) -> tuple[list[Row], int]:
         """Bake one shard and leave its files in place, durable."""
         context = self._context
         writer = context.format.writer(context.job, context.tmp, task, context.classes)
-        rows: list[dict[str, Any]] = []
+        rows: list[Row] = []
         try:
             if isinstance(writer, PixelWriter) and self._in_batches:
                 self._bake_batches(task, writer, rows)
@@ -98,7 +98,7 @@ class Baker:
     def _in_batches(self) -> bool:
         return self._context.job.draws == "keyed" and batch.possible(self._context.config)
 
-    def _pictures(self, task: ShardTask, rows: list[dict[str, Any]]) -> Iterator[tuple[Sample, U8]]:
+    def _pictures(self, task: ShardTask, rows: list[Row]) -> Iterator[tuple[Sample, U8]]:
         """Every sample that can be read, with its pixels; a row for every other one."""
         good: list[Sample] = []
         self._ahead = Ahead(sample.ref for sample in task.samples)
@@ -114,20 +114,18 @@ class Baker:
                         "--on-error skip to leave such pictures out and list them",
                     ) from None
                 rows.append(
-                    {
-                        "error": error.message,
-                        "index": sample.index,
-                        "key": sample.ref.name,
-                        "shard": task.shard,
-                    }
+                    SkippedSample(
+                        error=error.message,
+                        index=sample.index,
+                        key=sample.ref.name,
+                        shard=task.shard,
+                    )
                 )
                 continue
             good.append(sample)
             yield sample, picture
 
-    def _bake_batches(
-        self, task: ShardTask, writer: PixelWriter, rows: list[dict[str, Any]]
-    ) -> None:
+    def _bake_batches(self, task: ShardTask, writer: PixelWriter, rows: list[Row]) -> None:
         """Bake a shard of small pictures, many in one compiled call; as `bake` would."""
         config = self._context.config
         if self._batch_mixer is None:  # kept from shard to shard, with the mixing pictures it keeps

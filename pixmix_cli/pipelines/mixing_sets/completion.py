@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pixmix_cli.outputs.part import Whole
-from pixmix_cli.outputs.rows import committed_rows
+from pixmix_cli.outputs.row_files import committed_rows
 from pixmix_cli.outputs.run_plan import RunPlan
 from pixmix_cli.pipelines.finish import Completion
 from pixmix_cli.pipelines.mixing_sets.formats import SetFormat
@@ -26,7 +26,7 @@ def unmade(
     """
     wanted = np.ones(total, bool)
     for row in committed_rows(path):
-        index = row.get("index", -1)
+        _, _, index, _ = row.place
         if 0 <= index < total:
             layout.mark(wanted, path, row, shard_size, settled)
     return wanted

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixmix_cli.errors import DeviceLostError, InputError, PictureError, PixMixError
-from pixmix_cli.outputs.run_plan import RunPlan
+from pixmix_cli.outputs.run_plan import Input, RunPlan
 from pixmix_cli.pipelines.mixing_sets.job import Made, MixingSetJob, PictureTask
 from pixmix_cli.pipelines.mixing_sets.plan import (
     MixingSetPlan,
@@ -334,7 +334,7 @@ def plan_featvis(
     made_with = {"torch": torch.__version__, "torchvision": torchvision.__version__}
     if timm_models.is_timm(choice.model):
         versions["timm"] = made_with["timm"] = timm_models.version()
-    inputs: dict[str, dict[str, Any]] = {}
+    inputs: dict[str, Input] = {}
     if starts is not None:
         inputs["init"] = {
             "path": str(wishes.init),

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from pixmix_cli.outputs.output import Output
 from pixmix_cli.outputs.part import Part
-from pixmix_cli.outputs.rows import Row, has_its_length
+from pixmix_cli.outputs.rows import (
+    MixingMember,
+    MixingPicture,
+    MixingShard,
+    Row,
+    SkippedPicture,
+    has_its_length,
+)
 from pixmix_cli.pipelines.checks import (
     Expected,
     problems_of_file,
@@ -31,9 +38,12 @@ A_FOLDER = 1000  # pictures a folder: `ls` and network file systems stay quick
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """One picture from a worker: its row, and its bytes unless the worker stored them."""
+    """One picture from a worker: its row, and its bytes unless the worker stored them.
 
-    row: Row
+    The path of a picture that is not stored yet is its name in a tar.
+    """
+
+    row: MixingPicture | SkippedPicture
     data: bytes | None
 
 
@@ -93,7 +103,10 @@ class Loose:
         self, wanted: NDArray[np.bool_], output: Path, row: Row, shard_size: int, settled: bool
     ) -> None:
         """A row is a picture, or one that was skipped."""
-        wanted[row["index"]] = not settled if "error" in row else not has_its_length(output, row)
+        if isinstance(row, SkippedPicture):
+            wanted[row.index] = not settled
+        elif isinstance(row, MixingPicture):
+            wanted[row.index] = not has_its_length(output, row)
 
     def store(
         self,
@@ -107,8 +120,8 @@ class Loose:
         for items in finished:
             rows = [item.row for item in items]
             output.commit(rows)
-            artefacts = tuple(row for row in rows if "error" not in row)
-            yield Step(len(rows), artefacts, errors=len(rows) - len(artefacts))
+            made = tuple(row.to_json() for row in rows if isinstance(row, MixingPicture))
+            yield Step(len(rows), made, errors=len(rows) - len(made))
 
     def described(self, job: MixingSetJob, pictures: int) -> dict[str, Any]:
         """Nothing."""
@@ -116,7 +129,9 @@ class Loose:
 
     def check(self, folder: Path, rows: Sequence[Row], expected: Expected) -> Iterator[str]:
         """Hash and pixels."""
-        yield from problems_of_loose_picture(folder / rows[-1]["path"], rows[-1], expected)
+        for row in rows[-1:]:
+            if isinstance(row, MixingPicture):
+                yield from problems_of_loose_picture(folder / row.path, row, expected)
 
 
 class Tars:
@@ -136,9 +151,8 @@ class Tars:
         self, wanted: NDArray[np.bool_], output: Path, row: Row, shard_size: int, settled: bool
     ) -> None:
         """A shard's row stands for its pictures, skipped ones too; a shorter shard is old."""
-        index = row["index"]
-        if "stop" in row and row["stop"] == min(index + shard_size, len(wanted)):
-            wanted[index : row["stop"]] = not has_its_length(output, row)
+        if isinstance(row, MixingShard) and row.stop == min(row.index + shard_size, len(wanted)):
+            wanted[row.index : row.stop] = not has_its_length(output, row)
 
     def store(
         self,
@@ -152,7 +166,7 @@ class Tars:
         current: _OpenTar | None = None
         try:
             for item in in_order(finished, pending):
-                shard = item.row["index"] // job.shard_size
+                shard = item.row.index // job.shard_size
                 if current is not None and current.shard != shard:
                     yield current.commit(output)
                     current = None
@@ -160,7 +174,7 @@ class Tars:
                     first = shard * job.shard_size
                     stop = min(first + job.shard_size, total)
                     current = _OpenTar(output, shard, first, stop)
-                current.add(item, job.image_format)
+                current.add(item)
             if current is not None:
                 yield current.commit(output)
                 current = None
@@ -174,13 +188,13 @@ class Tars:
 
     def check(self, folder: Path, rows: Sequence[Row], expected: Expected) -> Iterator[str]:
         """Hashes of the tar and its members, pixels, count."""
-        shard = [row for row in rows if "member" not in row][-1]
-        path = folder / shard["path"]
+        shard = [row for row in rows if isinstance(row, MixingShard)][-1]
+        path = folder / shard.path
         if not path.is_file():
             yield "is missing"
             return
         yield from problems_of_file(path, shard)
-        hashes = {row["member"]: row["sha256"] for row in rows if "member" in row}
+        hashes = {row.member: row.sha256 for row in rows if isinstance(row, MixingMember)}
         count = 0
         for key, members in samples_in_tar(path):
             count += 1
@@ -189,8 +203,8 @@ class Tars:
                 if sha256_hex(data) != hashes.get(name):
                     yield f"member {name} is not what was written"
             yield from problems_of_pictures(key, members, expected)
-        if count != shard["count"]:
-            yield f"holds {count} pictures, {shard['count']} expected"
+        if count != shard.count:
+            yield f"holds {count} pictures, {shard.count} expected"
 
 
 LOOSE, TARS = Loose(), Tars()
@@ -213,7 +227,7 @@ def in_order(finished: Iterable[list[Finished]], indices: NDArray[np.int64]) -> 
     expected = next(order, None)
     for items in finished:
         for item in items:
-            waiting[item.row["index"]] = item
+            waiting[item.row.index] = item
         while expected in waiting:
             yield waiting.pop(expected)
             expected = next(order, None)
@@ -230,28 +244,40 @@ class _OpenTar:
         self._rows: list[Row] = []
         self._count = 0
 
-    def add(self, item: Finished, image_format: str) -> None:
-        row = dict(item.row)
-        if item.data is not None:
-            row["path"], row["member"] = self._name, member_name(row["index"], image_format)
-            TarWriter(self._file).add(row["member"], item.data)
-            self._count += 1
-        self._rows.append(row)
+    def add(self, item: Finished) -> None:
+        row = item.row
+        if not isinstance(row, MixingPicture):
+            self._rows.append(row)
+            return
+        assert item.data is not None
+        TarWriter(self._file).add(row.path, item.data)
+        self._count += 1
+        self._rows.append(
+            MixingMember(
+                path=self._name,
+                member=row.path,
+                bytes=row.bytes,
+                sha256=row.sha256,
+                index=row.index,
+                rejected=row.rejected,
+                facts=row.facts,
+            )
+        )
 
     def commit(self, output: Output) -> Step:
         TarWriter(self._file).finish()
         self._file.commit()
         first, stop = self._range
-        shard_row = {
-            "bytes": self._file.bytes,
-            "count": self._count,
-            "index": first,
-            "path": self._name,
-            "sha256": self._file.sha256,
-            "stop": stop,
-        }
-        output.commit([shard_row, *self._rows])
-        return Step(stop - first, (shard_row,), errors=stop - first - self._count)
+        shard = MixingShard(
+            path=self._name,
+            bytes=self._file.bytes,
+            sha256=self._file.sha256,
+            index=first,
+            stop=stop,
+            count=self._count,
+        )
+        output.commit([shard, *self._rows])
+        return Step(stop - first, (shard.to_json(),), errors=stop - first - self._count)
 
     def discard(self) -> None:
         self._file.discard()

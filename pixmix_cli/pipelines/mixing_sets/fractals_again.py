@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixmix_cli.errors import InputError, PictureError, PixMixError
-from pixmix_cli.outputs.rows import MANIFEST, ROWS
-from pixmix_cli.outputs.run_plan import RunPlan
+from pixmix_cli.outputs.file_names import MANIFEST, ROWS
+from pixmix_cli.outputs.run_plan import Input, RunPlan
 from pixmix_cli.pipelines.mixing_sets.fractals import (
     ALGORITHM,
     TASK_PICTURES,
@@ -161,7 +161,7 @@ def plan_fractals_again(
     options, versions = storage_options(job)
     del options["seed"]  # nothing is drawn
     options |= {"size": again.size, "points-per-pixel": again.points_per_pixel}
-    inputs = {
+    inputs: dict[str, Input] = {
         "the recipes": {
             "path": " ".join(str(path) for path in paths),
             "pictures": len(refs),

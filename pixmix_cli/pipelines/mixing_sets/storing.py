@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pixmix_cli.outputs.part import Whole
+from pixmix_cli.outputs.rows import MixingPicture, SkippedPicture
 from pixmix_cli.pipelines.finish import finish, open_for
 from pixmix_cli.pipelines.mixing_sets.completion import COMPLETION
 from pixmix_cli.pipelines.mixing_sets.formats import Finished, in_order, member_name, picture_path
@@ -55,7 +56,7 @@ def stream_set(plan: MixingSetPlan, sink: Sink) -> Iterator[Step]:
         if item.data is None:
             skipped += 1
         else:
-            tar.add(member_name(item.row["index"], plan.job.image_format), item.data)
+            tar.add(member_name(item.row.index, plan.job.image_format), item.data)
         yield Step(1)
     tar.finish()
     yield Step(0, (), {"pictures": plan.own - skipped, "skipped": skipped})
@@ -124,30 +125,41 @@ class PictureWorker:
         try:
             for made in pictures:
                 if made.pixels is None:
-                    row = {"error": made.error, "index": made.index, **made.facts}
-                    finished.append(Finished(row, None))
+                    finished.append(Finished(_skipped(made), None))
                     continue
                 job = self._job
                 recipe = canonical_json(made.recipe)
                 data = images.encode(made.pixels, job.image_format, job.quality, recipe)
-                row = {
-                    "bytes": len(data),
-                    "index": made.index,
-                    "sha256": sha256_hex(data),
-                    **made.facts,
-                }
                 if self._folder is None:
-                    finished.append(Finished(row, data))
+                    name = member_name(made.index, job.image_format)
+                    finished.append(Finished(_row(made, name, data), data))
                     continue
                 assert self._tmp is not None
-                row["path"] = picture_path(made.index, job.image_format)
-                files.append(PartialFile(self._folder / row["path"], self._tmp))
+                path = picture_path(made.index, job.image_format)
+                files.append(PartialFile(self._folder / path, self._tmp))
                 files[-1].write(data)
                 files[-1].close()
-                finished.append(Finished(row, None))
+                finished.append(Finished(_row(made, path, data), None))
             commit_all(files)
         except BaseException:
             for file in files:
                 file.discard()
             raise
         return finished
+
+
+def _row(made: Made, path: str, data: bytes) -> MixingPicture:
+    facts = dict(made.facts)
+    return MixingPicture(
+        path=path,
+        bytes=len(data),
+        sha256=sha256_hex(data),
+        index=made.index,
+        rejected=facts.pop("rejected", None),
+        facts=facts,
+    )
+
+
+def _skipped(made: Made) -> SkippedPicture:
+    assert made.error is not None
+    return SkippedPicture(error=made.error, index=made.index, facts=made.facts)

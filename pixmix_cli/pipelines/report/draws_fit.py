@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pixmix_cli.mixing.draws import ALL_OPS, BASE_OPS
+from pixmix_cli.mixing.draws import ALL_OPS, BASE_OPS, DrawsJson
 
 BINS = 20  # of a weight, each prescribed to hold the same share
 DOUBTFUL = 0.001  # p-value: one test in a thousand of a right set falls below it
@@ -39,7 +39,7 @@ class Fit:
         return "differs from the recipe" if self.p < DOUBTFUL else "as prescribed"
 
 
-def fits_of(draws: Iterable[dict[str, Any]], options: dict[str, Any]) -> list[Fit]:
+def fits_of(draws: Iterable[DrawsJson], options: Mapping[str, Any]) -> list[Fit]:
     """Every decision of a recipe that its draws should follow.
 
     draws    records as `Draws.to_json` gives them
@@ -61,11 +61,11 @@ def fits_of(draws: Iterable[dict[str, Any]], options: dict[str, Any]) -> list[Fi
         augmentations = [record["start"]]
         starts["the picture" if record["start"] is None else "augmented"] += 1
         for step in record["rounds"]:
-            plain = step["with"] == "mixing"
-            mixed_in["mixing picture" if plain else "augmented"] += 1
-            augmentations.append(None if plain else step["with"])
+            other = None if isinstance(step["with"], str) else step["with"]
+            mixed_in["mixing picture" if other is None else "augmented"] += 1
+            augmentations.append(other)
             kinds[step["operation"]] += 1
-            if "b" not in step:  # an operation without weights
+            if "a" not in step or "b" not in step:  # an operation without weights
                 continue
             signs["b > 0" if step["b"] > 0 else "b < 0"] += 1
             for name, value in _uniform(step["a"], step["b"], beta).items():
@@ -97,8 +97,13 @@ def _uniform(a: float, b: float, beta: float) -> dict[str, float]:
     b > 0: a ~ Beta(beta, 1) and b ~ Beta(1, beta); else a - 1 and -b ~ Beta(1, beta).
     """
     if b > 0:
-        return {"a": a**beta, "b": 1 - (1 - b) ** beta}
-    return {"a": 1 - max(0.0, 2 - a) ** beta, "b": 1 - max(0.0, 1 + b) ** beta}
+        return {"a": _clipped(a) ** beta, "b": 1 - _clipped(1 - b) ** beta}
+    return {"a": 1 - _clipped(2 - a) ** beta, "b": 1 - _clipped(1 + b) ** beta}
+
+
+def _clipped(x: float) -> float:
+    """0 to 1, where a weight that was not drawn could lie anywhere."""
+    return min(1.0, max(0.0, x))
 
 
 def _fit(title: str, counter: Counter[str], names: Sequence[str]) -> Fit:

@@ -13,7 +13,10 @@ import numpy as np
 from PIL import Image
 
 from pixmix_cli.errors import InputError, PixMixError
-from pixmix_cli.outputs.rows import Row, committed_rows
+from pixmix_cli.mixing.draws import AugmentationJson, DrawsJson
+from pixmix_cli.outputs.row_files import committed_rows
+from pixmix_cli.outputs.rows import BakedRow, MixingMember, MixingPicture, SkippedSample
+from pixmix_cli.outputs.run_plan import Manifest
 from pixmix_cli.pipelines import preview
 from pixmix_cli.pipelines.bake.formats.base import Record
 from pixmix_cli.pipelines.bake.formats.registry import format_of
@@ -31,6 +34,9 @@ DRAWS_READ = 20_000  # samples whose draws are counted
 RECIPE_SHOWN = 4000  # characters
 ERRORS_SHOWN = 50
 SAFETY_TABLES, SAFETY_RESULTS, SAFETY_FIGURE = "table.md", "results.json", "safety.png"
+
+
+Described = MixingPicture | MixingMember  # rows that say something of a picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +115,7 @@ def measure(
 
 
 def _mixing(
-    path: Path, manifest: dict[str, Any] | None, pictures: int, warn: Callable[[str], None]
+    path: Path, manifest: Manifest | None, pictures: int, warn: Callable[[str], None]
 ) -> Section:
     (found,) = find_sets([path], warn)
     rows = {} if manifest is None else _rows_by_place(path)
@@ -151,17 +157,18 @@ def _spaced(count: int, wanted: int) -> list[int]:
     return [i * count // min(count, wanted) for i in range(min(count, wanted))]
 
 
-def _rows_by_place(path: Path) -> dict[str, Row]:
+def _rows_by_place(path: Path) -> dict[str, Described]:
     """Rows by the names that `find_pictures` gives: of loose pictures, and inside tars."""
-    rows = {}
+    rows: dict[str, Described] = {}
     for row in committed_rows(path):
-        if "error" not in row:
-            member = row.get("member")
-            rows[row["path"] if member is None else f"{row['path']}/{member}"] = row
+        if isinstance(row, MixingPicture):
+            rows[row.path] = row
+        elif isinstance(row, MixingMember):
+            rows[f"{row.path}/{row.member}"] = row
     return rows
 
 
-def _tile(ref: PictureRef, row: Row | None) -> Tile | None:
+def _tile(ref: PictureRef, row: Described | None) -> Tile | None:
     try:
         data = ref.read()
         pixels = images.decode_rgb(data, ref.name)
@@ -171,11 +178,12 @@ def _tile(ref: PictureRef, row: Row | None) -> Tile | None:
     return Tile(ref.name, _kind_of(ref, row), recipe[:RECIPE_SHOWN], thumbnail(pixels))
 
 
-def _kind_of(ref: PictureRef, row: Row | None) -> str:
-    if row is not None and isinstance(row.get("layers"), list):
-        return " + ".join(sorted(set(map(str, row["layers"]))))
-    if row is not None and "layer" in row:
-        return str(row["layer"])
+def _kind_of(ref: PictureRef, row: Described | None) -> str:
+    facts = {} if row is None else row.facts
+    if isinstance(facts.get("layers"), list):
+        return " + ".join(sorted(set(map(str, facts["layers"]))))
+    if "layer" in facts:
+        return str(facts["layer"])
     folder = ref.name.rpartition("/")[0].split("/")[0]
     return folder if folder and not folder.isdecimal() else "pictures"
 
@@ -190,7 +198,7 @@ def thumbnail(pixels: np.ndarray) -> bytes:
     return images.encode(np.asarray(picture), "jpeg", THUMBNAIL_QUALITY)
 
 
-def _facts(manifest: dict[str, Any] | None, pictures: int) -> list[tuple[str, str]]:
+def _facts(manifest: Manifest | None, pictures: int) -> list[tuple[str, str]]:
     facts = [("pictures", f"{pictures:,}")]
     if manifest is None:
         return [*facts, ("made by", "not pixmix, or without its manifest")]
@@ -199,15 +207,14 @@ def _facts(manifest: dict[str, Any] | None, pictures: int) -> list[tuple[str, st
         text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
         facts.append((name, text))
     for name, value in manifest["inputs"].items():
-        where = value.get("path", "") if isinstance(value, dict) else value
-        text = ", ".join(map(str, where)) if isinstance(where, list) else str(where)
+        where = value["path"]
+        text = ", ".join(where) if isinstance(where, list) else where
         facts.append((name, text))
     return facts
 
 
-def _baked(path: Path, manifest: dict[str, Any], count: int) -> Section:
-    summary = manifest.get("summary", {})
-    total = int(summary.get("pictures", 0))
+def _baked(path: Path, manifest: Manifest, count: int) -> Section:
+    total = manifest["summary"]["pictures"] if "summary" in manifest else 0
     section = Section(str(path), "baked", total, _facts(manifest, total))
     samples = list(preview.samples_of(path, manifest, count))
     wanted = {key for key, _ in samples}
@@ -240,8 +247,8 @@ def _baked(path: Path, manifest: dict[str, Any], count: int) -> Section:
         (names[label] if label < len(names) else str(label), number)
         for label, number in sorted(labels.items())
     ]
-    errors = [row for row in committed_rows(path) if "error" in row]
-    section.errors = [(str(row.get("key", "")), str(row["error"])) for row in errors[:ERRORS_SHOWN]]
+    errors = [row for row in committed_rows(path) if isinstance(row, SkippedSample)]
+    section.errors = [(row.key, row.error) for row in errors[:ERRORS_SHOWN]]
     section.errors_left_out = max(0, len(errors) - ERRORS_SHOWN)
     return section
 
@@ -254,7 +261,7 @@ def _classes(path: Path) -> list[str]:
     return [str(name) for name in names] if isinstance(names, list) else []
 
 
-def records_of(path: Path, manifest: dict[str, Any], most: int) -> Iterator[Record]:
+def records_of(path: Path, manifest: Manifest, most: int) -> Iterator[Record]:
     """What is recorded of the pictures, of about `most` of them, whole shards evenly spaced.
 
     raises  InputError, StorageError for a damaged set
@@ -264,30 +271,32 @@ def records_of(path: Path, manifest: dict[str, Any], most: int) -> Iterator[Reco
     rows = (
         row
         for row in committed_rows(path)
-        if "error" not in row and not Copy.from_code(row["copy"]).plain
+        if isinstance(row, BakedRow) and not Copy.from_code(row.copy).plain
     )
     if layout is not None:
         yield from layout.records(path, rows, manifest, most)
 
 
-def in_words(draws: dict[str, Any]) -> str:
+def in_words(draws: DrawsJson) -> str:
     """A record of draws as a person would tell it."""
     parts = []
     if draws["start"] is not None:
         parts.append(f"starts from {_augmentation(draws['start'])}")
     for step in draws["rounds"]:
-        if step["with"] == "mixing":
+        mixed_in = step["with"]
+        if isinstance(mixed_in, str):
             other = str(draws.get("mixing_picture", f"mixing picture {draws.get('mixing')}"))
         else:
-            other = _augmentation(step["with"])
-        parts.append(f"{step['operation']} a={step['a']:.2f} b={step['b']:.2f} with {other}")
+            other = _augmentation(mixed_in)
+        weights = f" a={step['a']:.2f} b={step['b']:.2f}" if "a" in step and "b" in step else ""
+        parts.append(f"{step['operation']}{weights} with {other}")
     return "; ".join(parts) or "the plain crop"
 
 
-def _augmentation(record: dict[str, Any]) -> str:
+def _augmentation(record: AugmentationJson) -> str:
     value = record.get("value")
     if value is None:
-        return str(record["name"])
+        return record["name"]
     return (
         f"{record['name']} {value:.2f}" if isinstance(value, float) else f"{record['name']} {value}"
     )

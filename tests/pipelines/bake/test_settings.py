@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pixmix_cli.mixing.config import PRESETS, PixMixConfig
 from pixmix_cli.outputs.destination import Destination
+from pixmix_cli.outputs.run_plan import Manifest
 from pixmix_cli.pipelines.bake.formats.registry import FORMATS
 from pixmix_cli.pipelines.bake.job import BakeJob, Files, Inputs, Running
 from pixmix_cli.pipelines.bake.settings import SETTINGS, job_of, options_of
@@ -27,10 +27,10 @@ def test_every_option_of_recipe_and_files_is_a_setting() -> None:
     assert len({setting.name for setting in SETTINGS}) == len(SETTINGS) == len(there)
 
 
-def manifest_of(job: BakeJob) -> dict[str, Any]:
+def manifest_of(job: BakeJob) -> Manifest:
     options = options_of(job, FORMATS[job.files.format])
     paths = {"SOURCE": {"path": str(SOURCE)}, "mixing-set": {"path": [str(p) for p in MIXING]}}
-    manifest: dict[str, Any] = json.loads(json.dumps({"options": options, "inputs": paths}))
+    manifest: Manifest = json.loads(json.dumps({"options": options, "inputs": paths}))
     return manifest
 
 

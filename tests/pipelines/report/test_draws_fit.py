@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pixmix_cli.mixing.config import OPERATIONS, PRESETS
-from pixmix_cli.mixing.draws import draw
+from pixmix_cli.mixing.draws import DrawsJson, draw
 from pixmix_cli.pipelines.report.draws_fit import DOUBTFUL, Fit, chi_square_tail, fits_of
 
 
@@ -31,13 +31,13 @@ def test_the_tail_of_chi_square_agrees_with_printed_tables(
     assert chi_square_tail(statistic, freedom) == pytest.approx(probability, rel=1e-5)
 
 
-def records(beta: float, k: int, all_ops: bool, n: int = 4000) -> list[dict]:
+def records(beta: float, k: int, all_ops: bool, n: int = 4000) -> list[DrawsJson]:
     config = replace(PRESETS["cifar"], beta=beta, k=k, all_ops=all_ops)
     rng = np.random.default_rng(5)
     return [draw(config, rng, (32, 32), 10).to_json() for _ in range(n)]
 
 
-def fits(draws: list[dict], beta: float, k: int, all_ops: bool) -> dict[str, Fit]:
+def fits(draws: list[DrawsJson], beta: float, k: int, all_ops: bool) -> dict[str, Fit]:
     found = fits_of(draws, {"k": k, "beta": beta, "all-ops": all_ops})
     return {fit.title.split(",")[0]: fit for fit in found}
 

@@ -7,26 +7,31 @@ there.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixmix_cli.errors import PixMixError, StorageError
+from pixmix_cli.errors import InputError, PixMixError, StorageError
 from pixmix_cli.mixing.config import PixMixConfig
+from pixmix_cli.mixing.draws import DrawsJson
 from pixmix_cli.outputs.output import Output
-from pixmix_cli.outputs.rows import Row, companions, has_its_length
+from pixmix_cli.outputs.rows import BakedRow, BakedShard, Row, companions, has_its_length
+from pixmix_cli.outputs.run_plan import Manifest
 from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Sample, ShardTask
-from pixmix_cli.pipelines.checks import Expected
+from pixmix_cli.pipelines.checks import Expected, Finding
 from pixmix_cli.sources.source import Source
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import Tmp, sync_directory
+from pixmix_cli.storage.json_types import checked
 
 U8 = NDArray[np.uint8]
+R = TypeVar("R", bound=BakedRow)  # the rows of a format's artefacts
 
 SHARD_RANGE = (100, 1000)  # samples: no shard too small to stream well, none too large to redo
 GOOD_SHARD_COUNT = 64  # shards enough to feed many workers and loaders
@@ -54,6 +59,14 @@ class PixelWriter(ShardWriter, Protocol):
         """Pictures of one copy, (m, size, size, 3) uint8, and their labels, (m,) int64."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamedPiece(Row):
+    """A piece of a tar on stdout, in place of a row: nothing of it is recorded."""
+
+    pictures: int
+    data: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Shown:
     """A sample for people to see: its copies, None where one does not decode.
@@ -77,11 +90,11 @@ class Record:
     key: str
     copy: int
     label: int
-    draws: dict[str, Any] | None
+    draws: DrawsJson | None
     weight: int = 1
 
 
-class Format(Protocol):
+class Format(Protocol[R]):
     """A layout of a baked set.
 
     name            as --format and manifests have it
@@ -144,12 +157,12 @@ class Format(Protocol):
     def path(self, job: BakeJob, copy: Copy, shard: int, sample: Sample) -> str:
         """The file of the output in which a sample's copy lies."""
 
-    def is_in_place(self, output: Path, row: Row) -> bool:
+    def is_in_place(self, output: Path, row: R) -> bool:
         """Whether the artefact of a row is still there, as long as it was written."""
         return has_its_length(output, row)
 
-    def join(self, output: Output) -> list[Row]:
-        """Put together what was committed in pieces; a record for each file written."""
+    def join(self, output: Output) -> list[dict[str, Any]]:
+        """Put together what was committed in pieces; {"path", ...} of each file written."""
         return []
 
     def estimated_size(self, job: BakeJob, baked: Baked) -> int:
@@ -169,7 +182,7 @@ class Format(Protocol):
     def stored_fields(self, path: Path) -> Mapping[str, bytes]:
         """The fields of all samples in a file. Raises StorageError, OSError, ValueError."""
 
-    def check(self, folder: Path, rows: Sequence[Row], expected: Expected) -> Iterator[str]:
+    def check(self, folder: Path, rows: Sequence[R], expected: Expected) -> Iterator[str]:
         """What is wrong with one file of the output.
 
         rows    all rows of that file
@@ -182,38 +195,35 @@ class Format(Protocol):
 
     # ---------------------------------------------------------------- mending
 
-    def to_bake_again(
-        self, output: Path, rows: Sequence[Row], wrong: set[str], size: int
-    ) -> list[Row]:
+    def to_bake_again(self, output: Path, rows: Sequence[R], wrong: set[str], size: int) -> list[R]:
         """The rows whose artefacts have to be made again when these files are wrong.
 
         size  of the pictures, pixels
         """
-        return [row for row in rows if row["path"] in wrong]
+        return [row for row in rows if row.path in wrong]
 
-    def put_in_place(self, made: Path, output: Path, row: Row) -> None:
+    def put_in_place(self, made: Path, output: Path, row: R) -> None:
         """Move what was baked again into the output; `made` is a folder laid out like it."""
-        for name in companions(row["path"]):
+        for name in companions(row.path):
             if (made / name).exists():
                 move(made / name, output / name)
 
     def join_again(
-        self, output: Output, made: Path, rows: Sequence[Row], copies: Iterable[Copy]
-    ) -> Iterator[Row]:
+        self, output: Output, made: Path, rows: Sequence[R], copies: Iterable[Copy]
+    ) -> Iterator[Finding]:
         """Put copies together from pieces baked again and what lies there.
 
-        rows    of all artefacts
-        yields  {"path", "repaired"} for each file written
+        rows  of all artefacts
         """
         yield from ()
 
     # ---------------------------------------------------------------- showing
 
-    def shown(self, folder: Path, rows: Sequence[Row], count: int) -> Iterator[Shown]:
+    def shown(self, folder: Path, rows: Sequence[R], count: int) -> Iterator[Shown]:
         """About `count` samples with MAX_COPIES copies at most; rows are the artefacts'."""
 
     def records(
-        self, folder: Path, rows: Iterable[Row], manifest: dict[str, Any], most: int
+        self, folder: Path, rows: Iterable[R], manifest: Manifest, most: int
     ) -> Iterator[Record]:
         """What is recorded of the pictures, of about `most` of them, evenly spaced.
 
@@ -230,10 +240,10 @@ def even_shards(samples: int, good: int, limits: tuple[int, int]) -> int:
     return max(1, -(-samples // shards))
 
 
-def evenly_spaced(rows: Iterable[Row], most: int) -> list[Row]:
+def evenly_spaced(rows: Iterable[BakedShard], most: int) -> list[BakedShard]:
     """Rows of shards, evenly spaced, that together have about `most` samples."""
     shards = list(rows)
-    total = sum(row["count"] for row in shards)
+    total = sum(row.count for row in shards)
     return shards[:: max(1, -(-total // most))]
 
 
@@ -250,7 +260,7 @@ def move(made: Path, final: Path) -> None:
 # ---------------------------------------------------------------- what a sample is made of
 
 
-def draws_of(baked: Baked) -> Row:
+def draws_of(baked: Baked) -> DrawsJson:
     """Every decision that made a picture, with the mixing picture's name where one was used."""
     draws = baked.draws.to_json()
     if baked.mixing is None:
@@ -258,6 +268,14 @@ def draws_of(baked: Baked) -> Row:
     else:
         draws["mixing_picture"] = baked.mixing
     return draws
+
+
+def recorded_draws(text: str, where: str) -> DrawsJson:
+    """The draws that a sample's record holds as JSON. Raises InputError for damaged ones."""
+    try:
+        return checked(DrawsJson, json.loads(text), "draws")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"{where} is damaged: {error}", "pixmix verify, on this set") from None
 
 
 def encoded(job: BakeJob, baked: Baked) -> bytes:

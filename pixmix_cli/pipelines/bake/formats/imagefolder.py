@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice, pairwise
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from pixmix_cli.errors import InputError, PixMixError
-from pixmix_cli.outputs.rows import Row
+from pixmix_cli.outputs.rows import BakedPicture, Row
+from pixmix_cli.outputs.run_plan import Manifest
 from pixmix_cli.pipelines.bake.formats.base import (
     MAX_COPIES,
     U8,
@@ -99,17 +99,17 @@ class FolderShard:
         file.close()
         self._files.append(file)
         self._rows.append(
-            {
-                "bytes": file.bytes,
-                "copy": baked.copy.code,
-                "index": baked.sample.index,
-                "key": baked.sample.ref.name,
-                "label": baked.sample.label,
-                "path": path,
-                "sha256": file.sha256,
-                "shard": self._task.shard,
-                "draws": draws_of(baked),
-            }
+            BakedPicture(
+                path=path,
+                bytes=file.bytes,
+                sha256=file.sha256,
+                copy=baked.copy.code,
+                shard=self._task.shard,
+                index=baked.sample.index,
+                key=baked.sample.ref.name,
+                label=baked.sample.label,
+                draws=draws_of(baked),
+            )
         )
 
     def commit(self) -> list[Row]:
@@ -123,7 +123,7 @@ class FolderShard:
             file.discard()
 
 
-class ImageFolder(Format):
+class ImageFolder(Format[BakedPicture]):
     """Loose pictures that `torchvision.datasets.ImageFolder` and `timm` read."""
 
     name = "imagefolder"
@@ -169,12 +169,14 @@ dataset = ImageFolder("copy-000", transform)
         """The file's bytes."""
         return {"the picture": read_bytes(path)}
 
-    def check(self, folder: Path, rows: Sequence[Row], expected: Expected) -> Iterator[str]:
+    def check(
+        self, folder: Path, rows: Sequence[BakedPicture], expected: Expected
+    ) -> Iterator[str]:
         """Hash, picture and label."""
         row = rows[-1]
-        path = folder / row["path"]
+        path = folder / row.path
         yield from problems_of_loose_picture(path, row, expected)
-        problem = problem_of_label(row["label"], expected)
+        problem = problem_of_label(row.label, expected)
         if problem and path.is_file():
             yield problem
 
@@ -189,29 +191,24 @@ dataset = ImageFolder("copy-000", transform)
                     "them otherwise",
                 )
 
-    def shown(self, folder: Path, rows: Sequence[Row], count: int) -> Iterator[Shown]:
+    def shown(self, folder: Path, rows: Sequence[BakedPicture], count: int) -> Iterator[Shown]:
         """Samples evenly spaced, in the order of the source."""
-        by_index: dict[int, list[Row]] = {}
+        by_index: dict[int, list[BakedPicture]] = {}
         for row in rows:
-            by_index.setdefault(row["index"], []).append(row)
+            by_index.setdefault(row.index, []).append(row)
         step = max(1, len(by_index) // count)
         for index in sorted(by_index)[::step][:count]:
-            copies = sorted(by_index[index], key=lambda row: row["copy"])[:MAX_COPIES]
-            pictures = [_decoded_file(folder / row["path"], row["path"]) for row in copies]
-            yield Shown(str(copies[0].get("key", "")), index, pictures)
+            copies = sorted(by_index[index], key=lambda row: row.copy)[:MAX_COPIES]
+            pictures = [_decoded_file(folder / row.path, row.path) for row in copies]
+            yield Shown(copies[0].key, index, pictures)
 
     def records(
-        self, folder: Path, rows: Iterable[Row], manifest: dict[str, Any], most: int
+        self, folder: Path, rows: Iterable[BakedPicture], manifest: Manifest, most: int
     ) -> Iterator[Record]:
         """The rows themselves tell all."""
-        total = int(manifest.get("summary", {}).get("pictures", 0))
+        total = manifest["summary"]["pictures"] if "summary" in manifest else 0
         for row in islice(rows, 0, None, max(1, -(-total // most))):
-            yield Record(
-                row["key"],
-                Copy.from_code(row["copy"]).number,
-                row["label"],
-                row.get("draws"),
-            )
+            yield Record(row.key, Copy.from_code(row.copy).number, row.label, row.draws)
 
 
 def _decoded_file(path: Path, name: str) -> U8 | None:

@@ -8,6 +8,7 @@ import io
 import itertools
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +16,11 @@ import numpy as np
 
 from pixmix_cli.errors import InputError
 from pixmix_cli.mixing.config import PixMixConfig
+from pixmix_cli.outputs.file_names import META
 from pixmix_cli.outputs.output import Output
-from pixmix_cli.outputs.rows import META, Row, committed_rows, has_its_length
+from pixmix_cli.outputs.row_files import committed_rows
+from pixmix_cli.outputs.rows import BakedSlice, Row, SkippedSample, has_its_length
+from pixmix_cli.outputs.run_plan import Manifest
 from pixmix_cli.pipelines.bake.formats.base import (
     MAX_COPIES,
     SHARD_RANGE,
@@ -27,7 +31,7 @@ from pixmix_cli.pipelines.bake.formats.base import (
     even_shards,
 )
 from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Sample, ShardTask
-from pixmix_cli.pipelines.checks import Expected
+from pixmix_cli.pipelines.checks import Expected, Finding
 from pixmix_cli.storage.files import PartialFile, Tmp, commit_all, partial_files, sha256_hex
 
 ARRAYS = ("images.npy", "labels.npy")
@@ -67,15 +71,15 @@ class NpyShard:
         """Put the slices in place."""
         commit_all([*self._images.values(), *self._labels.values()])
         return [
-            {
-                "bytes": self._images[copy].bytes,
-                "copy": copy.code,
-                "count": self._counts[copy],
-                "labels_sha256": self._labels[copy].sha256,
-                "path": f"{copy.folder}/{ARRAYS[0]}",
-                "sha256": self._images[copy].sha256,
-                "shard": self._task.shard,
-            }
+            BakedSlice(
+                path=f"{copy.folder}/{ARRAYS[0]}",
+                bytes=self._images[copy].bytes,
+                sha256=self._images[copy].sha256,
+                copy=copy.code,
+                shard=self._task.shard,
+                count=self._counts[copy],
+                labels_sha256=self._labels[copy].sha256,
+            )
             for copy in self._task.copies
         ]
 
@@ -90,7 +94,7 @@ def slice_path(output: Path, copy: Copy, shard: int) -> Path:
     return output / META / "parts" / copy.folder / f"{shard:06d}.images"
 
 
-def join(output: Output) -> list[Row]:
+def join(output: Output) -> list[dict[str, Any]]:
     """Join the slices of every copy into images.npy and labels.npy.
 
     The slices stay until the output is finished, so this can simply be done again after a kill.
@@ -98,16 +102,16 @@ def join(output: Output) -> list[Row]:
     returns  a record for each array written
     """
     output.refresh()
-    rows: dict[Copy, dict[int, Row]] = {}
+    rows: dict[Copy, dict[int, BakedSlice]] = {}
     for row in output.rows():
-        if "error" not in row:
-            rows.setdefault(Copy.from_code(row["copy"]), {})[row["shard"]] = row
+        if isinstance(row, BakedSlice):
+            rows.setdefault(Copy.from_code(row.copy), {})[row.shard] = row
     records = []
     for copy, by_shard in sorted(rows.items(), key=lambda item: item[0].code):
         slices = [slice_path(output.path, copy, shard) for shard in sorted(by_shard)]
         if not all(file.exists() for file in slices):
             continue  # joined by an earlier run
-        count = sum(row["count"] for row in by_shard.values())
+        count = sum(row.count for row in by_shard.values())
         with new_arrays(output, copy, count, output.plan.options["size"]) as (pictures, labels):
             for file in slices:
                 _append(output.at_hand(file), pictures)
@@ -174,30 +178,30 @@ class _StoredArrays(Mapping[str, bytes]):
 class Placed(NamedTuple):
     """A slice of one copy's arrays: its row, and where its bytes lie in the two files."""
 
-    row: Row
+    row: BakedSlice
     first: int  # its first picture
     places: tuple[slice, slice]  # in images.npy and labels.npy, bytes
 
 
-def placed(rows: Iterable[Row], size: int) -> list[Placed]:
+def placed(rows: Iterable[BakedSlice], size: int) -> list[Placed]:
     """The slices of one copy, in their order in its arrays.
 
     size  side of a picture, pixels
     """
-    in_order = sorted(rows, key=lambda row: row["shard"])
-    headers = npy_headers(sum(row["count"] for row in in_order), size)
+    in_order = sorted(rows, key=lambda row: row.shard)
+    headers = npy_headers(sum(row.count for row in in_order), size)
     found, first = [], 0
     for row in in_order:
         places = [
-            slice(len(header) + first * each, len(header) + (first + row["count"]) * each)
+            slice(len(header) + first * each, len(header) + (first + row.count) * each)
             for header, each in zip(headers, (size * size * 3, LABEL_BYTES))
         ]
         found.append(Placed(row, first, (places[0], places[1])))
-        first += row["count"]
+        first += row.count
     return found
 
 
-class NpyArrays(Format):
+class NpyArrays(Format[BakedSlice]):
     """Two arrays a copy: the whole of it in memory, or mapped."""
 
     name = "npy"
@@ -228,15 +232,15 @@ labels = np.load("copy-000/labels.npy")  # (n,) int64
         """The pictures' array."""
         return f"{copy.folder}/{ARRAYS[0]}"
 
-    def is_in_place(self, output: Path, row: Row) -> bool:
+    def is_in_place(self, output: Path, row: BakedSlice) -> bool:
         """The slice, or where it is joined already, the arrays that hold it."""
-        path = output / row["path"]
+        path = output / row.path
         if path.exists():
-            return path.stat().st_size >= row["bytes"] and path.with_name(ARRAYS[1]).exists()
-        file = slice_path(output, Copy.from_code(row["copy"]), row["shard"])
-        return has_its_length(output, {**row, "path": file.relative_to(output)})
+            return path.stat().st_size >= row.bytes and path.with_name(ARRAYS[1]).exists()
+        file = slice_path(output, Copy.from_code(row.copy), row.shard)
+        return has_its_length(output, replace(row, path=file.relative_to(output).as_posix()))
 
-    def join(self, output: Output) -> list[Row]:
+    def join(self, output: Output) -> list[dict[str, Any]]:
         """Every copy's arrays, from its slices."""
         return join(output)
 
@@ -255,62 +259,63 @@ labels = np.load("copy-000/labels.npy")  # (n,) int64
         """Every picture and label, by its place."""
         return _StoredArrays(path)
 
-    def check(self, folder: Path, rows: Sequence[Row], expected: Expected) -> Iterator[str]:
+    def check(self, folder: Path, rows: Sequence[BakedSlice], expected: Expected) -> Iterator[str]:
         """Shapes, and the hash of every slice."""
-        path = folder / rows[0]["path"]
+        path = folder / rows[0].path
         if not path.is_file():
             yield "is missing"
             return
         pictures = np.load(path, mmap_mode="r", allow_pickle=False)
         labels = np.load(path.with_name(ARRAYS[1]), allow_pickle=False)
-        count, size = sum(row["count"] for row in rows), expected.size
+        count, size = sum(row.count for row in rows), expected.size
         if pictures.shape != (count, size, size, 3) or labels.shape != (count,):
             yield f"has shapes {pictures.shape} and {labels.shape}, {count} pictures expected"
             return
         for row, first, _ in placed(rows, pictures.shape[1]):
-            these = slice(first, first + row["count"])
-            if sha256_hex(pictures[these].tobytes()) != row["sha256"]:
+            these = slice(first, first + row.count)
+            if sha256_hex(pictures[these].tobytes()) != row.sha256:
                 yield f"pictures {these.start} to {these.stop - 1} are not what was written"
-            if sha256_hex(labels[these].tobytes()) != row["labels_sha256"]:
+            if sha256_hex(labels[these].tobytes()) != row.labels_sha256:
                 yield f"labels {these.start} to {these.stop - 1} are not what was written"
 
     def to_bake_again(
-        self, output: Path, rows: Sequence[Row], wrong: set[str], size: int
-    ) -> list[Row]:
+        self, output: Path, rows: Sequence[BakedSlice], wrong: set[str], size: int
+    ) -> list[BakedSlice]:
         """Of the arrays that are wrong, the slices that are."""
         broken = []
-        for copy in _copies_of(row for row in rows if row["path"] in wrong):
+        for copy in _copies_of(row for row in rows if row.path in wrong):
             folder = output / copy.folder
             for row, _, places in placed(_of(copy, rows), size):
-                hashes = [_sha256_of_piece(folder / n, where) for n, where in zip(ARRAYS, places)]
-                if hashes != [row["sha256"], row["labels_sha256"]]:
+                files = [folder / name for name in ARRAYS]
+                hashes = tuple(map(_sha256_of_piece, files, places))
+                if hashes != row.hashes:
                     broken.append(row)
         return broken
 
-    def put_in_place(self, made: Path, output: Path, row: Row) -> None:
+    def put_in_place(self, made: Path, output: Path, row: BakedSlice) -> None:
         """Slices are joined, not moved."""
 
     def join_again(
-        self, output: Output, made: Path, rows: Sequence[Row], copies: Iterable[Copy]
-    ) -> Iterator[Row]:
+        self, output: Output, made: Path, rows: Sequence[BakedSlice], copies: Iterable[Copy]
+    ) -> Iterator[Finding]:
         """Arrays anew: slices made again, and the others as they lie there."""
         size = output.plan.options["size"]
         for copy in copies:
             folder = output.path / copy.folder
             slices = placed(_of(copy, rows), size)
-            count = sum(one.row["count"] for one in slices)
+            count = sum(one.row.count for one in slices)
             with new_arrays(output, copy, count, size) as files:
                 for row, _, places in slices:
-                    pictures = slice_path(made, copy, row["shard"])
+                    pictures = slice_path(made, copy, row.shard)
                     again = (pictures, pictures.with_suffix(".labels"))
                     for file, name, where, fresh in zip(files, ARRAYS, places, again):
                         whole = slice(0, where.stop - where.start)
                         there = (fresh, whole) if fresh.exists() else (folder / name, where)
                         for block in _piece(*there):
                             file.write(block)
-            yield {"path": f"{folder.name}/{ARRAYS[0]}", "repaired": "written again"}
+            yield Finding(f"{folder.name}/{ARRAYS[0]}", "written again", repaired=True)
 
-    def shown(self, folder: Path, rows: Sequence[Row], count: int) -> Iterator[Shown]:
+    def shown(self, folder: Path, rows: Sequence[BakedSlice], count: int) -> Iterator[Shown]:
         """Samples of the augmented copies evenly spaced, in the order of the source."""
         files = sorted(folder.glob(f"copy-*/{ARRAYS[0]}"))[:MAX_COPIES]
         try:
@@ -321,7 +326,9 @@ labels = np.load("copy-000/labels.npy")  # (n,) int64
             return
         length = min(len(array) for array in arrays)
         skipped = {
-            row["index"] for row in committed_rows(folder) if "error" in row and row["shard"] >= 0
+            row.index
+            for row in committed_rows(folder)
+            if isinstance(row, SkippedSample) and row.shard >= 0
         }
         indices = (index for index in itertools.count() if index not in skipped)
         sources = list(itertools.islice(indices, length))
@@ -329,7 +336,7 @@ labels = np.load("copy-000/labels.npy")  # (n,) int64
             yield Shown(None, sources[place], [np.array(array[place]) for array in arrays])
 
     def records(
-        self, folder: Path, rows: Iterable[Row], manifest: dict[str, Any], most: int
+        self, folder: Path, rows: Iterable[BakedSlice], manifest: Manifest, most: int
     ) -> Iterator[Record]:
         """Labels alone, of one copy."""
         for file in sorted(folder.glob(f"copy-*/{ARRAYS[1]}"))[:1]:
@@ -338,12 +345,12 @@ labels = np.load("copy-000/labels.npy")  # (n,) int64
                 yield Record("", 0, label, None, count)
 
 
-def _of(copy: Copy, rows: Iterable[Row]) -> list[Row]:
-    return [row for row in rows if row["copy"] == copy.code]
+def _of(copy: Copy, rows: Iterable[BakedSlice]) -> list[BakedSlice]:
+    return [row for row in rows if row.copy == copy.code]
 
 
-def _copies_of(rows: Iterable[Row]) -> list[Copy]:
-    return [Copy.from_code(code) for code in sorted({row["copy"] for row in rows})]
+def _copies_of(rows: Iterable[BakedSlice]) -> list[Copy]:
+    return [Copy.from_code(code) for code in sorted({row.copy for row in rows})]
 
 
 def _piece(path: Path, where: slice) -> Iterator[bytes]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from pixmix_cli.errors import InputError, StorageError
-from pixmix_cli.outputs.rows import Row
 from pixmix_cli.pipelines.bake.formats.base import ShardWriter, draws_of, encoded, picture_name
 from pixmix_cli.pipelines.bake.formats.shards import ShardFiles, ShardFormat, Stored
 from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, ShardTask
@@ -17,9 +16,9 @@ from pixmix_cli.storage.files import PartialFile, Tmp, canonical_json
 ROW_GROUP = 100  # samples a row group: what a reader decodes at once, and a writer holds
 
 
-def parquet_row(job: BakeJob, baked: Baked) -> Row:
+def parquet_row(job: BakeJob, baked: Baked) -> dict[str, Any]:
     """One sample as a row of the Parquet file."""
-    row: Row = {
+    row: dict[str, Any] = {
         "image": {"bytes": encoded(job, baked), "path": picture_name(job, baked.sample)},
         "label": baked.sample.label,
         "key": baked.sample.ref.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
@@ -66,7 +65,7 @@ class ParquetShard(ShardFiles):
         super().__init__(job, tmp, task, ".parquet")
         self._classes = classes
         self._writers: dict[Copy, Any] = {}
-        self._rows: dict[Copy, list[Row]] = {copy: [] for copy in task.copies}
+        self._rows: dict[Copy, list[dict[str, Any]]] = {copy: [] for copy in task.copies}
 
     def put(self, file: PartialFile, baked: Baked, class_name: str) -> None:
         """Keep a sample until its row group is whole."""
@@ -116,7 +115,7 @@ class _ArrowSink:
         self.closed = True
 
 
-def parquet_rows(path: Path) -> Iterator[Row]:
+def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
     """The samples in a Parquet file of ours, as `parquet_row` makes them. Raises StorageError."""
     import pyarrow.parquet as pq
 

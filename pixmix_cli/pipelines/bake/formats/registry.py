@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 from pixmix_cli.tables import Table
 
 if TYPE_CHECKING:
+    from pixmix_cli.outputs.run_plan import Manifest
     from pixmix_cli.pipelines.bake.formats.base import Format
 
 _HERE = "pixmix_cli.pipelines.bake.formats"
 
-FORMATS: Table[Format] = Table(
+FORMATS: Table[Format[Any]] = Table(
     {
         "webdataset": f"{_HERE}.webdataset:FORMAT",
         "imagefolder": f"{_HERE}.imagefolder:FORMAT",
@@ -21,7 +22,7 @@ FORMATS: Table[Format] = Table(
 )
 
 
-def format_of(manifest: dict[str, Any]) -> Format | None:
+def format_of(manifest: Manifest) -> Format[Any] | None:
     """The layout that a manifest.json or plan.json of a baked set names; None when unknown."""
     return FORMATS.get(str(manifest["options"].get("format")))
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pixmix_cli.outputs.rows import Row
+from pixmix_cli.outputs.rows import BakedShard, Row
+from pixmix_cli.outputs.run_plan import Manifest
 from pixmix_cli.pipelines.bake.formats.base import (
     MAX_COPIES,
     U8,
@@ -20,6 +19,7 @@ from pixmix_cli.pipelines.bake.formats.base import (
     evenly_spaced,
     index_of,
     picture_name,
+    recorded_draws,
 )
 from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Sample, ShardTask
 from pixmix_cli.pipelines.checks import (
@@ -72,9 +72,9 @@ class ShardFiles:
         """What is committed together with the shards and has no row of its own."""
         return []
 
-    def facts(self, copy: Copy) -> Row:
-        """What a copy's row records besides path, length, count and hash."""
-        return {}
+    def hash_beside(self, copy: Copy) -> str | None:
+        """SHA-256 of the index beside a copy's shard."""
+        return None
 
     def add(self, baked: Baked, class_name: str) -> None:
         """One picture of one copy."""
@@ -87,15 +87,15 @@ class ShardFiles:
             self.end(copy, file)
         commit_all([*self.files.values(), *self.beside()])
         return [
-            {
-                "bytes": file.bytes,
-                "copy": copy.code,
-                "count": self.counts[copy],
-                "path": self._path(copy),
-                "sha256": file.sha256,
-                "shard": self._task.shard,
-                **self.facts(copy),
-            }
+            BakedShard(
+                path=self._path(copy),
+                bytes=file.bytes,
+                sha256=file.sha256,
+                copy=copy.code,
+                shard=self._task.shard,
+                count=self.counts[copy],
+                idx_sha256=self.hash_beside(copy),
+            )
             for copy, file in self.files.items()
         ]
 
@@ -110,7 +110,7 @@ def shard_path(copy: Copy, shard: int, suffix: str) -> str:
     return f"{copy.folder}/{shard:06d}{suffix}"
 
 
-class ShardFormat(Format):
+class ShardFormat(Format[BakedShard]):
     """A layout in which each shard of a copy is one file; a subclass writes and reads `Stored`."""
 
     sharded: bool = True
@@ -144,10 +144,10 @@ class ShardFormat(Format):
             found[f"{sample.name}: label"] = str(sample.label).encode()
         return found
 
-    def check(self, folder: Path, rows: Sequence[Row], expected: Expected) -> Iterator[str]:
+    def check(self, folder: Path, rows: Sequence[BakedShard], expected: Expected) -> Iterator[str]:
         """Hash, pictures, labels, count."""
         row = rows[-1]
-        path = folder / row["path"]
+        path = folder / row.path
         if not path.is_file():
             yield "is missing"
             return
@@ -158,20 +158,20 @@ class ShardFormat(Format):
             yield from problems_of_picture(sample.picture, sample.name, expected)
             if problem := problem_of_label(sample.label, expected):
                 yield f"sample {sample.name}: {problem}"
-        if count != row["count"]:
-            yield f"holds {count} pictures, {row['count']} expected"
+        if count != row.count:
+            yield f"holds {count} pictures, {row.count} expected"
 
-    def shown(self, folder: Path, rows: Sequence[Row], count: int) -> Iterator[Shown]:
+    def shown(self, folder: Path, rows: Sequence[BakedShard], count: int) -> Iterator[Shown]:
         """The first samples of the first shards: those that are shuffled are as good as any."""
-        shards: dict[int, list[Row]] = {}
+        shards: dict[int, list[BakedShard]] = {}
         for row in rows:
-            shards.setdefault(row["shard"], []).append(row)
+            shards.setdefault(row.shard, []).append(row)
         left = count
         for shard in sorted(shards):
             copies: dict[str, list[U8 | None]] = {}
             keys: dict[str, str | None] = {}
-            for row in sorted(shards[shard], key=lambda row: row["copy"])[:MAX_COPIES]:
-                for number, sample in enumerate(self.samples(folder / row["path"])):
+            for row in sorted(shards[shard], key=lambda row: row.copy)[:MAX_COPIES]:
+                for number, sample in enumerate(self.samples(folder / row.path)):
                     if number == left:
                         break
                     key = sample.name.partition(".")[0]
@@ -184,10 +184,11 @@ class ShardFormat(Format):
                 return
 
     def records(
-        self, folder: Path, rows: Iterable[Row], manifest: dict[str, Any], most: int
+        self, folder: Path, rows: Iterable[BakedShard], manifest: Manifest, most: int
     ) -> Iterator[Record]:
         """Of whole shards, evenly spaced."""
         for row in evenly_spaced(rows, most):
-            for sample in self.samples(folder / row["path"]):
-                draws = None if sample.draws is None else json.loads(sample.draws)
-                yield Record(sample.key or "", row["copy"], sample.label, draws)
+            for sample in self.samples(folder / row.path):
+                where = f"{folder / row.path}: {sample.name}"
+                draws = None if sample.draws is None else recorded_draws(sample.draws, where)
+                yield Record(sample.key or "", row.copy, sample.label, draws)

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pixmix_cli.errors import InputError
-from pixmix_cli.outputs.rows import Row
+from pixmix_cli.outputs.rows import BakedShard, Row
+from pixmix_cli.outputs.run_plan import Manifest
 from pixmix_cli.pipelines.bake.formats.base import (
     Record,
     ShardWriter,
+    StreamedPiece,
     draws_of,
     encoded,
     evenly_spaced,
+    recorded_draws,
     sample_key,
 )
 from pixmix_cli.pipelines.bake.formats.shards import ShardFiles, ShardFormat, Stored
@@ -32,7 +35,7 @@ from pixmix_cli.storage.files import PartialFile, Tmp, canonical_json
 from pixmix_cli.storage.tar import BLOCK, TarWriter, members
 
 
-def sample_record(job: BakeJob, baked: Baked, class_name: str) -> Row:
+def sample_record(job: BakeJob, baked: Baked, class_name: str) -> dict[str, Any]:
     """What a sample's .json says: where it comes from and every decision that made it.
 
     `draws` is JSON inside a string: `datasets` gives every column one Arrow type, guessed from the
@@ -107,9 +110,9 @@ class TarShard(ShardFiles):
         """The indexes."""
         return list(self._indexes.values())
 
-    def facts(self, copy: Copy) -> Row:
-        """The index's hash."""
-        return {"idx_sha256": self._indexes[copy].sha256} if copy in self._indexes else {}
+    def hash_beside(self, copy: Copy) -> str | None:
+        """The index's."""
+        return self._indexes[copy].sha256 if copy in self._indexes else None
 
 
 class StreamShard:
@@ -132,8 +135,8 @@ class StreamShard:
         self._count += 1
 
     def commit(self) -> list[Row]:
-        """The bytes, in a row of their own."""
-        return [{"count": self._count, "data": self._data.getvalue()}]
+        """The bytes."""
+        return [StreamedPiece(pictures=self._count, data=self._data.getvalue())]
 
     def discard(self) -> None:
         """Nothing is left behind."""
@@ -160,10 +163,10 @@ dataset = dataset.to_tuple("{extension}", "cls")
         """Tars, or a piece of the one that goes to stdout."""
         return StreamShard(job, task) if job.destination.is_stream else TarShard(job, tmp, task)
 
-    def is_in_place(self, output: Path, row: Row) -> bool:
+    def is_in_place(self, output: Path, row: BakedShard) -> bool:
         """With its index, where there was one."""
-        index = (output / row["path"]).with_suffix(".idx")
-        return super().is_in_place(output, row) and ("idx_sha256" not in row or index.is_file())
+        index = (output / row.path).with_suffix(".idx")
+        return super().is_in_place(output, row) and (row.idx_sha256 is None or index.is_file())
 
     def estimated_size(self, job: BakeJob, baked: Baked) -> int:
         """Members with their headers, filled up to whole blocks."""
@@ -198,17 +201,17 @@ dataset = dataset.to_tuple("{extension}", "cls")
                 draws=None if record is None else record.draws,
             )
 
-    def check(self, folder: Path, rows: Sequence[Row], expected: Expected) -> Iterator[str]:
+    def check(self, folder: Path, rows: Sequence[BakedShard], expected: Expected) -> Iterator[str]:
         """Hashes of tar and index, members, labels, count."""
         row = rows[-1]
-        path = folder / row["path"]
+        path = folder / row.path
         if not path.is_file():
             yield "is missing"
             return
         yield from problems_of_file(path, row)
         index = path.with_suffix(".idx")
-        if "idx_sha256" in row and (
-            not index.is_file() or sha256_of_file(index) != row["idx_sha256"]
+        if row.idx_sha256 is not None and (
+            not index.is_file() or sha256_of_file(index) != row.idx_sha256
         ):
             yield f"its {index.name} is missing or not what was written"
         count = 0
@@ -222,20 +225,21 @@ dataset = dataset.to_tuple("{extension}", "cls")
                 record = json.loads(found["json"])
                 if (record["label"], record["class"]) != (int(label), expected.classes[int(label)]):
                     yield f"sample {key}: .cls, .json and classes.json disagree on the label"
-        if count != row["count"]:
-            yield f"holds {count} pictures, {row['count']} expected"
+        if count != row.count:
+            yield f"holds {count} pictures, {row.count} expected"
 
     def records(
-        self, folder: Path, rows: Iterable[Row], manifest: dict[str, Any], most: int
+        self, folder: Path, rows: Iterable[BakedShard], manifest: Manifest, most: int
     ) -> Iterator[Record]:
         """Of whole shards, evenly spaced; reads the members that are needed, no pictures."""
         ending = ".json" if manifest["options"].get("draws-json") else ".cls"
         for row in evenly_spaced(rows, most):
-            path, copy = folder / row["path"], Copy.from_code(row["copy"]).number
+            path, copy = folder / row.path, Copy.from_code(row.copy).number
             for name, content in _members_that_end(path, ending):
                 if ending == ".json":
                     record = _record(path, name, content)
-                    yield Record(record.key, copy, record.label, json.loads(record.draws))
+                    draws = recorded_draws(record.draws, f"{path}: {name}")
+                    yield Record(record.key, copy, record.label, draws)
                 else:
                     yield Record("", copy, _label(path, name, content), None)
 

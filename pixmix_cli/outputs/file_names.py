@@ -1,0 +1,12 @@
+"""Names of the files that say something of an output."""
+
+from __future__ import annotations
+
+META = ".pixmix"  # the folder in an output that is being written
+MANIFEST = "manifest.json"
+ROWS = "manifest.jsonl"
+ERRORS = "errors.jsonl"
+PLAN = f"{META}/plan.json"
+JOURNALS = f"{META}/journal*.jsonl"  # of a run of its own, and of parts
+TRASH = "trash.jsonl"  # rows of what --overwrite is removing, so that a kill cannot orphan it
+BAKE_EXTRAS = ("classes.json", "README.md")  # written beside a baked set's manifest
