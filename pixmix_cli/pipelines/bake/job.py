@@ -37,7 +37,8 @@ class Copy:
     @classmethod
     def from_code(cls, code: int) -> Copy:
         """The copy that a row's `copy` stands for."""
-        return cls(code % _FIRST_PLAIN, code >= _FIRST_PLAIN)
+        plain = code >= _FIRST_PLAIN
+        return cls(code - _FIRST_PLAIN if plain else code, plain)
 
     @property
     def folder(self) -> str:

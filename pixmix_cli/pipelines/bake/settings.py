@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -55,6 +55,17 @@ def _same(value: Any) -> Any:
     return value
 
 
+def _one_of(names: Iterable[str]) -> Callable[[Any], str]:
+    """What reads a name, and raises ValueError for another."""
+
+    def read(value: Any) -> str:
+        if value not in list(names):
+            raise ValueError(f"{value!r} is none of {', '.join(names)}")
+        return str(value)
+
+    return read
+
+
 def _size_to_json(size: int | Bytes | None) -> int | str:
     return f"{size.count} bytes" if isinstance(size, Bytes) else size or "auto"
 
@@ -96,15 +107,15 @@ SETTINGS = (
     Setting("beta", "config.beta"),
     Setting("severity", "config.severity"),
     Setting("all-ops", "config.all_ops"),
-    Setting("format", "files.format"),
+    Setting("format", "files.format", read=_one_of(FORMATS)),
     Setting("shard-size", "files.shard_size", _always, _size_to_json, _size_from_json),
     Setting("seed", "seed", read=int),
-    Setting("draws", "draws", _if_unusual),
+    Setting("draws", "draws", _if_unusual, read=_one_of(("keyed", "reference"))),
     Setting("operations", "config.operations", _if_unusual, list, tuple),
-    Setting("equal-shards", "files.equal", _if_unusual),
+    Setting("equal-shards", "files.equal", _if_unusual, read=_one_of(("pad", "drop-last"))),
     Setting("dali-index", "files.dali_index", _if_unusual),
-    Setting("image-format", "files.image_format", _if_encoded),
-    Setting("quality", "files.quality", _if_jpeg),
+    Setting("image-format", "files.image_format", _if_encoded, read=_one_of(images.FORMATS)),
+    Setting("quality", "files.quality", _if_jpeg, read=int),
     Setting(
         "mixing-set weights",
         "inputs.mixing_weights",

@@ -62,6 +62,14 @@ def test_what_does_not_decide_bytes_is_not_recorded() -> None:
     assert manifest_of(job) == manifest_of(plain)
 
 
+@pytest.mark.parametrize("name", ["format", "image-format", "equal-shards", "draws", "quality"])
+def test_a_manifest_with_a_value_that_nobody_knows_is_no_manifest(name: str) -> None:
+    manifest = manifest_of(BakeJob(Inputs(SOURCE, MIXING), PLACE, PRESETS["imagenet"]))
+    manifest["options"][name] = "nonsense"
+    with pytest.raises(ValueError, match="nonsense"):
+        job_of(manifest, PLACE, Running())
+
+
 @pytest.mark.parametrize("name", ["size", "format", "seed", "shard-size"])
 def test_a_manifest_without_a_setting_that_is_always_recorded_is_no_manifest(name: str) -> None:
     manifest = manifest_of(BakeJob(Inputs(SOURCE, MIXING), PLACE, PRESETS["imagenet"]))
