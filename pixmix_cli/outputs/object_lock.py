@@ -119,10 +119,10 @@ def _modified(system: Any, text: str) -> float:
 
 def _holder(lock: Url) -> dict[str, Any]:
     try:
-        told = json.loads(lock.read_bytes())
+        holder = json.loads(lock.read_bytes())
     except (OSError, ValueError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return holder if isinstance(holder, dict) else {}
 
 
 def _is_dead_here(holder: dict[str, Any]) -> bool:

@@ -8,8 +8,8 @@ Layout while a run is under way                After it
 
 Several runs may fill one output, each a part of it (--shard i/n, see part.py). They share `lock`,
 which a run of its own holds alone, and each has a lock, a journal and a tmp of its own:
-`lock-00003-of-00016` and so on. plan.json then also tells what the whole is to be. Who finds at its
-end that nobody else holds `lock`, and that nothing is missing, writes the manifest.
+`lock-00003-of-00016` and so on. plan.json then also records what the whole is to be. The run that
+ends last, and finds nothing missing, writes the manifest.
 
 An artefact (a picture, a shard) is written under tmp, made durable, renamed, and only then gets its
 row in the journal: what has no row is made again. The journal is one append-only file a run, not
@@ -242,8 +242,8 @@ class Output:
         """Turn the journal into the manifest and mark the output finished.
 
         extra_files  name -> content, written beside it
-        made_with    library -> version, told in the manifest but not compared
-        returns      the totals that the manifest tells: pictures, bytes, skipped and the like
+        made_with    library -> version, recorded in the manifest but not compared
+        returns      the totals that the manifest records: pictures, bytes, skipped and the like
         """
         if self.finished_before:
             manifest = look(self.path).plan

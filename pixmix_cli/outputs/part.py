@@ -61,7 +61,7 @@ class Part:
 class Whole:
     """What an output that several runs fill will be, so that any of them can finish it.
 
-    layout     numbers that tell when it is complete: of a mixing set `pictures`; of a baked set
+    layout     counts that say when it is complete: of a mixing set `pictures`; of a baked set
                `samples` and `shard_size` of a copy, `copies` and `plain`
     extras     name -> text of the small files beside the manifest
     made_with  library -> version, for the manifest

@@ -89,7 +89,7 @@ def open_journal(path: Path) -> int:
 
 
 def add_to_totals(totals: FractalTotals, row: Row) -> None:
-    """Count a row in the totals that manifest.json tells."""
+    """Count a row in the totals that manifest.json records."""
     if isinstance(row, SkippedRow):
         totals["skipped"] += 1
     elif isinstance(row, Artefact):  # a member's bytes are counted with its tar

@@ -38,9 +38,9 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """The row as its line holds it."""
-        told = {name: getattr(self, name) for name in _names(type(self))}
-        facts = told.pop("facts", {})
-        return {name: value for name, value in told.items() if value is not None} | facts
+        values = {name: getattr(self, name) for name in _names(type(self))}
+        facts = values.pop("facts", {})
+        return {name: value for name, value in values.items() if value is not None} | facts
 
     @property
     def place(self) -> tuple[int, int, int, int]:
@@ -271,7 +271,7 @@ def companions(path: str) -> tuple[str, ...]:
 
 
 def has_its_length(output: Path, row: Artefact) -> bool:
-    """Whether the file that a row tells of is still there, as long as it was written."""
+    """Whether the file of a row is still there, with the length that was written."""
     try:
         return (output / row.path).stat().st_size == row.bytes
     except OSError:

@@ -16,7 +16,7 @@ from pixmix_cli.storage.json_types import checked
 
 
 class _Read(TypedDict):
-    path: str | list[str]  # told, not compared
+    path: str | list[str]  # recorded, not compared
     pictures: int
     sha256: str  # over names and lengths
 
@@ -75,7 +75,7 @@ class RunPlan:
     command   "generate-fractals", "render-featvis" or "bake"
     options   option name (without dashes) -> value, for every option that changes a byte
     versions  what else changes a byte: codec, Pillow, our own algorithms' versions
-    inputs    name -> {"path", "pictures", "sha256"}; the path is told, not compared
+    inputs    name -> {"path", "pictures", "sha256"}; the path is recorded, not compared
     """
 
     command: str

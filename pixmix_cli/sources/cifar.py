@@ -201,7 +201,7 @@ def _pixels_at(value: object, count: int, path: Path, name: str) -> int:
 
 
 class PlainArray:
-    """What a pickle tells of a NumPy array: nothing is computed or allocated from it.
+    """What a pickle says of a NumPy array: nothing is computed or allocated from it.
 
     shape  of an array of uint8, as many as there are bytes; () of any other
     start  where its bytes begin in the pickle; -1 when they do not lie there as they are
@@ -229,7 +229,7 @@ class PlainArray:
 
 
 class _PlainType:
-    """What a pickle tells of a NumPy dtype."""
+    """What a pickle says of a NumPy dtype."""
 
     def __init__(self, name: Any, *ignored: Any) -> None:
         self.name = name.decode("ascii") if isinstance(name, bytes) else str(name)

@@ -83,7 +83,7 @@ def _add_tar(
 
 
 def _add_spooled(found: Pictures, file: Path, name: str, where: str) -> None:
-    """Add the pictures of a temporary tar; errors tell where it came from."""
+    """Add the pictures of a temporary tar; errors name where it came from."""
     try:
         _add_tar(found, file, name, _picture_members(file))
     except StorageError as error:

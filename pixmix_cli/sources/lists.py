@@ -35,7 +35,7 @@ def open_list(
     """
     if path == STDIN:
         folder, names = "", None
-        # find(1) tells files in no fixed order: sorted, the same files are the same dataset
+        # find(1) lists files in no fixed order: sorted, the same files are the same dataset
         rows = sorted(_plain_rows(listed or b"", "SOURCE -"))
     else:
         folder, names = str(path.parent), names_beside(path.parent, warn)

@@ -123,7 +123,7 @@ def open_parquet(
     """List the pictures of Parquet files or of a folder that `save_to_disk` wrote.
 
     path         a .parquet or .arrow file, or a folder of them
-    split        the part to take; without it train, where the files' names tell of parts
+    split        the part to take; without it train, where the files' names show parts
     label_field  column of the label; without it the first ClassLabel, or the first of LABEL_NAMES
     raises       InputError, also where pyarrow is not installed; StorageError
     """
@@ -240,7 +240,7 @@ def _list(
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """Which columns hold pictures and labels, and the class names where the file tells them."""
+    """Which columns hold pictures and labels, and the class names where the file has them."""
 
     image: str
     label: str
@@ -328,7 +328,7 @@ class _Group:
 def _groups_of(path: Path, content: Any) -> Iterator[tuple[Any, _Group]]:
     """(schema, row group); the file's footer goes to the hash.
 
-    The footer tells every group's place and size, and in most files the columns' extremes.
+    The footer gives every group's place and size, and in most files the columns' extremes.
     """
     with path.open("rb") as raw:
         size = raw.seek(0, 2)

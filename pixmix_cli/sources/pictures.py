@@ -175,7 +175,7 @@ class Pictures(Sequence[PictureRef]):
         self._ends = array.array("q", [0])
         self._offsets = array.array("q")
         self._lengths = array.array("q")
-        self.versions = b""  # a hash over what the stores of remote pictures tell of versions
+        self.versions = b""  # a hash over the versions that the stores of remote pictures give
 
     def begin(self, place: Place) -> None:
         """What is added from now on lies here."""
@@ -202,7 +202,7 @@ class Pictures(Sequence[PictureRef]):
             self.note_version(more.versions)
 
     def note_version(self, version: bytes) -> None:
-        """Take into account what a store tells of the version of a file."""
+        """Take into account what a store says of the version of a file."""
         self.versions = hashlib.sha256(self.versions + version).digest()
 
     def __len__(self) -> int:

@@ -67,7 +67,7 @@ def open_webdataset(path: AnyPath, warn: Warn, label_field: str | None = None) -
 
 
 class _Sample(NamedTuple):
-    """What a tar's index tells of a sample; None for what it has not."""
+    """What a tar's index says of a sample; None for what it has not."""
 
     key: str
     picture: tar.Member | None

@@ -1,7 +1,7 @@
 """Files that lie elsewhere: object stores and web servers, through fsspec.
 
 `Url` has those of pathlib's methods that inputs and outputs need, so most code does not ask which
-of the two it holds. What a listing tells (folder or file, length) costs no further request. No
+of the two it holds. What a listing says (folder or file, length) costs no further request. No
 library is loaded until the first request, so local paths cost nothing.
 
 Every request is tried ATTEMPTS times with growing pauses; the stores' own retries, whose number and
@@ -71,11 +71,11 @@ def is_inside(inner: AnyPath, outer: AnyPath) -> bool:
 
 
 class Info(NamedTuple):
-    """What a store tells of a name."""
+    """What a store says of a name."""
 
     folder: bool
-    length: int  # bytes; 0 where it is not told
-    version: str  # changes with the content, where the store tells such a thing
+    length: int  # bytes; 0 where the store does not say
+    version: str  # changes with the content, where the store has such a thing
 
 
 class Entry(NamedTuple):
@@ -146,7 +146,7 @@ class Url:
         return self.with_name(self.stem + suffix)
 
     def look(self) -> Info | None:
-        """What the store tells of it; None when there is nothing. Raises StorageError."""
+        """What the store says of it; None when there is nothing. Raises StorageError."""
         return self.known or _look(self)
 
     def exists(self) -> bool:
@@ -165,7 +165,7 @@ class Url:
 
     @property
     def length(self) -> int:
-        """A file's bytes, 0 where that is not told. Raises StorageError."""
+        """A file's bytes, 0 where the store does not say. Raises StorageError."""
         found = self.look()
         if found is None:
             raise StorageError(f"{self} does not exist")
@@ -282,7 +282,7 @@ def _list_folder(url: Url) -> list[Url]:
     found = []
     for item in told:
         inside = item["name"].rstrip("/").removeprefix(name.rstrip("/")).strip("/")
-        if inside:  # stores may tell of the folder itself
+        if inside:  # stores may list the folder itself
             found.append(replace(url / inside, known=_info(item)))
     return sorted(found, key=lambda child: child.text)
 
@@ -407,7 +407,7 @@ def upload(local: Path, text: str, sha256: str) -> None:
     """Store a file as one object, and look whether it arrived as it is.
 
     Object stores show an object when it is complete, and not before. The store's own MD5 is
-    compared where it tells one; else the object is read back and compared by its SHA-256.
+    compared where it gives one; else the object is read back and compared by its SHA-256.
 
     raises  StorageError
     """
@@ -434,7 +434,7 @@ def upload(local: Path, text: str, sha256: str) -> None:
 
 
 def _md5_told(told: dict[str, Any]) -> str | None:
-    """The MD5, in hexadecimal digits, that a store tells of an object; None without one."""
+    """The MD5, in hexadecimal digits, that a store gives for an object; None without one."""
     if "md5Hash" in told:  # Google's
         return base64.b64decode(told["md5Hash"]).hex()
     tag = str(told.get("ETag") or "").strip('"')  # of S3: an MD5, unless in parts or encrypted

@@ -139,7 +139,7 @@ def _plain_members(pread: Callable[[int, int], bytes], size: int) -> Iterator[Me
     size   bytes of the archive
     """
     position = 0
-    name, length = None, None  # told by a header before the member's own
+    name, length = None, None  # given by a header before the member's own
     while True:
         head = pread(BLOCK, position)
         if len(head) < BLOCK:
