@@ -280,9 +280,10 @@ class Output:
                 assert file is not None
                 file.seek(offset)
                 line = file.read(length)
-                row = kinds.row(json.loads(line), check=False)
-                outputs[isinstance(row, SkippedRow)].write(line)
-                add_to_totals(totals, row)
+                row = json.loads(line)
+                kind = kinds.kind(row)
+                outputs[issubclass(kind, SkippedRow)].write(line)
+                add_to_totals(totals, kind, row)
             if totals["skipped"] == 0:
                 outputs.pop().discard()
         if totals["skipped"] == 0:

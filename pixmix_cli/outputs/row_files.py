@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -88,29 +89,30 @@ def open_journal(path: Path) -> int:
     return descriptor
 
 
-def add_to_totals(totals: FractalTotals, row: Row) -> None:
-    """Count a row in the totals that manifest.json records."""
-    if isinstance(row, SkippedRow):
+def add_to_totals(totals: FractalTotals, kind: type[Row], line: dict[str, Any]) -> None:
+    """Count a row, as its line has it, in the totals that manifest.json records."""
+    if issubclass(kind, SkippedRow):
         totals["skipped"] += 1
-    elif isinstance(row, Artefact):  # a member's bytes are counted with its tar
-        totals["pictures"] += row.pictures
-        totals["bytes"] += row.bytes
-    rejected = getattr(row, "rejected", None)
-    if rejected is not None:
-        totals["rejected"] = totals.get("rejected", 0) + rejected
+    elif issubclass(kind, Artefact):  # a member's bytes are counted with its tar
+        totals["pictures"] += line.get("count", 1)
+        totals["bytes"] += line["bytes"]
+    if "rejected" in line:
+        totals["rejected"] = totals.get("rejected", 0) + line["rejected"]
 
 
 def sorted_lines(sources: list[Path], kinds: Kinds) -> Iterator[tuple[int, int, int]]:
     """(source, offset, length) of every row in order, each place once (the last one wins).
 
     Only numbers are held, 56 bytes a row, so that ten million rows fit where their text would not.
+    The lines are taken as they are: this run wrote them, or checked them when it began.
     """
     columns = array.array("q")
     for number, source in enumerate(sources):
         offset = 0
         for line in whole_lines(source):
-            place = kinds.row(json.loads(line), check=False).place
-            columns.extend((*place, number, offset, len(line)))
+            row = json.loads(line)
+            place = (row.get("copy", 0), row.get("shard", 0), row.get("index", -1))
+            columns.extend((*place, kinds.kind(row).rank, number, offset, len(line)))
             offset += len(line)
     table = np.frombuffer(columns, np.int64).reshape(-1, 7)
     order = np.lexsort((np.arange(len(table)), table[:, 3], table[:, 2], table[:, 1], table[:, 0]))

@@ -29,6 +29,8 @@ from pixmix_cli.storage.json_types import checked
 
 _BIGGEST = 2**62  # of the whole numbers in a row
 
+Place = tuple[int, int, int, int]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
@@ -38,12 +40,12 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """The row as its line holds it."""
-        values = {name: getattr(self, name) for name in _names(type(self))}
+        values = {name: getattr(self, name) for name in _shape(type(self)).names}
         facts = values.pop("facts", {})
         return {name: value for name, value in values.items() if value is not None} | facts
 
     @property
-    def place(self) -> tuple[int, int, int, int]:
+    def place(self) -> Place:
         """(copy, shard, index, rank): rows are sorted by it, and of equal ones the last counts."""
         copy, shard, index = (getattr(self, name, None) for name in ("copy", "shard", "index"))
         return copy or 0, shard or 0, -1 if index is None else index, self.rank
@@ -201,32 +203,31 @@ class Kinds:
     skipped: type[SkippedRow]
     member: type[MixingMember] | None = None
 
-    def row(self, line: Any, *, check: bool = True) -> Row:
+    def kind(self, line: dict[str, Any]) -> type[Row]:
+        """The class of a row, from its line of JSON.
+
+        By more than one field: a row that has lost one is still known for what it was.
+        """
+        if "error" in line or ("path" not in line and "sha256" not in line):
+            return self.skipped
+        if self.member is not None and "stop" not in line and "count" not in line:
+            return self.member
+        return self.artefact
+
+    def row(self, line: Any) -> Row:
         """The row that a line of JSON holds.
 
-        check   False: the line was checked when it was first read, or written by this run
         raises  ValueError that names a field that is missing or of another type, a number that is
                 absurd, a path that leads out of the output
         """
         if not isinstance(line, dict):
             raise ValueError("it is no object")
-        # by more than one field, so that of a row that has lost one the right one is missed
-        kind: type[Row] = self.artefact
-        if "error" in line or not {"path", "sha256"} & line.keys():
-            kind = self.skipped
-        elif self.member is not None and not {"stop", "count"} & line.keys():
-            kind = self.member
-        names = _names(kind)
-        given = {name: line[name] for name in names if name in line}
-        if "facts" in names:
-            given["facts"] = {name: line[name] for name in line if name not in names}
-        if not check:
-            return kind(**given)
-        row = checked(kind, given)
-        for name in names:
-            value = getattr(row, name)
-            if type(value) is int and not -1 <= value < _BIGGEST:
-                raise ValueError(f"{name} is {value}")
+        kind = self.kind(line)
+        shape = _shape(kind)
+        row = checked(kind, shape.apart(line) if "facts" in shape.names else line)
+        for name in shape.numbers:
+            if not -1 <= (getattr(row, name) or 0) < _BIGGEST:
+                raise ValueError(f"{name} is {getattr(row, name)}")
         if isinstance(row, Artefact | MixingMember):
             check_path(row.path)
         return row
@@ -278,12 +279,30 @@ def has_its_length(output: Path, row: Artefact) -> bool:
         return False
 
 
-_NAMES: dict[type[Row], tuple[str, ...]] = {}
-
-
-def _names(kind: type[Row]) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True)
+class _Shape:
     """The fields of a class of rows, found once: rows come in millions."""
-    names = _NAMES.get(kind)
-    if names is None:
-        names = _NAMES[kind] = tuple(one.name for one in fields(kind))
-    return names
+
+    names: dict[str, None]  # in order
+    numbers: tuple[str, ...]  # whole numbers
+
+    def apart(self, line: dict[str, Any]) -> dict[str, Any]:
+        """A line with all that is no field of its own in one field, `facts`."""
+        facts: dict[str, Any] = {}
+        apart: dict[str, Any] = {"facts": facts}
+        for name, value in line.items():
+            (apart if name in self.names else facts)[name] = value
+        return apart
+
+
+_SHAPES: dict[type[Row], _Shape] = {}
+
+
+def _shape(kind: type[Row]) -> _Shape:
+    shape = _SHAPES.get(kind)
+    if shape is None:
+        found = fields(kind)
+        names = dict.fromkeys(one.name for one in found)
+        numbers = tuple(one.name for one in found if one.type in ("int", "int | None"))
+        shape = _SHAPES[kind] = _Shape(names, numbers)
+    return shape
