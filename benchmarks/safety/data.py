@@ -95,7 +95,7 @@ def parts(data: str, out: Path) -> tuple[Part, Part]:
         )
     if (folder / "train").exists() and (folder / "test").exists():
         return Part(folder / "train"), Part(folder / "test")
-    if recognise(folder) in WITH_SPLITS:
+    if recognise(folder).name in WITH_SPLITS:
         return Part(folder, "train"), Part(folder, "test")
     raise InputError(
         f"--data {data} has no train and test",
