@@ -20,7 +20,9 @@ def main() -> None:
         "be set by its environment\nvariable or in a TOML file (`--config`), in the order flag, "
         "environment, file, default.\n"
     ]
-    context = click.Context(cli, info_name="pixmix", terminal_width=96, max_content_width=96)
+    context = click.Context(
+        cli, info_name="pixmix", terminal_width=96, max_content_width=96, **cli.context_settings
+    )
     context.auto_envvar_prefix = "PIXMIX"
     parts.append(f"```\n{cli.get_help(context)}\n```\n")
     for name in COMMANDS:

@@ -107,6 +107,8 @@ def _on_sigterm(number: int, frame: FrameType | None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code. Never raises on purpose."""
+    if arguments[:1] == ["help"]:  # as git has it
+        arguments = [*arguments[1:2], "--help"]
     debug = "--debug" in arguments
     name = next((a for a in arguments if a in COMMANDS), None)
     prefix = "pixmix" if name is None else f"pixmix {name}"

@@ -54,6 +54,11 @@ class Terminal:
         """Whether progress is shown as a bar on stderr."""
         return self._progress == "bar"
 
+    @property
+    def lists_artefacts(self) -> bool:
+        """Whether stdout gets every artefact: a terminal would drown in them, and in its bar."""
+        return self.as_json or not sys.stdout.isatty()
+
     def emit(self, record: dict[str, Any], root: object = None) -> None:
         """One artefact on stdout: its path (below root), or the whole record as JSON.
 

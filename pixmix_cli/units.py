@@ -1,4 +1,4 @@
-"""Sizes that a user may give in samples or in bytes."""
+"""Sizes that a user may give in samples or in bytes; sizes and times as people read them."""
 
 from __future__ import annotations
 
@@ -25,3 +25,26 @@ def read_size(text: str) -> int | Bytes:
         raise ValueError(f"{text!r} is neither a number of samples nor of bytes, as 1000 or 256MB")
     number, unit = int(match[1]), _UNITS[match[2]]
     return Bytes(number * unit) if unit else number
+
+
+def size_text(count: float) -> str:
+    """A length in bytes as people read it: 512 bytes, 58.7 MB, 4.4 TB (powers of 1000)."""
+    units = ["bytes", "kB", "MB", "GB", "TB", "PB"]
+    while count >= 999.5 and len(units) > 1:
+        count /= 1000
+        del units[0]
+    return f"{count:.3g} {units[0]}"
+
+
+def time_text(seconds: float) -> str:
+    """A time as people read it: 2.4 s, 12 min, 3 h 20 min, 5 days 2 h."""
+    if seconds < 99.5:
+        return f"{seconds:.2g} s"
+    minutes = round(seconds / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} days {hours} h" if hours else f"{days} days"

@@ -66,7 +66,7 @@ _SOURCE, _RECIPE, _OUT, _RUN = "Source", "Recipe", "Output", "Running"
 )
 @option(
     "--preset",
-    type=click.Choice(["imagenet", "cifar"]),
+    type=options.OneOf(["imagenet", "cifar"]),
     default="imagenet",
     section=_RECIPE,
     help="The paper's recipe, with its geometry.",
@@ -110,7 +110,7 @@ _SOURCE, _RECIPE, _OUT, _RUN = "Source", "Recipe", "Output", "Running"
 )
 @option(
     "--draws",
-    type=click.Choice(["keyed", "reference"]),
+    type=options.OneOf(["keyed", "reference"]),
     default="keyed",
     section=_RECIPE,
     help="keyed by seed, copy and sample; or in the order of the published code's calls of NumPy's "
@@ -189,7 +189,7 @@ _SOURCE, _RECIPE, _OUT, _RUN = "Source", "Recipe", "Output", "Running"
 @options.seed_option
 @option(
     "--on-error",
-    type=click.Choice(["fail", "skip"]),
+    type=options.OneOf(["fail", "skip"]),
     default="skip",
     section=_RUN,
     help="A picture that cannot be read: stop, or leave it out, list it, exit 3.",
@@ -252,8 +252,9 @@ def command(
     the class, or path TAB label. Any of them may be a URL (s3://, gs://, hf://, https://).
     """
     from pixmix_cli.mixing.config import PRESETS
+    from pixmix_cli.pipelines.bake.describe import describe_bake
     from pixmix_cli.pipelines.bake.job import BakeJob, Files, Inputs, Running
-    from pixmix_cli.pipelines.bake.plan import describe_bake, plan_bake
+    from pixmix_cli.pipelines.bake.plan import plan_bake
     from pixmix_cli.pipelines.bake.run import run_bake, stream_bake
     from pixmix_cli.sources.mixing_set import weighted_paths
     from pixmix_cli.sources.picture_cache import default_folder

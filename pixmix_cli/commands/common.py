@@ -13,6 +13,7 @@ from pixmix_cli.errors import InputError, OutputExistsError
 from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.storage.remote import AnyPath
 from pixmix_cli.terminal import StdoutSink, Terminal
+from pixmix_cli.units import size_text, time_text
 
 if TYPE_CHECKING:
     from pixmix_cli.pipelines.mixing_sets.plan import MixingSetPlan
@@ -104,8 +105,9 @@ def follow(
     skipped, finished, waits = 0, 0, None
     with terminal.meter(total, "pic", total - remaining, shards) as meter:
         for step in steps:
-            for record in step.records:
-                terminal.emit(record, output)
+            if terminal.lists_artefacts:
+                for record in step.records:
+                    terminal.emit(record, output)
             if step.summary is not None:
                 skipped, finished = step.summary["skipped"], step.summary["pictures"]
                 waits = step.waits
@@ -129,11 +131,21 @@ def follow(
 
 
 def show_plan(terminal: Terminal, describe: Callable[[], dict[str, Any]]) -> int:
-    """Print what a run would do: `name value` lines, or one JSON record."""
+    """Print what a run would do: lines for people, or one JSON record with bare numbers."""
     record = describe()
     if terminal.as_json:
         terminal.emit(record)
     else:
         for name, value in record.items():
-            terminal.line(f"{name.replace('_', ' '):<18}{value}")
+            terminal.line("{:<18}{}".format(*_readable(name, value)))
     return 0
+
+
+def _readable(name: str, value: Any) -> tuple[str, str]:
+    """A field of a plan for people: times and sizes get units."""
+    words = name.replace("_", " ")
+    if name.endswith("_bytes"):
+        return words.replace("bytes", "size"), size_text(value)
+    if name.endswith("_seconds"):
+        return words.replace("seconds", "time"), time_text(value)
+    return words, str(value)

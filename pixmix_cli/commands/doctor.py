@@ -35,6 +35,6 @@ def command(folder: Path, quiet: int, verbose: int, progress: str, as_json: bool
             terminal.emit(finding.to_json())
         elif finding.status != "ok" or not quiet:
             hint = f". Try: {finding.hint}" if finding.hint else ""
-            terminal.line(f"{finding.status:<5}{finding.name:<14}{finding.text}{hint}")
+            terminal.line(f"{finding.status:<5}{finding.name:<15}{finding.text}{hint}")
     terminal.info(f"{counts['ok']} ok, {counts['slow']} slow, {counts['fail']} would fail")
     return 1 if counts["fail"] else 0

@@ -48,7 +48,7 @@ pixmix generate-fractals --from mixing/fractals/000/000012.jpg --size 2048 -o po
 )
 @option(
     "--kind",
-    type=click.Choice(["mixed", "affine", "flame"]),
+    type=options.OneOf(["mixed", "affine", "flame"]),
     default=None,
     show_default="mixed",
     section="Pictures",

@@ -71,7 +71,7 @@ _TARGETS, _OPTIMISER = "Targets", "Optimiser"
 )
 @option(
     "--objective",
-    type=click.Choice(["channel", "neuron", "logit", "direction", "layer"]),
+    type=options.OneOf(["channel", "neuron", "logit", "direction", "layer"]),
     section=_TARGETS,
     show_default="channel; direction with --pairs; layer with --init",
     help="What a picture excites: a channel everywhere, or in the middle; a class; a mix of "
@@ -132,21 +132,21 @@ _TARGETS, _OPTIMISER = "Targets", "Optimiser"
 )
 @option(
     "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16"]),
+    type=options.OneOf(["auto", "float32", "bfloat16"]),
     default="auto",
     section=_OPTIMISER,
     help="auto: bfloat16 on CUDA, else float32.",
 )
 @option(
     "--parametrization",
-    type=click.Choice(["fourier", "maco", "pixel"]),
+    type=options.OneOf(["fourier", "maco", "pixel"]),
     default="fourier",
     section=_OPTIMISER,
     help="What is optimised.",
 )
 @option(
     "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    type=options.OneOf(["auto", "cpu", "cuda", "mps"]),
     default="auto",
     section=_OPTIMISER,
     help="auto: the GPU when there is one; several work side by side, -j limits how many.",
@@ -187,6 +187,8 @@ def command(
     names = ("size", "steps", "batch_size", "network_size", "precision", "parametrization")
     settings = {name: rest.pop(name) for name in names}
     network = _model_name(model, weights)
+    if terminal.shows_bar:
+        terminal.info("loading PyTorch and the network")  # seconds, before there is a bar
     if list_layers:
         choice = featvis.NetworkChoice(network, weights, "cpu", rest["seed"])
         with check_config():
@@ -194,6 +196,7 @@ def command(
     wishes = featvis.Wishes(layers, channels, count, objective, pairs, mix, diversity, init)
     with options.mixing_set_job(engine=engine, **rest) as job, check_config():
         from featvis import gpu_count, resolve_device
+        from pixmix_cli.pipelines.mixing_sets.featvis_cost import describe_featvis
 
         if engine == "ray":
             job, place, gpus = _on_ray(job, device)
@@ -207,7 +210,7 @@ def command(
             network, weights, place, job.seed, gpus, isolated=engine == "ray"
         )
         plan = featvis.plan_featvis(choice, wishes, config, job, terminal.shows_bar, terminal.warn)
-        return make_set(terminal, plan, dry_run, lambda: featvis.describe_featvis(plan))
+        return make_set(terminal, plan, dry_run, lambda: describe_featvis(plan))
 
 
 def _on_ray(job: MixingSetJob, device: str) -> tuple[MixingSetJob, str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -122,10 +123,17 @@ def command(
             assert recorded is not None
             problems += _compare(terminal, recorded, rebake_sample, seed)
         if problems:
-            terminal.info(f"{len(problems)} problems in {path} ({checklist.total} pictures)")
+            found = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+            mend = "" if repair or elsewhere else _mend(path, checklist.manifest["command"])
+            terminal.info(f"{found} in {path} ({checklist.total} pictures){mend}")
             return 1
         terminal.info(f"{path}: {checklist.total} pictures, all as written")
         return 0
+
+
+def _mend(path: AnyPath, command: str) -> str:
+    """What would mend an output of this command, if anything would."""
+    return f". Try: pixmix verify {shlex.quote(str(path))} --repair" if command == "bake" else ""
 
 
 def _open_recorded(

@@ -16,7 +16,7 @@ from pixmix_cli.options.shared import (
     terminal_options,
     workers_option,
 )
-from pixmix_cli.options.types import AnyPath, LocalPath, NameIn, ShardSize, WeightedPath
+from pixmix_cli.options.types import AnyPath, LocalPath, NameIn, OneOf, ShardSize, WeightedPath
 
 __all__ = [
     "MAX_COUNT",
@@ -24,6 +24,7 @@ __all__ = [
     "Command",
     "LocalPath",
     "NameIn",
+    "OneOf",
     "ShardSize",
     "WeightedPath",
     "compose",

@@ -18,7 +18,7 @@ import click
 
 from pixmix_cli.options.config_file import load_config
 from pixmix_cli.options.help_page import compose, option
-from pixmix_cli.options.types import AnyPath, LocalPath, NameIn
+from pixmix_cli.options.types import AnyPath, LocalPath, NameIn, OneOf
 from pixmix_cli.pipelines.mixing_sets.registry import SET_FORMATS
 
 MAX_COUNT = 100_000_000  # pictures of a set; beyond it is surely a slip
@@ -37,7 +37,7 @@ seed_option = option(
 )
 image_format_option = option(
     "--image-format",
-    type=click.Choice(["jpeg", "png", "webp"]),
+    type=OneOf(["jpeg", "png", "webp"]),
     default="jpeg",
     section="Output",
     help="jpeg is 4:4:4; png and webp are lossless.",
@@ -72,7 +72,7 @@ part_option = option(
 engine_options = compose(
     option(
         "--engine",
-        type=click.Choice(["local", "ray"]),
+        type=OneOf(["local", "ray"]),
         default="local",
         section=_RUNNING,
         help="Who runs the workers: this process, or Ray (pip install 'pixmix[ray]').",
@@ -109,7 +109,7 @@ terminal_options = compose(
     ),
     option(
         "--progress",
-        type=click.Choice(["auto", "bar", "json", "none"]),
+        type=OneOf(["auto", "bar", "json", "none"]),
         default="auto",
         section=_RUNNING,
         help="Progress on stderr; auto: a bar on a terminal.",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,36 @@ class WeightedPath(click.ParamType):
         return parts
 
 
-class NameIn(click.Choice):
+class OneOf(click.Choice):
+    """click.Choice, with the nearest name for a slip."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The name. Raises click.BadParameter, with a guess where one is near."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            meant = nearest(str(value), [str(name) for name in self.choices])
+            if meant is None:
+                raise
+            self.fail(f"{error.message.rstrip('.')}. Did you mean {meant}?", param, ctx)
+
+
+def nearest(text: str, names: Sequence[str]) -> str | None:
+    """The name that a slip most likely meant: one spelt alike, or shortened, as wds is."""
+    text = text.lower()
+    for name in difflib.get_close_matches(text, names, n=1):
+        return name
+    letters = [name for name in names if len(text) > 1 and _shortens(text, name)]
+    return letters[0] if len(letters) == 1 else None
+
+
+def _shortens(text: str, name: str) -> bool:
+    """Whether a text begins as a name does, and has letters of it in their order."""
+    left = iter(name)
+    return text[0] == name[0] and all(letter in left for letter in text)
+
+
+class NameIn(OneOf):
     """One of the names in a table, which may grow, or of some before them."""
 
     def __init__(self, table: Mapping[str, Any], *before: str) -> None:

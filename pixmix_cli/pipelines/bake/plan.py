@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -298,27 +298,3 @@ def _mixing_key(plan: BakePlan) -> str:
     key = picture_cache.identity(pictures, made_how, pictures.versions)
     picture_cache.make_room(folder, key)
     return key
-
-
-def describe_bake(plan: BakePlan) -> dict[str, Any]:
-    """What a run of this plan would do, for --dry-run; bakes a few samples in memory to estimate.
-
-    returns  counts of items, and `estimated_bytes` and `estimated_seconds` for the pictures still
-             to make; the time supposes that each worker has a core to itself
-    """
-    job = plan.job
-    measured = bake_a_few(context_of(plan, Path()), plan.source)
-    return {
-        "path": str(job.destination.place),
-        "samples": len(plan.order),
-        "classes": len(plan.source.classes),
-        "mixing_pictures": len(plan.mixing.pictures),
-        "copies": job.copies,
-        "plain": job.plain,
-        "pictures": plan.own,
-        "done_already": plan.own - plan.remaining,
-        "shards": plan.shards * len(job.all_copies),
-        "shard_size": plan.shard_size,
-        "estimated_bytes": round(measured.bytes_each * plan.remaining),
-        "estimated_seconds": round(measured.seconds_each * plan.remaining / job.running.workers, 1),
-    }

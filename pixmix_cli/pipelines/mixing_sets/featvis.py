@@ -22,7 +22,6 @@ from pixmix_cli.outputs.run_plan import Input, RunPlan
 from pixmix_cli.pipelines.mixing_sets.job import Made, MixingSetJob, PictureTask
 from pixmix_cli.pipelines.mixing_sets.plan import (
     MixingSetPlan,
-    describe_set,
     pending_pictures,
     storage_options,
 )
@@ -481,8 +480,3 @@ def layer_rows(choice: NetworkChoice, weights_are_local: bool) -> Iterator[dict[
             "shape": list(layer.shape),
             "cost": round(layer.cost, 4),
         }
-
-
-def describe_featvis(plan: MixingSetPlan) -> dict[str, Any]:
-    """What a run would do. Bytes are not estimated: a single picture takes seconds."""
-    return describe_set(plan, None)
