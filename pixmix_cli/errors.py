@@ -7,6 +7,7 @@ PixMixError                 1   could not finish
 │   └── ResumeMismatchError 2   it was made with other settings or inputs
 ├── PictureError            1   one picture cannot be read
 ├── StorageError            1   a file could not be written or read (no space, no permission)
+│   └── ArchiveError        2   a tar is compressed, cut short or broken
 ├── DeviceLostError         1   a GPU has too little memory, or stopped working
 └── WorkerDiedError         1   a worker process died, again and again, on the same piece of work
 
@@ -92,6 +93,12 @@ class StorageError(PixMixError):
             return cls(f"no permission for {doing} {path}", "another place, or its permissions")
         reason = error.strerror or str(error)
         return cls(f"{doing} {path} failed: {reason}", None)
+
+
+class ArchiveError(StorageError):
+    """A tar cannot be used as it is: compressed, cut short, broken, or with parts left out."""
+
+    exit_code = 2
 
 
 class DeviceLostError(PixMixError):

@@ -52,6 +52,13 @@ _SOURCE, _RECIPE, _OUT, _RUN = "Source", "Recipe", "Output", "Running"
     help="Column, field or array of the label, as coarse_labels of CIFAR-100.",
 )
 @option(
+    "--path-field",
+    metavar="NAME",
+    section=_SOURCE,
+    show_default=False,
+    help="Column or field of the path, of a .csv, .tsv or .jsonl list.",
+)
+@option(
     "--mixing-set",
     "mixing_set",
     type=options.WeightedPath(),

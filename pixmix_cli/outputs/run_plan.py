@@ -22,7 +22,9 @@ class _Read(TypedDict):
 
 
 # of the source of a baked set; `format` is one of sources.open.KINDS
-_Source = TypedDict("_Source", {"format": str, "split": str, "label-field": str}, total=False)
+_Source = TypedDict(
+    "_Source", {"format": str, "split": str, "label-field": str, "path-field": str}, total=False
+)
 
 
 class Input(_Read, _Source):

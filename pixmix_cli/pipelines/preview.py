@@ -113,13 +113,13 @@ def original_of(
 def _told(manifest: Manifest) -> dict[str, str]:
     """What a manifest tells of the source, all of it text."""
     told = manifest["inputs"].get("SOURCE")
-    names = ("path", "format", "split", "label-field", "sha256")
+    names = ("path", "format", "split", "label-field", "path-field", "sha256")
     return {name.replace("-", "_"): str((told.get(name) if told else None) or "") for name in names}
 
 
 @functools.lru_cache(maxsize=1)
 def _listed(
-    path: str, format: str, split: str, label_field: str, sha256: str
+    path: str, format: str, split: str, label_field: str, path_field: str, sha256: str
 ) -> tuple[Pictures, str | None]:
     """The pictures of a source, or none and the reason why."""
     if path == str(STDIN):
@@ -131,6 +131,7 @@ def _listed(
             kind=format or "auto",
             split=split or None,
             label_field=label_field or None,
+            path_field=path_field or None,
         )
     except PixMixError as error:
         return Pictures(), error.message

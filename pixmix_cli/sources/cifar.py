@@ -12,6 +12,8 @@ import array
 import hashlib
 import io
 import pickle
+import tarfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,9 +22,10 @@ from typing import Any
 from pixmix_cli.errors import InputError
 from pixmix_cli.sources import torchvision_downloads
 from pixmix_cli.sources.kind import Choice, Kind, Listing
+from pixmix_cli.sources.labels import MAX_CLASSES
 from pixmix_cli.sources.picture_cache import default_folder
 from pixmix_cli.sources.pictures import Container, Pictures, Warn, read_bytes_at
-from pixmix_cli.sources.source import MAX_CLASSES, Source, digest_of_source
+from pixmix_cli.sources.source import Source, digest_of_source
 from pixmix_cli.storage import spool, tar
 from pixmix_cli.storage.remote import AnyPath
 
@@ -139,7 +142,7 @@ def _pieces(path: Path) -> tuple[Layout, dict[str, _Piece]]:
                     found[file.name] = _Piece(str(file), 0, file.stat().st_size)
             return layout, found
     else:
-        archive = path if path.suffix == ".tar" else spool.gunzip(path)
+        archive = spool.unpacked(path)
         for member in tar.members(archive):
             place = PurePosixPath(member.name)
             if any(layout.folder == place.parent.name for layout in LAYOUTS):
@@ -151,6 +154,16 @@ def _pieces(path: Path) -> tuple[Layout, dict[str, _Piece]]:
         f"SOURCE {path} holds neither CIFAR-10 nor CIFAR-100 in their python version",
         "a folder cifar-10-batches-py or cifar-100-python, or the .tar.gz that holds it",
     )
+
+
+def _begins_like_cifar(archive: Path) -> bool:
+    try:
+        with tarfile.open(archive, "r|gz") as members:
+            first = next((info for info in members if info.isreg()), None)
+    except (OSError, tarfile.TarError, EOFError, ValueError, zlib.error):
+        return False  # whoever reads it says what is wrong
+    folders = {layout.folder for layout in LAYOUTS}
+    return first is not None and PurePosixPath(first.name).parent.name in folders
 
 
 def _load(
@@ -293,8 +306,11 @@ class Cifar(Kind):
     spooled = True
 
     def is_file(self, path: AnyPath) -> bool:
-        """By the archive's name."""
-        return find_layout(path) is not None or path.name.lower().endswith((".tar.gz", ".tgz"))
+        """By the archive's name, or where it has another by the first file in it."""
+        packed = path.name.lower().endswith((".tar.gz", ".tgz"))
+        return find_layout(path) is not None or (
+            packed and isinstance(path, Path) and _begins_like_cifar(path)
+        )
 
     def is_folder(self, listing: Listing) -> bool:
         """By the names of its batches."""

@@ -28,10 +28,12 @@ class Choice:
 
     split        part of the dataset
     label_field  column, field or array of the label
+    path_field   column or field of the path, of lists
     """
 
     split: str | None = None
     label_field: str | None = None
+    path_field: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

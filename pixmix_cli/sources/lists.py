@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -11,38 +12,51 @@ from typing import BinaryIO
 
 from pixmix_cli.errors import InputError, StorageError
 from pixmix_cli.sources.kind import Choice, Kind
+from pixmix_cli.sources.labels import Labels, label_in, names_beside
 from pixmix_cli.sources.pictures import STDIN, Folder, Pictures, Warn
-from pixmix_cli.sources.source import Labels, Source, digest_of_source, label_text, names_beside
-from pixmix_cli.storage import remote, tar
+from pixmix_cli.sources.source import Source, digest_of_source
+from pixmix_cli.storage import remote, spool, tar
 from pixmix_cli.storage.remote import AnyPath, Url, is_url
 
-PATH_FIELDS = ("path", "filename", "file_name", "file", "image")
+PATH_FIELDS = (
+    "path", "filename", "file_name", "file", "image", "image_path", "img_path", "filepath",
+    "file_path",
+)  # fmt: skip
 LABEL_FIELDS = ("label", "class", "cls", "target", "class_name")
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt", ".lst")
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+Row = tuple[str, object, bool]  # path, label, whether that is the name of the path's folder
 
 
 def open_list(
-    path: AnyPath, warn: Warn, label_field: str | None = None, listed: bytes | None = None
+    path: AnyPath,
+    warn: Warn,
+    label_field: str | None = None,
+    path_field: str | None = None,
+    listed: bytes | None = None,
 ) -> Source:
     """The pictures that a list names.
 
-    path         .csv or .tsv with a header (path and label), .jsonl with objects, anything else
-                 plain lines; - is stdin. Relative paths begin at the list's folder, those of
-                 stdin at the current one. A path may be a URL.
+    path         .csv or .tsv with a header (path and label), .jsonl with objects, MXNet's .lst
+                 (number, label and path with TABs), anything else plain lines; - is stdin.
+                 Relative paths begin at the list's folder, those of stdin at the current one. A
+                 path may be a URL.
     label_field  column of the label
+    path_field   column of the path
     listed       what stdin said, when path is -
     raises       InputError, StorageError
     """
     if path == STDIN:
         folder, names = "", None
         # find(1) lists files in no fixed order: sorted, the same files are the same dataset
-        rows = sorted(_plain_rows(listed or b"", "SOURCE -"))
+        rows = sorted(_plain_rows(listed or b"", "SOURCE -"), key=lambda row: (row[0], str(row[1])))
     else:
         folder, names = str(path.parent), names_beside(path.parent, warn)
-        rows = list(_rows(path, label_field))
+        rows = list(_rows(path, label_field, path_field))
     pictures, labels = Pictures(), Labels()
     missing, current = 0, None
-    for (name, label), length in zip(rows, _lengths(folder, [name for name, _ in rows])):
+    for (name, label, is_folder), length in zip(rows, _lengths(folder, [row[0] for row in rows])):
         if not name or "\0" in name:
             raise InputError(f"SOURCE {path} names an impossible path: {name!r}")
         above, slash, rest = name.rpartition("/")
@@ -51,18 +65,23 @@ def open_list(
             pictures.begin(Folder(current, _joined(folder, current)))
         missing += length is None
         pictures.add(rest, length or 0)  # listed as unreadable when it is read
-        labels.add(label)
+        if isinstance(label, str) and is_folder:
+            labels.add_name(label)
+        else:
+            labels.add(label)
     if not pictures:
         raise InputError(f"SOURCE {path} names no pictures")
     if missing == len(pictures):
         start = "the current folder" if path == STDIN else folder
+        hint = f"absolute paths, or paths that begin at {start}"
+        if all(name.rpartition(" ")[2].isdecimal() for name, *_ in rows):  # as Caffe's lists
+            hint = "a TAB instead of the blank between path and label"
         raise InputError(
-            f"SOURCE {path}: none of its {missing} files exists, as {pictures[0].name}",
-            f"absolute paths, or paths that begin at {start}",
+            f"SOURCE {path}: none of its {missing} files exists, as {pictures[0].name}", hint
         )
     if missing:
         warn(f"{missing} of the {len(pictures)} files that SOURCE {path} names do not exist")
-    classes, numbers = labels.finish(f"SOURCE {path}", names)
+    classes, numbers = labels.finish(f"SOURCE {path}", names, lambda index: pictures[index].name)
     digest = digest_of_source("list", classes, pictures, numbers)
     return Source(str(path), "list", classes, pictures, numbers, digest)
 
@@ -95,59 +114,106 @@ def _joined(folder: str, below: str) -> str:
     return whole.rstrip("/") if whole else "."
 
 
-def _rows(path: AnyPath, label_field: str | None) -> Iterator[tuple[str, str]]:
-    """(path, label) of every entry of a list file, in its order."""
+def _rows(path: AnyPath, label_field: str | None, path_field: str | None) -> Iterator[Row]:
+    """The entries of a list file, in its order."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise StorageError.from_os_error(error, str(path), "reading") from error
-    if path.suffix in (".csv", ".tsv"):
-        return _table_rows(data, path, label_field)
-    if path.suffix in (".jsonl", ".ndjson"):
-        return _json_rows(data, path, label_field)
+    suffix = path.suffix.lower()
+    if suffix in (".csv", ".tsv"):
+        return _table_rows(_text(data, f"SOURCE {path}"), path, label_field, path_field)
+    if suffix in (".jsonl", ".ndjson"):
+        return _json_rows(data, path, label_field, path_field)
+    for field, option in ((label_field, "--label-field"), (path_field, "--path-field")):
+        if field is not None:
+            raise InputError(f"SOURCE {path} has no columns for {option}", "a .csv with a header")
+    if suffix == ".lst":
+        rows = _mxnet_rows(data, path)
+        if rows is not None:
+            return iter(rows)
     return _plain_rows(data, f"SOURCE {path}")
 
 
-def _plain_rows(data: bytes, where: str) -> Iterator[tuple[str, str]]:
-    """Entries that end with NUL, or with a newline where there is no NUL.
+def _entries(data: bytes, where: str) -> list[str]:
+    """What ends with NUL, or where there is no NUL with the end of a line, of any system's."""
+    _check_encoding(data, where)
+    data = data.removeprefix(codecs.BOM_UTF8)
+    if b"\0" in data:
+        parts = data.split(b"\0")
+    else:
+        parts = data.replace(b"\r\n", b"\n").split(b"\n" if b"\n" in data else b"\r")
+    return [os.fsdecode(part) for part in parts if part]
 
-    Each is a path, TAB, label; where no entry has a TAB, or not all have one, each is a path, and
-    its class is the folder that it lies in.
+
+def _plain_rows(data: bytes, where: str) -> Iterator[Row]:
+    """Entries that are each a path, TAB, label.
+
+    Where no entry has a TAB, or not all have one, each is a path, and its class is the folder that
+    it lies in.
     """
-    entries = [os.fsdecode(entry) for entry in data.split(b"\0" if b"\0" in data else b"\n")]
-    entries = [entry.removeprefix("./") for entry in entries if entry]
+    entries = [entry.removeprefix("./") for entry in _entries(data, where)]
     labelled = all("\t" in entry for entry in entries)
     for entry in entries:
         if labelled:
             name, _, label = entry.rpartition("\t")
         else:
             name, label = entry, os.path.basename(os.path.dirname(entry))
-        if not label:
-            raise InputError(
-                f"{where}: {name} lies in no folder that could be its class", "path TAB label"
-            )
-        yield name, label
+            if not label:
+                raise InputError(
+                    f"{where}: {name} lies in no folder that could be its class", "path TAB label"
+                )
+        yield name, label, not labelled
 
 
-def _text(data: bytes) -> str:
+def _mxnet_rows(data: bytes, path: AnyPath) -> list[Row] | None:
+    """The entries of a list as MXNet's im2rec writes it: number, label, path; None for another."""
+    rows = [entry.split("\t") for entry in _entries(data, f"SOURCE {path}")]
+    if not rows or not all(len(row) > 2 and row[0].strip().isdecimal() for row in rows):
+        return None
+    several = next((row for row in rows if len(row) > 3), None)
+    if several is not None:
+        raise InputError(
+            f"SOURCE {path}: {several[-1]} has {len(several) - 2} labels",
+            "a .csv with a header, and --label-field to choose one",
+        )
+    return [(name, label, False) for _, label, name in rows]
+
+
+def _check_encoding(data: bytes, where: str) -> None:
+    if data.startswith(_UTF16):
+        raise InputError(f"{where} is in UTF-16", "iconv -f UTF-16 -t UTF-8")
+
+
+def _text(data: bytes, where: str) -> str:
+    _check_encoding(data, where)
     return data.decode("utf-8-sig", "surrogateescape")
 
 
-def _table_rows(data: bytes, path: AnyPath, label_field: str | None) -> Iterator[tuple[str, str]]:
-    delimiter = "\t" if path.suffix == ".tsv" else ","
-    reader = csv.reader(io.StringIO(_text(data), newline=""), delimiter=delimiter)
+def _table_rows(
+    text: str, path: AnyPath, label_field: str | None, path_field: str | None
+) -> Iterator[Row]:
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    first = text.partition("\n")[0]
+    blanks = first.count(", ")  # after every comma: as it is typed by hand, and no part of a value
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=delimiter,
+        skipinitialspace=blanks > 0 and blanks == first.count(","),
+    )
     try:
         header = next(reader, [])
         columns = [name.strip().lower() for name in header]
-        place = _column(columns, PATH_FIELDS, path, "path")
-        wanted = LABEL_FIELDS if label_field is None else (label_field.lower(),)
+        paths = PATH_FIELDS if path_field is None else (path_field.strip().lower(),)
+        place = _column(columns, paths, path, "path")
+        wanted = LABEL_FIELDS if label_field is None else (label_field.strip().lower(),)
         label = _column(columns, wanted, path, "label")
         for row in reader:
             if not row:
                 continue
-            if len(row) <= max(place, label) or not row[label]:
+            if len(row) <= max(place, label):
                 raise InputError(f"line {reader.line_num} of {path} has no path and label")
-            yield row[place], row[label]
+            yield row[place], row[label], False
     except csv.Error as error:
         raise InputError(f"line {reader.line_num} of {path} is damaged: {error}") from None
 
@@ -159,28 +225,32 @@ def _column(columns: list[str], names: tuple[str, ...], path: AnyPath, what: str
     there = ", ".join(columns)[:200]
     raise InputError(
         f"the first line of {path} names no column {' or '.join(names)}, but {there or 'nothing'}",
-        "a first line path,label" if what == "path" else "--label-field",
+        "--path-field, or a first line path,label" if what == "path" else "--label-field",
     )
 
 
-def _json_rows(data: bytes, path: AnyPath, label_field: str | None) -> Iterator[tuple[str, str]]:
+def _json_rows(
+    data: bytes, path: AnyPath, label_field: str | None, path_field: str | None
+) -> Iterator[Row]:
+    paths = PATH_FIELDS if path_field is None else (path_field,)
     wanted = LABEL_FIELDS if label_field is None else (label_field,)
+    _check_encoding(data, f"SOURCE {path}")
     for number, line in enumerate(data.split(b"\n"), 1):
         if not line.strip():
             continue
         try:
-            record = json.loads(_text(line))
+            record = json.loads(line.decode("utf-8-sig", "surrogateescape"))
         except (ValueError, RecursionError) as error:
             raise InputError(f"line {number} of {path} is no JSON: {error}") from None
         if not isinstance(record, dict):
             raise InputError(f"line {number} of {path} is no JSON object")
-        name = next((record[field] for field in PATH_FIELDS if field in record), None)
-        label = next((label_text(record[field]) for field in wanted if field in record), None)
-        if not isinstance(name, str) or label is None:
+        name = next((record[field] for field in paths if field in record), None)
+        if not isinstance(name, str) or not any(field in record for field in wanted):
             raise InputError(
-                f"line {number} of {path} has no path and label", '{"path": "a.jpg", "label": 3}'
+                f"line {number} of {path} has no path and label",
+                '{"path": "a.jpg", "label": 3}, or --path-field and --label-field',
             )
-        yield name, label
+        yield name, label_in(record, wanted), False
 
 
 class List(Kind):
@@ -188,7 +258,7 @@ class List(Kind):
 
     name = "list"
     endings = SUFFIXES
-    takes = ("label_field",)
+    takes = ("label_field", "path_field")
 
     def is_stream(self, head: bytes) -> bool:
         """Whatever is no tar."""
@@ -196,13 +266,22 @@ class List(Kind):
 
     def open(self, path: AnyPath, warn: Warn, choice: Choice) -> Source:
         """The pictures that the file names."""
-        return open_list(path, warn, choice.label_field)
+        return open_list(path, warn, choice.label_field, choice.path_field)
 
     def open_stream(self, stream: BinaryIO, head: bytes, warn: Warn, choice: Choice) -> Source:
         """The pictures that stdin names."""
-        if head.startswith(b"\x1f\x8b"):
-            raise InputError("SOURCE -: what comes on stdin is compressed", "gunzip -c ... | ")
-        return open_list(STDIN, warn, choice.label_field, head + stream.read())
+        packing = spool.packing_of(head)
+        if packing is not None:
+            raise InputError(
+                f"SOURCE -: what comes on stdin is compressed by {packing.name}",
+                f"{packing.tool} before it in the pipe",
+            )
+        for field, option in (
+            (choice.label_field, "--label-field"), (choice.path_field, "--path-field"),
+        ):  # fmt: skip
+            if field is not None:
+                raise InputError(f"SOURCE - has no columns for {option}", "path TAB label")
+        return open_list(STDIN, warn, listed=head + stream.read())
 
 
 KIND = List()

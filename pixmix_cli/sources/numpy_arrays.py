@@ -19,8 +19,9 @@ import numpy as np
 
 from pixmix_cli.errors import InputError, StorageError
 from pixmix_cli.sources.kind import Choice, Kind, Listing
+from pixmix_cli.sources.labels import Labels, names_beside
 from pixmix_cli.sources.pictures import Container, Pictures, Warn
-from pixmix_cli.sources.source import Labels, Source, digest_of_source, names_beside
+from pixmix_cli.sources.source import Source, digest_of_source
 from pixmix_cli.storage import spool
 from pixmix_cli.storage.remote import AnyPath
 
@@ -72,7 +73,7 @@ def open_numpy(
         if images.path.stat().st_size < images.offset + count * size:
             raise InputError(f"{where}: the array of pictures is truncated")
         found = Labels()
-        found.extend(_label_texts(labels, count, where))
+        found.extend(_label_values(labels, count, where))
         names = names_beside(path.parent if path.is_file() else path, warn)
         if "classes" in arrays:
             classes = arrays["classes"]().load()
@@ -217,13 +218,17 @@ def _layout(images: Array, where: str) -> tuple[tuple[int, int, str], int, int]:
     return layout, shape[0], layout[0] * layout[1] * (1 if layout[2] == "hw" else 3)
 
 
-def _label_texts(labels: Array, count: int, where: str) -> list[str]:
-    if labels.dtype.kind not in "iuU" or _product(labels.shape) != count:
+def _label_values(labels: Array, count: int, where: str) -> list[object]:
+    if labels.dtype.kind not in "iufUSb" or _product(labels.shape) != count:
         raise InputError(
             f"{where}: labels are {labels.dtype} of shape {labels.shape}, for {count} pictures",
             "one whole number or name a picture",
         )
-    return [str(value) for value in labels.load().reshape(-1).tolist()]
+    try:
+        values: list[object] = labels.load().reshape(-1).tolist()
+    except ValueError as error:  # characters that are none
+        raise InputError(f"{where}: the labels are damaged: {error}") from None
+    return values
 
 
 def _digest(images: Array, length: int) -> bytes:

@@ -23,6 +23,7 @@ def open_source(
     kind: str = "auto",
     split: str | None = None,
     label_field: str | None = None,
+    path_field: str | None = None,
 ) -> Source:
     """List a dataset of any kind.
 
@@ -32,11 +33,12 @@ def open_source(
     kind         one of KINDS, or "auto"
     split        the split to take, of kinds that have several
     label_field  which of several labels to take, of kinds that have several
+    path_field   which column of a list has the paths
     raises       InputError, StorageError
     """
     if kind != "auto" and kind not in KINDS:
         raise InputError(f"{kind!r} is no kind of dataset", ", ".join(KINDS))
-    choice = Choice(split, label_field)
+    choice = Choice(split, label_field, path_field)
     if path == STDIN:
         return _open_stdin(kind, warn, choice)
     asked = list(_in_order()) if kind == "auto" else [KINDS[kind]]
@@ -65,9 +67,12 @@ def _open(kind: Kind, path: AnyPath, warn: Warn, choice: Choice) -> Source:
     return kind.open(path, warn, choice)
 
 
+_OPTIONS = {"--split": "split", "--label-field": "label_field", "--path-field": "path_field"}
+
+
 def _check_takes(kind: Kind, path: AnyPath, choice: Choice) -> None:
     """Refuse a choice that the kind does not offer."""
-    for option, field in (("--split", "split"), ("--label-field", "label_field")):
+    for option, field in _OPTIONS.items():
         value = getattr(choice, field)
         if value is not None and field not in kind.takes:
             hint = f"{path}/{value} as SOURCE" if option == "--split" else f"without {option}"

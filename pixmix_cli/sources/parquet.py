@@ -21,8 +21,9 @@ import numpy as np
 
 from pixmix_cli.errors import InputError, PictureError, PixMixError, StorageError
 from pixmix_cli.sources.kind import Choice, Kind, Listing
+from pixmix_cli.sources.labels import Labels
 from pixmix_cli.sources.pictures import Container, PictureRef, Pictures, Warn
-from pixmix_cli.sources.source import Labels, Source, digest_of_source, label_text
+from pixmix_cli.sources.source import Source, digest_of_source
 from pixmix_cli.sources.walk import walk
 from pixmix_cli.storage.remote import AnyPath
 
@@ -228,12 +229,16 @@ def _list(
             for offset, length in chunk.places(columns.image, row):
                 pictures.add(str(row), length, offset)
                 row += 1
-            labels.extend(_label_texts(chunk.column(columns.label), path, columns.label))
+            column = chunk.column(columns.label)
+            column.validate(full=True)
+            labels.extend(column.to_pylist())
             if len(labels) != len(pictures):
                 raise InputError(f"SOURCE {path}: {name} is damaged")
     if columns is None or not pictures:
         raise InputError(f"SOURCE {path} holds no pictures")
-    classes, numbers = labels.finish(f"SOURCE {path}", columns.names)
+    classes, numbers = labels.finish(
+        f"SOURCE {path}: column {columns.label}", columns.names, lambda index: pictures[index].name
+    )
     digest = digest_of_source("parquet", classes, pictures, numbers, content.digest())
     return Source(str(path), "parquet", classes, pictures, numbers, digest, split, tuple(runs))
 
@@ -297,15 +302,6 @@ def _holds_bytes(kind: Any) -> bool:
         names = [kind.field(i).name for i in range(kind.num_fields)]
         return "bytes" in names and _holds_bytes(kind.field(names.index("bytes")).type)
     return bool(types.is_binary(kind) or types.is_large_binary(kind))
-
-
-def _label_texts(column: Any, path: Path, name: str) -> list[str]:
-    """A column of labels as texts."""
-    column.validate(full=True)
-    texts = [label_text(value) for value in column.to_pylist()]
-    if None in texts:
-        raise InputError(f"SOURCE {path}: column {name} holds something else than numbers or names")
-    return [text for text in texts if text is not None]
 
 
 @dataclass(frozen=True, slots=True)

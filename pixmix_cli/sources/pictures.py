@@ -18,7 +18,7 @@ from typing import Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from pixmix_cli.errors import StorageError
+from pixmix_cli.errors import PictureError, StorageError
 from pixmix_cli.storage import remote
 from pixmix_cli.storage.remote import is_url
 
@@ -45,9 +45,9 @@ class PictureRef:
 
     def read(self) -> bytes:
         """The picture's bytes. Raises PixMixError."""
-        if self.offset or is_url(self.path):
-            return read_bytes_at(self.path, self.offset, self.length or -1)
-        return read_bytes_at(self.path)
+        if self.offset:
+            return read_bytes_at(self.path, self.offset, self.length) if self.length else b""
+        return read_bytes_at(self.path, 0, (is_url(self.path) and self.length) or -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,20 @@ class PixelsRef(PictureRef):
         """The picture as a PPM file, which every decoder reads exactly. Raises StorageError."""
         height, width, _ = self.layout
         return b"P6 %d %d 255\n" % (width, height) + self.pixels().tobytes()
+
+
+@dataclass(frozen=True, slots=True)
+class UnusableRef(PictureRef):
+    """A sample that is known to be of no use before it is read.
+
+    reason  what it lacks, in words
+    """
+
+    reason: str
+
+    def read(self) -> bytes:
+        """Raises PictureError."""
+        raise PictureError(f"{self.name}: {self.reason}")
 
 
 def read_bytes_at(path: str, offset: int = 0, length: int = -1) -> bytes:
@@ -148,6 +162,18 @@ class Container:
         if self.layout is None:
             return PictureRef(name, self.path, offset, length)
         return PixelsRef(name, self.path, offset, length, self.layout)
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """Where samples lie that cannot be used, for a reason that they share."""
+
+    prefix: str
+    reason: str
+
+    def ref(self, rest: str, offset: int, length: int) -> PictureRef:
+        """One of them."""
+        return UnusableRef(self.prefix + rest, "", 0, 0, self.reason)
 
 
 class Place(Protocol):
@@ -245,7 +271,7 @@ class Ahead:
 
     def __init__(self, refs: Iterable[PictureRef]) -> None:
         """The pictures that will be asked for, in that order."""
-        self._left = iter(refs)
+        self._left = (ref for ref in refs if is_url(ref.path))
         self._waiting: deque[tuple[PictureRef, Future[bytes]]] = deque()
 
     def read(self, ref: PictureRef) -> bytes:

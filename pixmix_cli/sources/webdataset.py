@@ -6,22 +6,48 @@ import glob
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from pixmix_cli.errors import InputError, StorageError
 from pixmix_cli.sources.kind import Choice, Kind, Listing
-from pixmix_cli.sources.pictures import STDIN, Container, Pictures, Warn
-from pixmix_cli.sources.source import Labels, Source, digest_of_source, label_text, names_beside
+from pixmix_cli.sources.labels import (
+    Labels,
+    UnusableLabelError,
+    label_in,
+    label_text,
+    names_beside,
+)
+from pixmix_cli.sources.pictures import STDIN, Container, Pictures, Unusable, Warn
+from pixmix_cli.sources.source import Source, digest_of_source
 from pixmix_cli.storage import remote, spool, tar
 from pixmix_cli.storage.images import is_picture_name
 from pixmix_cli.storage.remote import AnyPath, Url
 
 MAX_LABEL_BYTES = 1 << 20  # of a .cls or .json member
 MAX_SHARDS = 1_000_000  # of a pattern; beyond it is surely a slip
+PACKED = (
+    ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst", ".tar.lz4",
+)  # fmt: skip
+ENDINGS = (".tar", *PACKED)
+# Of pictures that are passed over, as torchvision does
+UNREAD = (
+    ".gif",
+    ".avif",
+    ".jfif",
+    ".jp2",
+    ".tga",
+    ".heic",
+    ".heif",
+    ".jxl",
+    ".ico",
+    ".svg",
+    ".eps",
+)
 LABEL_FIELDS = ("label", "cls", "class", "class_name")  # of a .json, the first there is
 
 
@@ -37,49 +63,157 @@ def open_webdataset(path: AnyPath, warn: Warn, label_field: str | None = None) -
     raises       InputError, StorageError
     """
     shards = shards_of(path)
-    pictures, labels = Pictures(), Labels()
-    no_picture: list[str] = []
-    no_label: list[str] = []
-    indexes: Iterator[Iterable[_Sample]] = (_index(shard, label_field) for shard, _ in shards)
+    names = [name for _, name in shards]
+    indexes: Iterator[tuple[AnyPath, Iterable[_Sample]]] = (
+        _opened(shard, label_field) for shard, _ in shards
+    )
     if any(isinstance(shard, Url) for shard, _ in shards):  # several at a time
-        indexes = remote.ahead(lambda pair: list(_index(pair[0], label_field)), shards)
-    for (shard, name), index in zip(shards, indexes):
-        pictures.begin(Container(f"{name}/", str(shard)))
-        for sample in index:
-            if sample.picture is None:
-                no_picture.append(f"{name}/{sample.key}")
-            elif sample.label is None:
-                no_label.append(f"{name}/{sample.key}")
-            else:
-                pictures.add(sample.picture.name, sample.picture.length, sample.picture.offset)
-                labels.add(sample.label)
-    wanted = ".cls member, and no .json with a label" if label_field is None else "such label"
-    if not pictures:
-        if no_label:
-            raise InputError(f"SOURCE {path}: sample {no_label[0]} has no {wanted}")
+        indexes = remote.ahead(lambda pair: _opened(pair[0], label_field, whole=True), shards)
+    pictures, labels = Pictures(), Labels()
+    bad, first = 0, ""
+    passed_over: Counter[str] = Counter()
+    begun: tuple[str, str] | None = None
+    for sample in _joined(indexes, names):
+        if sample.picture is not None and sample.label is not None:
+            if begun != ("", sample.shard):
+                begun = "", sample.shard
+                pictures.begin(Container(f"{sample.name}/", sample.shard))
+            pictures.add(sample.picture.name, sample.picture.length, sample.picture.offset)
+            labels.add_name(sample.label)
+            continue
+        if not sample.is_meant:
+            passed_over.update(f".{extension.rpartition('.')[2]}" for extension in sample.others)
+            continue
+        reason = sample.problem if sample.picture is not None else sample.no_picture
+        bad, first = bad + 1, first or f"{sample.name}/{sample.key}: {reason}"
+        if begun != (reason, sample.name):
+            begun = reason, sample.name
+            pictures.begin(Unusable(f"{sample.name}/", reason))
+        pictures.add(sample.key if sample.picture is None else sample.picture.name, 0)
+        labels.leave_out()
+    if bad == len(pictures):
+        if bad:
+            raise InputError(
+                f"SOURCE {path}: none of its {bad} samples can be used, as {first}",
+                None if label_field is None else "another --label-field, or without it",
+            )
         raise InputError(f"SOURCE {path} holds no samples with a picture")
-    for without, what in ((no_picture, "picture"), (no_label, wanted)):
-        if without:
-            warn(f"{len(without)} samples without {what} are left out, as {without[0]}")
-    classes, numbers = labels.finish(f"SOURCE {path}", names_beside(shards[0][0].parent, warn))
+    if bad:
+        warn(f"{bad} of {len(pictures)} samples cannot be used, as {first}")
+    if passed_over:
+        warn(f"{told(passed_over)} in SOURCE {path} are no samples; passed over")
+    classes, numbers = labels.finish(
+        f"SOURCE {path}",
+        names_beside(shards[0][0].parent, warn),
+        lambda index: pictures[index].name,
+    )
     digest = digest_of_source("webdataset", classes, pictures, numbers)
     return Source(str(path), "webdataset", classes, pictures, numbers, digest)
 
 
-class _Sample(NamedTuple):
-    """What a tar's index says of a sample; None for what it has not."""
+def told(endings: Counter[str]) -> str:
+    """Files by ending, for a warning: `2 .gif, 1 .txt`."""
+    found = [f"{count} {ending or 'without ending'}" for ending, count in endings.most_common(5)]
+    rest = endings.total() - sum(count for _, count in endings.most_common(5))
+    return ", ".join(found) + (f" and {rest} others" if rest else "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """What a tar's index says of a sample.
+
+    key      the names of its members up to the extension
+    picture  its picture, None where it has none
+    label    its label, None where `problem` says what is wrong with it
+    problem  "" where nothing is, or where nothing in it could be a label
+    others   the extensions of its members, where it has no picture
+    shard    the file that holds the picture; `name` is that of the shard in keys
+    """
 
     key: str
     picture: tar.Member | None
     label: str | None
+    problem: str
+    others: tuple[str, ...]
+    shard: str = ""
+    name: str = ""
+
+    @property
+    def is_meant(self) -> bool:
+        """Whether it was to be a sample, going by what there is of it."""
+        return self.picture is not None or self.label is not None or self.has_other_picture
+
+    @property
+    def has_other_picture(self) -> bool:
+        """Whether a member seems to be a picture of a kind that is not read."""
+        return any(f".{other}".endswith(UNREAD) for other in self.others)
+
+    @property
+    def no_picture(self) -> str:
+        """What is wrong with one without a picture."""
+        there = " ".join(f".{other}" for other in self.others)[:100]
+        return f"the sample has no picture that is read, but {there}"
+
+    def joined(self, following: _Sample) -> _Sample | None:
+        """This and the next one as one; None where they are two.
+
+        A sample lies in two shards where tars were cut by size.
+        """
+        if self.key != following.key or self.name == following.name:
+            return None
+        with_picture, other = (self, following) if self.picture else (following, self)
+        if with_picture.picture is None or other.picture is not None:
+            return None
+        if with_picture.label is not None or other.label is None:
+            return None
+        return replace(with_picture, label=other.label)
 
 
-def _index(shard: AnyPath, label_field: str | None) -> Iterator[_Sample]:
-    """The samples of one tar."""
-    with _Labelled(shard, label_field) as labelled:
+def _joined(
+    indexes: Iterable[tuple[AnyPath, Iterable[_Sample]]], names: Sequence[str]
+) -> Iterator[_Sample]:
+    """All samples in order, those in two shards made one."""
+    held: _Sample | None = None
+    for (shard, index), name in zip(indexes, names):
+        for found in index:
+            sample = replace(found, shard=str(shard), name=name)
+            if held is not None:
+                whole = held.joined(sample)
+                if whole is not None:
+                    held = None
+                    yield whole
+                    continue
+                yield held
+            held = sample
+    if held is not None:
+        yield held
+
+
+def _opened(
+    shard: AnyPath, label_field: str | None, whole: bool = False
+) -> tuple[AnyPath, Iterable[_Sample]]:
+    """The tar to read, a temporary one where the shard is compressed, and its samples."""
+    packed = shard.name.lower().endswith(PACKED)
+    there = spool.fetch(shard) if isinstance(shard, Url) and packed else shard
+    if isinstance(there, Path) and there.is_file():
+        with spool.errors_about(there, str(shard)):
+            there = spool.unpacked(there)
+    samples: Iterable[_Sample] = _index(there, label_field, str(shard))
+    return there, list(samples) if whole else samples
+
+
+def _index(shard: AnyPath, label_field: str | None, called: str) -> Iterator[_Sample]:
+    """The samples of one tar. called: its name in errors."""
+    with _Labelled(shard, label_field) as labelled, spool.errors_about(Path(str(shard)), called):
         for key, members in _samples(shard, labelled.reader):
-            picture = _picture_of(members)
-            yield _Sample(key, picture, None if picture is None else labelled.read(members))
+            picture, label, problem = _picture_of(members), None, ""
+            try:
+                label = labelled.read(members)
+            except UnusableLabelError as error:
+                problem = str(error)
+            if label is None and not problem:
+                problem = labelled.nothing
+            yield _Sample(key, picture, label, problem, () if picture else tuple(members))
 
 
 def shards_of(path: AnyPath) -> list[tuple[AnyPath, str]]:
@@ -88,7 +222,9 @@ def shards_of(path: AnyPath) -> list[tuple[AnyPath, str]]:
     raises  InputError when there is none, or one of a list is missing
     """
     if path.is_dir():
-        inside = [p for p in path.iterdir() if p.name.endswith(".tar") and p.name[0] != "."]
+        inside = [
+            p for p in path.iterdir() if p.name.lower().endswith(ENDINGS) and p.name[0] != "."
+        ]
         found: list[AnyPath] = sorted(inside, key=lambda p: p.name)
         if not found:
             raise InputError(f"SOURCE {path} holds no .tar files")
@@ -161,6 +297,7 @@ def _samples(
         stem, dot, extension = base.partition(".")
         if not stem or not dot:  # hidden files; no extension
             continue
+        extension = extension.lower()
         own = f"{folder}/{stem}" if folder else stem
         if own != key or extension in found:
             yield from _apart(key, found)
@@ -218,30 +355,37 @@ class _Labelled:
         if self._descriptor >= 0:
             os.close(self._descriptor)
 
+    @property
+    def nothing(self) -> str:
+        """What is wrong with a sample in which nothing could be a label."""
+        if self._cls:
+            return "it has no .cls member, and no .json with a label"
+        return f"it has no .json member with {' or '.join(self._fields)}"
+
     def read(self, members: dict[str, tar.Member]) -> str | None:
-        """The label of a sample, or None. Raises InputError for a damaged one."""
+        """The label of a sample, or None where nothing could be one.
+
+        raises  UnusableLabelError
+        """
         if self._cls and "cls" in members:
-            return self._read(members["cls"]).decode("utf-8", "surrogateescape").strip() or None
+            return label_text(self._read(members["cls"]))
         if "json" not in members:
             return None
         member = members["json"]
         try:
             record = json.loads(self._read(member))
+        except UnusableLabelError:
+            raise
         except (ValueError, RecursionError) as error:
             reason = " ".join(str(error).split())
-            raise InputError(f"{self._shard}: {member.name} is no JSON: {reason}") from None
-        if not isinstance(record, dict):
-            return None
-        for field in self._fields:
-            text = label_text(record.get(field))
-            if text is not None:
-                return text
-        return None
+            raise UnusableLabelError(f"{member.name} is no JSON: {reason}") from None
+        value = label_in(record, self._fields) if isinstance(record, dict) else None
+        return None if value is None else label_text(value)
 
     def _read(self, member: tar.Member) -> bytes:
         if member.length > MAX_LABEL_BYTES:
-            raise InputError(
-                f"{self._shard}: {member.name} has {member.length} bytes, too many for a label"
+            raise UnusableLabelError(
+                f"{member.name} has {member.length} bytes, too many for a label"
             )
         if self.reader is not None:
             return self.reader.pread(member.length, member.offset)
@@ -255,12 +399,12 @@ class WebDataset(Kind):
     """Tars of samples."""
 
     name = "webdataset"
-    endings = (".tar",)
+    endings = ENDINGS
     takes = ("label_field",)
 
     def is_folder(self, listing: Listing) -> bool:
         """Tars and no folders."""
-        return listing.endings[".tar"] > 0 and not listing.folders
+        return not listing.folders and any(name.lower().endswith(ENDINGS) for name in listing.names)
 
     def is_pattern(self, path: AnyPath) -> bool:
         """As shards/{000000..000099}.tar."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import atexit
+import bz2
 import contextlib
 import fcntl
 import functools
+import lzma
 import os
 import shutil
 import socket
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from gzip import BadGzipFile, GzipFile
+from dataclasses import dataclass
+from gzip import GzipFile
 from pathlib import Path
 from typing import BinaryIO
 
@@ -131,19 +134,86 @@ def errors_about(copy: Path, original: Url | str) -> Iterator[None]:
         raise
 
 
-def gunzip(path: Path) -> Path:
-    """Unpack a .gz file into a temporary one.
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """A way of compression.
 
-    raises  InputError: not whole gzip data, or it grows more than pictures can; StorageError
+    name    as people call it
+    start   what its files begin with
+    tool    unpacks one, and is named in the mend
+    opener  reads one; None where Python has nothing for it
     """
+
+    name: str
+    start: bytes
+    tool: str
+    opener: Callable[[BinaryIO], GzipFile | bz2.BZ2File | lzma.LZMAFile] | None = None
+
+    def mend(self, name: str) -> str:
+        """What to do with a file that is packed so."""
+        return f"{self.tool} {name}"
+
+
+_PACKINGS = (
+    Packing("gzip", b"\x1f\x8b", "gunzip", lambda raw: GzipFile(fileobj=raw)),
+    Packing("bzip2", b"BZh", "bunzip2", bz2.BZ2File),
+    Packing("xz", b"\xfd7zXZ\0", "unxz", lzma.LZMAFile),
+    Packing("zstd", b"\x28\xb5\x2f\xfd", "unzstd"),
+    Packing("lz4", b"\x04\x22\x4d\x18", "unlz4"),
+    Packing("lzip", b"LZIP", "lzip -d"),
+    Packing("compress", b"\x1f\x9d", "uncompress"),
+    Packing("zip", b"PK\3\4", "unzip"),
+    Packing("7z", b"7z\xbc\xaf\x27\x1c", "7z x"),
+    Packing("rar", b"Rar!", "unrar x"),
+)
+HEAD = 8  # bytes of a file that tell how it is packed
+
+
+def packing_of(head: bytes) -> Packing | None:
+    """How a file is packed that begins with these bytes; None for one that is not."""
+    return next((one for one in _PACKINGS if head.startswith(one.start)), None)
+
+
+def unpacked(path: Path) -> Path:
+    """A file itself, or where it is compressed what is in it, as a temporary file.
+
+    raises  InputError: packed in a way that is not read, damaged, or it grows more than pictures
+            can; StorageError
+    """
+    packing = None
     try:
-        limit = MAX_GROWTH_FREE + MAX_GROWTH * path.stat().st_size
-        with path.open("rb") as raw, GzipFile(fileobj=raw) as unpacked:
-            return unpack(unpacked.read, path.stem, limit, str(path))
-    except (BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{path} is not whole gzip data: {error}") from None
+        with path.open("rb") as raw:
+            packing = packing_of(raw.read(HEAD))
+            if packing is None:
+                return path
+            if packing.opener is None:
+                raise InputError(f"{path} is packed by {packing.name}", packing.mend(path.name))
+            raw.seek(0)
+            limit = MAX_GROWTH_FREE + MAX_GROWTH * os.fstat(raw.fileno()).st_size
+            with packing.opener(raw) as content:
+                return unpack(content.read, path.stem, limit, str(path))
     except OSError as error:
-        raise StorageError.from_os_error(error, str(path), "reading") from error
+        if error.errno is not None:
+            raise StorageError.from_os_error(error, str(path), "reading") from error
+        raise _damaged(path, packing, error) from None  # as BadGzipFile
+    except (EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
+        raise _damaged(path, packing, error) from None
+
+
+def _damaged(path: Path, packing: Packing | None, error: Exception) -> InputError:
+    name = "compressed" if packing is None else packing.name
+    return InputError(f"{path} is not whole {name} data: {error}")
+
+
+def gunzip(path: Path) -> Path:
+    """Unpack a compressed file into a temporary one, as `unpacked`.
+
+    raises  InputError, also for one that is not compressed; StorageError
+    """
+    found = unpacked(path)
+    if found == path:
+        raise InputError(f"{path} is not whole gzip data: it is not compressed")
+    return found
 
 
 def keep(stream: BinaryIO, name: str, head: bytes = b"") -> Path:

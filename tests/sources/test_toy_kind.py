@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from pixmix_cli.sources.kind import Choice, Kind, Listing
+from pixmix_cli.sources.labels import Labels
 from pixmix_cli.sources.pictures import Folder, Pictures, Warn
 from pixmix_cli.sources.registry import KINDS
-from pixmix_cli.sources.source import Labels, Source, digest_of_source
+from pixmix_cli.sources.source import Source, digest_of_source
 from pixmix_cli.storage.remote import AnyPath
 from tests.conftest import Cli, one_line_error
 

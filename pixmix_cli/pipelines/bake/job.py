@@ -60,6 +60,7 @@ class Inputs:
     source_format: str = "auto"  # "auto" or one of sources.registry.KINDS
     split: str | None = None  # of the source, of kinds that have several
     label_field: str | None = None  # which labels, of kinds that have several
+    path_field: str | None = None  # which column of a list has the paths
     mixing_weights: tuple[float, ...] = ()  # one a mixing set, or none: all pictures alike
 
 

@@ -133,6 +133,7 @@ def lay_out(job: BakeJob, warn: Callable[[str], None]) -> BakePlan:
         kind=job.inputs.source_format,
         split=job.inputs.split,
         label_field=job.inputs.label_field,
+        path_field=job.inputs.path_field,
     )
     source = replace(source, classes=layout.class_names(source))
     mixing = open_mixing_set(job.inputs.mixing_sets, warn, job.inputs.mixing_weights)

@@ -149,6 +149,8 @@ def run_plan(job: BakeJob, source: Source, mixing: MixingSet) -> RunPlan:
         read["split"] = source.split
     if job.inputs.label_field is not None:
         read["label-field"] = job.inputs.label_field
+    if job.inputs.path_field is not None:
+        read["path-field"] = job.inputs.path_field
     mixed: Input = {
         "path": list(mixing.paths),
         "pictures": len(mixing.pictures),
@@ -189,6 +191,7 @@ def job_of(manifest: Manifest, destination: Destination, running: Running) -> Ba
             source_format=source.get("format", "auto"),
             split=source.get("split"),
             label_field=source.get("label-field"),
+            path_field=source.get("path-field"),
             **found["inputs"],
         ),
         destination=destination,
