@@ -19,6 +19,8 @@ from __future__ import annotations
 
 import errno
 
+from pixmix_cli.limits import explain
+
 
 class PixMixError(Exception):
     """Base of the tree: a message for the user, a hint how to mend it, an exit code."""
@@ -91,6 +93,9 @@ class StorageError(PixMixError):
             return full
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return cls(f"no permission for {doing} {path}", "another place, or its permissions")
+        limit = explain(error)
+        if limit is not None:
+            return cls(f"{doing} {path} failed: {limit[0]}", limit[1])
         reason = error.strerror or str(error)
         return cls(f"{doing} {path} failed: {reason}", None)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 import math
-import multiprocessing
 import warnings
 from collections.abc import Callable
 
@@ -179,7 +178,7 @@ def disagreeing() -> frozenset[str]:
             sample_kernels.render(record, flat, flat, sample_kernels.NOTHING, _TEST_SIZE, work, out)
             if not np.array_equal(out, augment(picture, augmentation).ravel()):
                 found.add(name)
-    if found and multiprocessing.parent_process() is None:  # workers need not say it again
+    if found:
         warnings.warn(
             f"Pillow {pillow_version} differs from pixmix's own {', '.join(sorted(found))}: "
             "Pillow is used for that, which is slower",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import multiprocessing
 import warnings
 
 import numpy as np
@@ -97,11 +96,10 @@ def agrees() -> bool:
         if not np.array_equal(
             resizer.by_kernel(picture, box, True), by_pillow(picture, box, 20, True)
         ):
-            if multiprocessing.parent_process() is None:  # workers need not say it again
-                warnings.warn(
-                    f"Pillow {pillow_version} resizes otherwise than pixmix's own code: Pillow is "
-                    "used for that, which is slower",
-                    stacklevel=2,
-                )
+            warnings.warn(
+                f"Pillow {pillow_version} resizes otherwise than pixmix's own code: Pillow is "
+                "used for that, which is slower",
+                stacklevel=2,
+            )
             return False
     return True

@@ -126,10 +126,9 @@ def test_a_killed_worker_is_replaced_and_no_byte_changes(
 
 
 def _is_worker(pid: int) -> bool:
-    """Whether a process computes for us: the forkserver's children, not the parent or trackers."""
-    parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    """Whether a process computes for its parent."""
     try:
-        return b"forkserver" in Path(f"/proc/{parent}/cmdline").read_bytes()
+        return b"import worker; worker.main(" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
 

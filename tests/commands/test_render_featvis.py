@@ -403,9 +403,10 @@ class Placed:
     """Tells where each task would be done."""
 
     def __init__(self, gpus: int) -> None:
-        from pixmix_cli.pipelines.mixing_sets.featvis import _worker_number, device_of
+        from pixmix_cli.pipelines.engines import worker
+        from pixmix_cli.pipelines.mixing_sets.featvis import device_of
 
-        self.place = device_of("cuda", gpus, _worker_number())
+        self.place = device_of("cuda", gpus, worker.place())
 
     def __call__(self, task: int) -> str:
         time.sleep(0.5)

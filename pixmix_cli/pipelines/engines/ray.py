@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pixmix_cli.errors import InputError, PixMixError, WorkerDiedError
-from pixmix_cli.pipelines.engines.local import AHEAD, ATTEMPTS, default_workers
+from pixmix_cli.pipelines.engines.local import default_workers
+from pixmix_cli.pipelines.engines.pool import AHEAD, ATTEMPTS
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

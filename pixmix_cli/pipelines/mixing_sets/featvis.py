@@ -8,7 +8,6 @@ each other: they are optimised together, and together again when one of them is 
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from pixmix_cli.errors import DeviceLostError, InputError, PictureError, PixMixError
 from pixmix_cli.outputs.run_plan import Input, RunPlan
+from pixmix_cli.pipelines.engines import worker
 from pixmix_cli.pipelines.mixing_sets.job import Made, MixingSetJob, PictureTask
 from pixmix_cli.pipelines.mixing_sets.plan import (
     MixingSetPlan,
@@ -150,7 +150,7 @@ class FeatVisMaker:
 
         if choice.device == "cpu":
             torch.set_num_threads(1)  # the number of threads changes float sums
-        place = device_of(choice.device, 1 if choice.isolated else choice.gpus, _worker_number())
+        place = device_of(choice.device, 1 if choice.isolated else choice.gpus, worker.place())
         self._network = load_network(choice.model, choice.weights, device=place, seed=choice.seed)
         self._layers = {layer.name: layer for layer in list_layers(self._network)}
         self._config = config
@@ -264,12 +264,6 @@ def device_of(device: str, gpus: int, worker: int) -> str:
     worker  its number; consecutive for those of one pool
     """
     return f"{device}:{worker % gpus}" if gpus > 1 else device
-
-
-def _worker_number() -> int:
-    """This process's place among its parent's children; 0 in the parent itself."""
-    identity: tuple[int, ...] = multiprocessing.current_process()._identity
-    return identity[-1] if identity else 0
 
 
 def plan_featvis(
