@@ -6,4 +6,6 @@ The public names, which `__init__.pyi` lists, load on first use: settings and er
 
 import lazy_loader
 
+__distribution__ = "pixmix"  # pixmix_cli looks for this line
+
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

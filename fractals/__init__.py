@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+__distribution__ = "pixmix"  # pixmix_cli looks for this line
+
 if TYPE_CHECKING:
     from fractals.config import FractalConfig
     from fractals.errors import FractalError

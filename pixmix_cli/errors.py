@@ -77,27 +77,29 @@ class StorageError(PixMixError):
     """A file could not be written or read."""
 
     @classmethod
-    def from_os_error(cls, error: OSError, path: str, doing: str = "writing") -> StorageError:
+    def from_os_error(
+        cls, error: OSError, path: str | None, doing: str = "writing"
+    ) -> StorageError:
         """A StorageError in words for what the operating system said.
 
         error  the OSError that was caught
-        path   the file or folder being worked on
+        path   the file or folder being worked on; None where that is not known
         doing  "writing" or "reading"
         """
+        what = f"{doing} {path}"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             full = cls(
-                f"no space left while {doing} {path}",
+                "no space left" if path is None else f"no space left while {what}",
                 "free some space, then the same command with --resume",
             )
             full.page = "no-space-left"
             return full
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            return cls(f"no permission for {doing} {path}", "another place, or its permissions")
-        limit = explain(error)
-        if limit is not None:
-            return cls(f"{doing} {path} failed: {limit[0]}", limit[1])
-        reason = error.strerror or str(error)
-        return cls(f"{doing} {path} failed: {reason}", None)
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and path is not None:
+            return cls(f"no permission for {what}", "another place, or its permissions")
+        reason, hint = explain(error) or (error.strerror or str(error), None)
+        if path is None:
+            return cls(reason, hint or "again with --debug")
+        return cls(f"{what} failed: {reason}", hint)
 
 
 class ArchiveError(StorageError):

@@ -7,19 +7,18 @@ import difflib
 import gc
 import importlib
 import os
-import signal
 import sys
-from types import FrameType
 from typing import Any
 
 import click
 
-from pixmix_cli import __version__
+from pixmix_cli import own_packages
 from pixmix_cli.errors import PixMixError, StorageError
-from pixmix_cli.terminal import ClosedPipe, Terminated, abandon_stdout, say
-from pixmix_kernels.errors import KernelError
+from pixmix_cli.limits import memory_limit
+from pixmix_cli.signals import Endings, Stopped
+from pixmix_cli.terminal import ClosedPipe, abandon_stdout, nobody_reads, say, stdout_errors
 
-EXIT_INTERRUPT, EXIT_PIPE, EXIT_TERMINATED = 130, 141, 143
+EXIT_INTERRUPT, EXIT_PIPE = 130, 141
 
 # name: (module, one line for `pixmix --help`, which imports none of the modules)
 COMMANDS = {
@@ -43,7 +42,7 @@ Examples:
 \b
 Exit codes: 0 done; 1 could not finish, or verify found something; 2 usage;
 3 finished, but items were skipped (errors.jsonl lists them);
-130 Ctrl-C; 141 closed pipe; 143 SIGTERM."""
+130 Ctrl-C; 141 closed pipe; 129, 131, 143 SIGHUP, SIGQUIT, SIGTERM."""
 
 
 class LazyGroup(click.Group):
@@ -79,7 +78,10 @@ class LazyGroup(click.Group):
 
 def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
-        click.echo(f"pixmix {__version__}")
+        from pixmix_cli import __version__
+
+        with stdout_errors():
+            click.echo(f"pixmix {__version__}")
         ctx.exit()
 
 
@@ -101,10 +103,6 @@ def cli() -> None:
     """Make PixMix mixing sets and bake PixMix-augmented datasets."""
 
 
-def _on_sigterm(number: int, frame: FrameType | None) -> None:
-    raise Terminated
-
-
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code. Never raises on purpose."""
     if arguments[:1] == ["help"]:  # as git has it
@@ -113,13 +111,17 @@ def run(arguments: list[str]) -> int:
     name = next((a for a in arguments if a in COMMANDS), None)
     prefix = "pixmix" if name is None else f"pixmix {name}"
     try:
+        foreign = own_packages.trouble()
+        if foreign is not None:
+            raise PixMixError(*foreign)
         if not arguments:
             with cli.make_context("pixmix", [], resilient_parsing=True) as ctx:
                 click.echo(cli.get_help(ctx), err=True)
             return 2
         with cli.make_context("pixmix", list(arguments)) as ctx:
             result: Any = cli.invoke(ctx)
-        sys.stdout.flush()
+        with stdout_errors():
+            sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as ending:
         with contextlib.suppress(BrokenPipeError):
@@ -130,45 +132,45 @@ def run(arguments: list[str]) -> int:
         end = "" if message.endswith("?") else "."
         say(f"{prefix}: {message.rstrip('.')}{end} Try: {prefix} --help")
         return error.exit_code
-    except PixMixError as error:
-        if debug:
-            raise
-        more = "" if error.page is None else f" (docs/errors.md#{error.page})"
-        say(f"{prefix}: {error}{more}")
-        return error.exit_code
-    except KernelError as error:
-        if debug:
-            raise
-        say(f"{prefix}: {error} (docs/errors.md#kernels)")
-        return 1
     except ClosedPipe:
         return EXIT_PIPE
+    except Stopped as stopped:
+        say(f"{prefix}: {stopped.word}{_kept(name)}")
+        return stopped.exit_code
     except (KeyboardInterrupt, click.Abort):
         say(f"{prefix}: interrupted{_kept(name)}")
         return EXIT_INTERRUPT
-    except Terminated:
-        say(f"{prefix}: terminated{_kept(name)}")
-        return EXIT_TERMINATED
-    except MemoryError:
-        say(f"{prefix}: out of memory. Try: fewer workers (-j) or a smaller --size")
-        return 1
-    except OSError as error:
-        if debug:
-            raise
-        where = error.filename
-        if not isinstance(where, str):  # only streams have no name
-            abandon_stdout()
-            where = "a pipe or stdout"
-        if isinstance(error, BrokenPipeError) and "--help" in arguments:
-            return EXIT_PIPE
-        say(f"{prefix}: {StorageError.from_os_error(error, where, 'using')}")
-        return 1
     except Exception as error:
         if debug:
             raise
+        return _failed(error, prefix)
+
+
+def _failed(error: Exception, prefix: str) -> int:
+    """Say what went wrong, on one line; returns the exit code."""
+    if isinstance(error, PixMixError):
+        more = "" if error.page is None else f" (docs/errors.md#{error.page})"
+        say(f"{prefix}: {error}{more}")
+        return error.exit_code
+    from pixmix_kernels.errors import KernelError
+
+    limit = memory_limit()
+    allowed = "" if limit is None else f" ({limit})"
+    if isinstance(error, KernelError):
+        say(f"{prefix}: {error} (docs/errors.md#kernels)")
+    elif isinstance(error, MemoryError):
+        say(f"{prefix}: out of memory{allowed}. Try: fewer workers (-j) or a smaller --size")
+    elif isinstance(error, OSError):
+        if isinstance(error, BrokenPipeError) and nobody_reads():
+            abandon_stdout()
+            return EXIT_PIPE
+        where = error.filename if isinstance(error.filename, str) else None
+        say(f"{prefix}: {StorageError.from_os_error(error, where, 'using')}")
+    else:
         reason = " ".join(str(error).split())
-        say(f"{prefix}: internal error: {type(error).__name__}: {reason}. Try: again with --debug")
-        return 1
+        kind = f"{type(error).__name__}: {reason}{allowed}"
+        say(f"{prefix}: internal error: {kind}. Try: again with --debug")
+    return 1
 
 
 def _kept(name: str | None) -> str:
@@ -207,8 +209,13 @@ def main() -> None:
             stream.reconfigure(errors=errors)  # type: ignore[union-attr]
     if instruction := os.environ.get("_PIXMIX_COMPLETE"):
         sys.exit(complete(instruction))
-    signal.signal(signal.SIGTERM, _on_sigterm)
-    code = run(sys.argv[1:])
+    endings = Endings()
+    try:
+        endings.watch()
+        code = run(sys.argv[1:])
+    except Stopped as late:  # while another ending was being told
+        code = late.exit_code
+    endings.rest()
     # Python looks through every object once more before it ends; with torch loaded that takes a
     # good part of a second, and frees what the process gives back anyway
     gc.freeze()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,10 +18,6 @@ from pixmix_cli.errors import StorageError
 
 class ClosedPipe(BaseException):
     """Whoever read our stdout has gone away (`| head -1`): stop quietly, exit code 141."""
-
-
-class Terminated(BaseException):
-    """SIGTERM arrived: clean up and stop, exit code 143."""
 
 
 class Meter(Protocol):
@@ -72,7 +70,7 @@ class Terminal:
 
     def line(self, text: str) -> None:
         """One line on stdout. Raises ClosedPipe when nobody reads any more."""
-        with _stdout_errors():
+        with stdout_errors():
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
 
@@ -105,6 +103,7 @@ class Terminal:
         if self._progress == "bar":
             from tqdm import tqdm
 
+            tqdm.set_lock(threading.RLock())  # its own is one between processes, a file of /dev/shm
             with tqdm(
                 total=total, initial=done, unit=unit, file=sys.stderr, dynamic_ncols=True
             ) as bar:
@@ -122,7 +121,7 @@ class StdoutSink:
 
     def write(self, data: bytes) -> None:
         """All of the bytes. Raises ClosedPipe when nobody reads any more."""
-        with _stdout_errors():
+        with stdout_errors():
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
 
@@ -205,7 +204,7 @@ class _JsonMeter:
 
 
 @contextlib.contextmanager
-def _stdout_errors() -> Iterator[None]:
+def stdout_errors() -> Iterator[None]:
     """A reader that has gone away becomes ClosedPipe, a full disk a StorageError."""
     try:
         yield
@@ -215,6 +214,16 @@ def _stdout_errors() -> Iterator[None]:
     except OSError as error:
         abandon_stdout()
         raise StorageError.from_os_error(error, "stdout") from None
+
+
+def nobody_reads() -> bool:
+    """Whether stdout is a pipe whose reader has gone away."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)  # errors are always told
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    except (AttributeError, OSError, ValueError):  # no poll here, or no stdout
+        return False
 
 
 def say(text: str) -> None:

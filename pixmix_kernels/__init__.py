@@ -24,6 +24,7 @@ from __future__ import annotations
 from pixmix_kernels.decorators import entry, kernel, llvm, record
 from pixmix_kernels.ways import compiler, copies, prepare, tell
 
+__distribution__ = "pixmix"  # pixmix_cli looks for this line
 __version__ = "0.1.0"  # of the whole distribution: pyproject.toml and the stamp read it here
 
 __all__ = [

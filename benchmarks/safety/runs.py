@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import multiprocessing
+import multiprocessing.connection
 import os
 import platform
 import shutil
@@ -25,7 +26,6 @@ from benchmarks.safety import arms as recipes
 from benchmarks.safety import data, evaluate
 from benchmarks.safety.arms import Arm
 from benchmarks.safety.train import Training, train
-from pixmix_cli.pipelines.engines.local import die_with_parent
 from pixmix_cli.storage.files import write_whole
 
 
@@ -83,7 +83,15 @@ def run_all(jobs: list[Job], baked: Bakes, workers: int) -> None:
 
 def _begin_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends us
-    threading.Thread(target=die_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when the parent is gone, even by kill -9: nobody wants its work then."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def do(job: Job, folder: Path | None) -> str:

@@ -81,6 +81,16 @@ class Pool:
         except OSError:  # it was closed
             self._stderr = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
 
+    def processes(self) -> list[int]:
+        """Numbers of the workers' processes."""
+        return [worker.process.pid for worker in self._workers.values()]
+
+    def busy(self, seconds: float) -> None:
+        """Hand out tasks and take results for some time, as `result` does while it waits."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._step(left)
+
     def add(self, number: int, task: Any) -> None:
         """Have a task done."""
         self._tasks[number] = task
@@ -333,7 +343,7 @@ def _value(value: Any) -> Any:
 
 def _flags() -> list[str]:
     """Python's options that this process was started with, such as -W and -X."""
-    return subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined,no-any-return]
+    return subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
 
 
 def _program(arguments: str) -> str:

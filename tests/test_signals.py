@@ -1,0 +1,105 @@
+"""Signals: one line and their exit code, whenever and however often they come; no traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.conftest import environment
+
+pytestmark = pytest.mark.process
+
+# A command that takes as long as it likes; `busy` says what it does meanwhile.
+PROGRAM = """
+import sys, time
+from pixmix_cli import main
+def invoke(ctx):
+    print("ready", flush=True)
+    {busy}
+main.cli.invoke = invoke
+sys.argv = ["pixmix", "bake"]
+main.main()
+"""
+
+SLEEP = "time.sleep(60)"
+TIDY = """
+    try: time.sleep(60)
+    finally: print("tidying", flush=True); time.sleep({seconds})
+"""
+LOST = """
+    class Slow:
+        def __del__(self): time.sleep(2)
+    thing = Slow(); del thing; time.sleep(60)
+"""
+
+
+def begin(busy: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM.format(busy=busy.lstrip())], env=environment(), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "word"),
+    [
+        ("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated"),
+        ("SIGHUP", 129, "hung up"), ("SIGQUIT", 131, "quit"),
+    ],
+)  # fmt: skip
+def test_a_signal_is_one_line_and_its_exit_code(name: str, code: int, word: str) -> None:
+    process = begin(SLEEP)
+    process.send_signal(signal.Signals[name])
+    stderr = process.communicate(timeout=30)[1]
+    assert process.returncode == code
+    assert stderr == f"pixmix bake: {word}; finished work is kept, add --resume to go on\n"
+
+
+def test_a_signal_that_comes_twice_at_once_ends_tidily() -> None:
+    process = begin(TIDY.format(seconds=0.5))
+    for _ in range(3):
+        process.terminate()
+        time.sleep(0.02)
+    stdout, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stdout) == (143, "tidying\n")
+    assert stderr.count("\n") == 1
+
+
+def test_a_second_signal_ends_what_takes_too_long_to_tidy_up() -> None:
+    process = begin(TIDY.format(seconds=60))
+    process.terminate()
+    time.sleep(1.3)
+    process.terminate()
+    _, stderr = process.communicate(timeout=5)
+    assert process.returncode == 143
+    assert "Traceback" not in stderr
+
+
+def test_a_signal_in_a_destructor_is_not_lost() -> None:
+    process = begin(LOST)
+    time.sleep(0.2)
+    process.terminate()
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert stderr.count("\n") == 1
+
+
+def test_signals_that_nohup_ignores_stay_ignored() -> None:
+    line = [sys.executable, "-c", PROGRAM.format(busy="time.sleep(1)")]
+    with subprocess.Popen(
+        line, env=environment(), stdout=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        process.stdout.readline()
+        os.kill(process.pid, signal.SIGHUP)
+    assert process.returncode == 0
