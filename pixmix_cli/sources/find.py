@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pixmix_cli.errors import InputError, StorageError
 from pixmix_cli.sources.pictures import Container, Folder, Pictures, Warn, encoded
-from pixmix_cli.sources.walk import Files, length_at, length_of, walk
+from pixmix_cli.sources.walk import Files, length_at, walk
 from pixmix_cli.storage import remote, spool, tar
 from pixmix_cli.storage.images import is_picture_name
 from pixmix_cli.storage.remote import AnyPath, Url
@@ -27,9 +27,9 @@ def find_pictures(path: AnyPath, warn: Warn) -> Pictures:
     if not path.exists():
         raise InputError(f"{path} does not exist")
     if path.is_file():
-        if path.suffix == ".tar":
+        if path.suffix.lower() == ".tar":
             _add_tar(found, path, path.name, _picture_members(path))
-        elif path.name.endswith(_GZIPPED):
+        elif path.name.lower().endswith(_GZIPPED):
             packed = spool.fetch(path) if isinstance(path, Url) else path
             _add_spooled(found, spool.gunzip(packed), path.name, str(path))
         elif is_picture_name(path.name):
@@ -48,21 +48,25 @@ def find_pictures(path: AnyPath, warn: Warn) -> Pictures:
     indexes: Iterator[Iterable[tar.Member]] | None = None
     if isinstance(path, Url):  # several tars are indexed at a time
         folders = list(folders)
-        tars = [Url(e.path) for _, files in folders for e in files if e.name.endswith(".tar")]
+        tars = [Url(e.path) for _, files in folders for e in files if _is_tar(e.name)]
         indexes = remote.ahead(lambda url: list(_picture_members(url)), tars)
     for relative, files in folders:
         folder = Folder(relative, f"{path}/{relative}".rstrip("/"))
         found.begin(folder)
         for entry in files:
             if is_picture_name(entry.name):
-                found.add(entry.name, length_of(entry))
-            elif entry.name.endswith(".tar"):
+                found.add(entry.name, entry.length)
+            elif _is_tar(entry.name):
                 members = next(indexes) if indexes else _picture_members(Path(entry.path))
                 _add_tar(found, entry.path, f"{relative}{entry.name}", members)
                 found.begin(folder)
             if isinstance(entry, remote.Entry):
                 _note_version(found, entry)
     return found
+
+
+def _is_tar(name: str) -> bool:
+    return name.lower().endswith(".tar")
 
 
 def _note_version(found: Pictures, file: remote.Entry | remote.Info | None) -> None:

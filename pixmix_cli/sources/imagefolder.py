@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import array
+from collections import Counter
 
 from pixmix_cli.errors import InputError
 from pixmix_cli.sources.kind import Choice, Kind, Listing
+from pixmix_cli.sources.passed_over import UNREAD, ending_of, told
 from pixmix_cli.sources.pictures import Folder, Pictures, Warn, digest_of
 from pixmix_cli.sources.source import Source
-from pixmix_cli.sources.walk import length_of, walk_each
+from pixmix_cli.sources.walk import walk_each
 from pixmix_cli.storage.images import EXTENSIONS, is_picture_name
 from pixmix_cli.storage.remote import AnyPath
 
@@ -25,11 +27,9 @@ def open_imagefolder(path: AnyPath, warn: Warn) -> Source:
         raise InputError(
             f"SOURCE {path} is a file, not a folder", "a folder with one folder of pictures a class"
         )
-    folders = sorted(
-        entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")
-    )
+    folders, loose = _in(path)
     if not folders:
-        if any(is_picture_name(entry.name) for entry in path.iterdir()):
+        if any(map(is_picture_name, loose)):
             raise InputError(
                 f"SOURCE {path} holds pictures but no class folders",
                 f"move them into one folder a class, as {path}/cat/1.jpg",
@@ -39,6 +39,7 @@ def open_imagefolder(path: AnyPath, warn: Warn) -> Source:
         )
     pictures = Pictures()
     labels = array.array("i")
+    passed_over: Counter[str] = Counter()
     walks = walk_each([path / name for name in folders], warn)
     for label, (name, below) in enumerate(zip(folders, walks)):
         before = len(pictures)
@@ -47,14 +48,31 @@ def open_imagefolder(path: AnyPath, warn: Warn) -> Source:
             pictures.begin(Folder(inside, f"{path}/{inside}".rstrip("/")))
             for entry in files:
                 if is_picture_name(entry.name):
-                    pictures.add(entry.name, length_of(entry))
+                    pictures.add(entry.name, entry.length)
                     labels.append(label)
+                else:
+                    passed_over[ending_of(entry.name)] += 1
         if len(pictures) == before:
             warn(f"class folder {path / name} holds no pictures; the class keeps label {label}")
     if not pictures:
         raise InputError(f"SOURCE {path} holds no pictures ({' '.join(EXTENSIONS)})")
+    if passed_over:
+        warn(f"{told(passed_over)} in SOURCE {path} are no pictures that are read; passed over")
+    outside = Counter(ending_of(n) for n in loose if n.lower().endswith((*EXTENSIONS, *UNREAD)))
+    if outside:
+        warn(f"{told(outside)} in SOURCE {path} lie in no class folder; passed over")
     digest = digest_of(pictures, folders)
     return Source(str(path), "imagefolder", tuple(folders), pictures, labels, digest)
+
+
+def _in(path: AnyPath) -> tuple[list[str], list[str]]:
+    """The names of the folders and of the files in a folder, sorted, without hidden ones."""
+    folders: list[str] = []
+    files: list[str] = []
+    for entry in path.iterdir():
+        if not entry.name.startswith("."):
+            (folders if entry.is_dir() else files).append(entry.name)
+    return sorted(folders), sorted(files)
 
 
 class ImageFolder(Kind):

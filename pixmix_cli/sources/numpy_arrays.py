@@ -96,9 +96,9 @@ Arrays = dict[str, Callable[[], Array]]  # looked at only when chosen
 
 def _arrays(path: Path) -> Arrays:
     if path.is_dir():
-        files = sorted(p for p in path.glob("*.npy") if p.is_file())
+        files = sorted(p for p in path.iterdir() if p.suffix.lower() == ".npy" and p.is_file())
         return {file.stem: partial(_npy, file) for file in files}
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         return _arrays(path.parent)
     try:
         with zipfile.ZipFile(path) as archive:

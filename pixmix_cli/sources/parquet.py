@@ -6,8 +6,10 @@ pyarrow. Parquet packs rows in groups: a worker reads the picture column of one 
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
+import os
 import re
 from bisect import bisect_right
 from collections import OrderedDict
@@ -22,11 +24,13 @@ import numpy as np
 from pixmix_cli.errors import InputError, PictureError, PixMixError, StorageError
 from pixmix_cli.sources.kind import Choice, Kind, Listing
 from pixmix_cli.sources.labels import Labels
+from pixmix_cli.sources.passed_over import missing_parts
 from pixmix_cli.sources.pictures import Container, PictureRef, Pictures, Warn
 from pixmix_cli.sources.source import Source, digest_of_source
 from pixmix_cli.sources.walk import walk
 from pixmix_cli.storage.remote import AnyPath
 
+ENDINGS = (".parquet", ".arrow")
 IMAGE_NAMES = ("image", "img", "picture", "jpg", "png", "webp", "bytes")
 LABEL_NAMES = ("label", "labels", "cls", "fine_label", "class", "target")
 KEPT_GROUPS = 2  # row groups in a worker's memory: the one in use, and its neighbour in the shard
@@ -123,7 +127,7 @@ def open_parquet(
 ) -> Source:
     """List the pictures of Parquet files or of a folder that `save_to_disk` wrote.
 
-    path         a .parquet or .arrow file, or a folder of them
+    path         a .parquet or .arrow file, a folder of them, or a pattern as data/train-*.parquet
     split        the part to take; without it train, where the files' names show parts
     label_field  column of the label; without it the first ClassLabel, or the first of LABEL_NAMES
     raises       InputError, also where pyarrow is not installed; StorageError
@@ -159,6 +163,8 @@ def files_of(
         return _arrow_files(path / split), split
     if path.is_file():
         found = [(path, path.name)]
+    elif not path.exists() and is_pattern(path):
+        found = _matching(path)
     elif (path / "state.json").is_file():
         found = _arrow_files(path)
     else:
@@ -166,7 +172,7 @@ def files_of(
             (Path(entry.path), relative + entry.name)
             for relative, entries in walk(path, warn)
             for entry in entries
-            if entry.name.endswith((".parquet", ".arrow"))
+            if entry.name.lower().endswith(ENDINGS)
         ]
     splits: dict[str | None, list[tuple[Path, str]]] = {}
     for file, name in found:
@@ -177,9 +183,39 @@ def files_of(
     if path.is_file() or None in splits:
         if split is not None:
             raise InputError(f"SOURCE {path} has no splits", "without --split")
-        return found, None
-    split = _choose_split(path, [name for name in splits if name], split)
-    return splits[split], split
+        chosen = found
+    else:
+        split = _choose_split(path, [name for name in splits if name], split)
+        chosen = splits[split]
+    _check_whole(path, [name for _, name in chosen], warn)
+    return chosen, split
+
+
+def is_pattern(path: AnyPath) -> bool:
+    """Whether a path that does not exist can be meant as a pattern of files."""
+    return (
+        isinstance(path, Path) and glob.has_magic(str(path)) and path.name.lower().endswith(ENDINGS)
+    )
+
+
+def _matching(pattern: Path) -> list[tuple[Path, str]]:
+    files = [Path(name) for name in sorted(glob.glob(str(pattern)))]
+    if not files:
+        raise InputError(f"SOURCE {pattern}: no file matches this pattern")
+    top = os.path.commonpath([file.parent for file in files])
+    return [(file, os.path.relpath(file, top)) for file in files]
+
+
+def _check_whole(path: Path, names: Sequence[str], warn: Warn) -> None:
+    """Refuse a folder that lacks a part; but a pattern names what is meant. Raises InputError."""
+    missing = missing_parts(names)
+    if missing is None or not path.exists():
+        return
+    lacks = f"SOURCE {path} lacks {missing[0]} of {missing[1]} files, as {missing[2]}"
+    if path.is_dir():
+        there = f"'{path / os.path.dirname(names[0])}/*{os.path.splitext(names[0])[1]}'"
+        raise InputError(lacks, f"downloading the rest, or {there} for what is there")
+    warn(f"SOURCE {path} is one of {missing[1]} files of its dataset; the others are not read")
 
 
 def _choose_split(path: Path, splits: Sequence[str], split: str | None) -> str:
@@ -202,6 +238,8 @@ def _arrow_files(folder: Path) -> list[tuple[Path, str]]:
     for name in names:
         if "/" in name or name in ("", ".", ".."):
             raise InputError(f"{folder / 'state.json'} names a file elsewhere: {name}")
+        if not (folder / name).is_file():
+            raise InputError(f"SOURCE {folder} lacks {name}, which its state.json names")
     return [(folder / name, name) for name in names]
 
 
@@ -214,7 +252,7 @@ def _list(
     columns: _Columns | None = None
     for file, name in files:
         chunks: Iterable[tuple[Any, _Batch | _Group]]
-        chunks = _batches(file) if file.suffix == ".arrow" else _groups_of(file, content)
+        chunks = _batches(file) if file.suffix.lower() == ".arrow" else _groups_of(file, content)
         row = 0  # in the file
         for schema, chunk in chunks:
             found = _Columns.find(schema, path, label_field)
@@ -396,7 +434,7 @@ class Parquet(Kind):
     """Parquet files, or what Hugging Face `datasets` saved."""
 
     name = "parquet"
-    endings = (".parquet", ".arrow")
+    endings = ENDINGS
     takes = ("split", "label_field")
     spooled = True
 
@@ -408,6 +446,10 @@ class Parquet(Kind):
             return True
         found = any(listing.endings[ending] for ending in self.endings)
         return "images.npy" not in listing.names and (found or listing.below("data", ".parquet"))
+
+    def is_pattern(self, path: AnyPath) -> bool:
+        """As data/train-*.parquet."""
+        return is_pattern(path)
 
     def open(self, path: AnyPath, warn: Warn, choice: Choice) -> Source:
         """List the pictures of every file."""

@@ -2,82 +2,138 @@
 
 from __future__ import annotations
 
+import heapq
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, overload
 
 from pixmix_cli.errors import StorageError
 from pixmix_cli.sources.pictures import Warn
 from pixmix_cli.storage import remote
 from pixmix_cli.storage.remote import AnyPath, Url
 
-Files = list[os.DirEntry[str]] | list[remote.Entry]
+
+class LocalFile(NamedTuple):
+    """A file in a folder here."""
+
+    name: str
+    path: str
+
+    @property
+    def length(self) -> int:
+        """Its bytes; 0 for a link that leads nowhere, which is reported when it is read."""
+        try:
+            return os.stat(self.path).st_size
+        except OSError:
+            return 0
 
 
-def walk(root: AnyPath, warn: Warn) -> Iterator[tuple[str, Files]]:
-    """Every folder below root in sorted order, links followed, loops not: (relative path, files).
+class LocalFiles(Sequence[LocalFile]):
+    """The files of one folder, made when asked for: a million os.DirEntry would take 1 GB."""
 
-    Hidden files and folders are passed over.
+    def __init__(self, folder: str, names: Sequence[str]) -> None:
+        """The files `names` in a folder."""
+        self._folder = folder
+        self._names = names
 
+    def __len__(self) -> int:
+        """How many."""
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, index: int) -> LocalFile: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> LocalFiles: ...
+
+    def __getitem__(self, index: int | slice) -> LocalFile | LocalFiles:
+        """One of them, or some."""
+        if isinstance(index, slice):
+            return LocalFiles(self._folder, self._names[index])
+        name = self._names[index]
+        return LocalFile(name, os.path.join(self._folder, name))
+
+
+Files = LocalFiles | list[remote.Entry]
+
+
+def walk(root: AnyPath, warn: Warn, whole: bool = False) -> Iterator[tuple[str, Files]]:
+    """Every folder below root, links followed, loops not: (relative path, files by name).
+
+    In the order of torchvision's ImageFolder: each folder of root on its own, and below it folders
+    in the order of their paths as text, by which `b-c` is before `b/d`. Hidden files and folders
+    are passed over.
+
+    whole   root is itself such a folder, a class of an ImageFolder
     raises  StorageError for a folder that cannot be listed
     """
     if isinstance(root, Url):
-        return remote.walk(root)
-    return _walk(str(root), "", frozenset(), warn)
+        found = list(remote.walk(root))
+        return iter(sorted(found, key=lambda pair: _order(pair[0], whole)))
+    return _walk(str(root), warn, whole)
+
+
+def _order(relative: str, whole: bool) -> tuple[str, str]:
+    """What folders are sorted by. relative: with a slash at its end, or empty."""
+    return "" if whole else relative.partition("/")[0], relative.removesuffix("/")
 
 
 def walk_each(roots: Sequence[AnyPath], warn: Warn) -> Iterator[Iterable[tuple[str, Files]]]:
-    """`walk` of each of several folders; remote ones are listed several at a time."""
+    """`walk` of each of several classes; remote ones are listed several at a time."""
     if any(isinstance(root, Url) for root in roots):
-        return remote.ahead(lambda root: list(walk(root, warn)), roots)
-    return (walk(root, warn) for root in roots)
+        return remote.ahead(lambda root: list(walk(root, warn, whole=True)), roots)
+    return (walk(root, warn, whole=True) for root in roots)
 
 
-def _walk(
-    folder: str, relative: str, above: frozenset[tuple[int, int]], warn: Warn
-) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
+def _walk(root: str, warn: Warn, whole: bool) -> Iterator[tuple[str, Files]]:
+    nobody: frozenset[tuple[int, int]] = frozenset()
+    # A folder's path begins with those of the folders above it, so the least of those that are
+    # known is the next of all.
+    waiting = [(_order("", whole), "", root, nobody)]
+    while waiting:
+        _, relative, folder, above = heapq.heappop(waiting)
+        status, files, folders = _listed(folder, warn)
+        identity = (status.st_dev, status.st_ino)
+        if identity in above:
+            warn(f"{folder} is a link to a folder above it; not followed")
+            continue
+        yield relative, LocalFiles(folder, files)
+        for name in folders:
+            inside = f"{relative}{name}/"
+            place = os.path.join(folder, name)
+            heapq.heappush(waiting, (_order(inside, whole), inside, place, above | {identity}))
+
+
+def _listed(folder: str, warn: Warn) -> tuple[os.stat_result, list[str], list[str]]:
+    """What a folder is, and the names of the files and folders in it, sorted."""
+    files: list[str] = []
+    folders: list[str] = []
+    strange: list[str] = []
     try:
         status = os.stat(folder)
         with os.scandir(folder) as entries:
-            listing = sorted(entries, key=lambda entry: entry.name)
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                try:
+                    kind = "folder" if entry.is_dir() else "file" if entry.is_file() else "other"
+                except OSError:  # a link to itself
+                    kind = "other"
+                if kind == "folder":
+                    folders.append(entry.name)
+                elif kind == "file" or entry.is_symlink():  # a dangling one is reported when read
+                    files.append(entry.name)
+                else:
+                    strange.append(entry.name)
     except OSError as error:
         raise StorageError(
             f"{folder} cannot be listed ({error.strerror})", "its permissions, or without it"
         ) from None
-    identity = (status.st_dev, status.st_ino)
-    if identity in above:
-        warn(f"{folder} is a link to a folder above it; not followed")
-        return
-    above = above | {identity}
-    files: list[os.DirEntry[str]] = []
-    folders: list[os.DirEntry[str]] = []
-    for entry in listing:
-        if entry.name.startswith("."):
-            continue
-        try:
-            kind = "folder" if entry.is_dir() else "file" if entry.is_file() else "other"
-        except OSError:  # a link to itself
-            kind = "other"
-        if kind == "folder":
-            folders.append(entry)
-        elif kind == "file" or entry.is_symlink():  # a dangling link is reported when it is read
-            files.append(entry)
-        else:
-            warn(f"{entry.path} is no regular file; left out")
-    yield relative, files
-    for entry in folders:
-        yield from _walk(entry.path, f"{relative}{entry.name}/", above, warn)
+    for name in sorted(strange):
+        warn(f"{os.path.join(folder, name)} is no regular file; left out")
+    return status, sorted(files), sorted(folders)
 
 
 def length_at(path: AnyPath) -> int:
     """A file's bytes. Raises StorageError, OSError."""
     return path.length if isinstance(path, Url) else path.stat().st_size
-
-
-def length_of(entry: os.DirEntry[str] | remote.Entry) -> int:
-    """A file's bytes; 0 for a link that leads nowhere, which is reported when it is read."""
-    if isinstance(entry, remote.Entry):
-        return entry.length
-    try:
-        return entry.stat().st_size
-    except OSError:
-        return 0

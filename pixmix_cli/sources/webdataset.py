@@ -22,6 +22,7 @@ from pixmix_cli.sources.labels import (
     label_text,
     names_beside,
 )
+from pixmix_cli.sources.passed_over import UNREAD, gap_in, missing_parts, told
 from pixmix_cli.sources.pictures import STDIN, Container, Pictures, Unusable, Warn
 from pixmix_cli.sources.source import Source, digest_of_source
 from pixmix_cli.storage import remote, spool, tar
@@ -34,20 +35,6 @@ PACKED = (
     ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst", ".tar.lz4",
 )  # fmt: skip
 ENDINGS = (".tar", *PACKED)
-# Of pictures that are passed over, as torchvision does
-UNREAD = (
-    ".gif",
-    ".avif",
-    ".jfif",
-    ".jp2",
-    ".tga",
-    ".heic",
-    ".heif",
-    ".jxl",
-    ".ico",
-    ".svg",
-    ".eps",
-)
 LABEL_FIELDS = ("label", "cls", "class", "class_name")  # of a .json, the first there is
 
 
@@ -64,6 +51,8 @@ def open_webdataset(path: AnyPath, warn: Warn, label_field: str | None = None) -
     """
     shards = shards_of(path)
     names = [name for _, name in shards]
+    if path.is_dir():
+        _check_whole(path, names, warn)
     indexes: Iterator[tuple[AnyPath, Iterable[_Sample]]] = (
         _opened(shard, label_field) for shard, _ in shards
     )
@@ -109,13 +98,6 @@ def open_webdataset(path: AnyPath, warn: Warn, label_field: str | None = None) -
     )
     digest = digest_of_source("webdataset", classes, pictures, numbers)
     return Source(str(path), "webdataset", classes, pictures, numbers, digest)
-
-
-def told(endings: Counter[str]) -> str:
-    """Files by ending, for a warning: `2 .gif, 1 .txt`."""
-    found = [f"{count} {ending or 'without ending'}" for ending, count in endings.most_common(5)]
-    rest = endings.total() - sum(count for _, count in endings.most_common(5))
-    return ", ".join(found) + (f" and {rest} others" if rest else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +149,19 @@ class _Sample:
         if with_picture.label is not None or other.label is None:
             return None
         return replace(with_picture, label=other.label)
+
+
+def _check_whole(path: AnyPath, names: Sequence[str], warn: Warn) -> None:
+    """Refuse a folder that lacks a shard; but a pattern names what is meant. Raises InputError."""
+    missing = missing_parts(names)
+    if missing is not None:
+        raise InputError(
+            f"SOURCE {path} lacks {missing[0]} of {missing[1]} shards, as {missing[2]}",
+            f"downloading the rest, or '{path}/*.tar' for what is there",
+        )
+    gap = gap_in(names)
+    if gap is not None:
+        warn(f"the numbers of the shards in SOURCE {path} lack {gap[0]}, as {gap[1]}")
 
 
 def _joined(
