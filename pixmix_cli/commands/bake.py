@@ -10,6 +10,7 @@ import click
 
 from pixmix_cli import options
 from pixmix_cli.commands.common import check_config, follow, show_plan
+from pixmix_cli.mixing.config import CROPS
 from pixmix_cli.options import option
 from pixmix_cli.pipelines.bake.formats.registry import FORMATS
 from pixmix_cli.sources.registry import KINDS
@@ -106,6 +107,20 @@ _SOURCE, _RECIPE, _OUT, _RUN = "Source", "Recipe", "Output", "Running"
     section=_RECIPE,
     help="Also colour, contrast, brightness, sharpness; these four overlap with the "
     "corruptions of ImageNet-C and CIFAR-C.",
+)
+@option(
+    "--crop",
+    type=options.OneOf(CROPS),
+    default="random",
+    section=_RECIPE,
+    help="Of SOURCE's pictures: random, as the preset; center, as for examining; none: the whole "
+    "picture, squeezed to a square.",
+)
+@option(
+    "--flip/--no-flip",
+    default=True,
+    section=_RECIPE,
+    help="Mirror half of them left to right; not digits, letters or scans.",
 )
 @option(
     "--operations",
@@ -228,6 +243,8 @@ def command(
     mixing_set: tuple[str, ...],
     preset: str,
     all_ops: bool,
+    crop: str,
+    flip: bool,
     size: int | None,
     k: int | None,
     beta: float | None,
@@ -274,7 +291,7 @@ def command(
         given["operations"] = tuple(name.strip() for name in operations.split(","))
     chosen = {name: value for name, value in given.items() if value is not None}
     with check_config():
-        config = replace(PRESETS[preset], all_ops=all_ops, **chosen)
+        config = replace(PRESETS[preset], all_ops=all_ops, crop=crop, flip=flip, **chosen)
     mixing_sets, mixing_weights = weighted_paths(mixing_set)
     output = settings.pop("output")
     cache = None if str(mixing_cache) == "none" else mixing_cache or default_folder()

@@ -65,6 +65,10 @@ class BatchMixer:
             as_numbers(keys), recipe, float(config.severity), 1 / config.beta, self._mixing_count,
             self._rotations, self._stream, heads, records,
         )  # fmt: skip
+        if not config.flip:
+            heads[:, batch_kernels.FLIP] = 0
+        if config.crop != "random":
+            heads[:, [batch_kernels.TOP, batch_kernels.LEFT]] = 0
         return heads, records
 
     def __call__(

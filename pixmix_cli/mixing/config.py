@@ -8,6 +8,7 @@ from dataclasses import dataclass
 # The paper's two, then those that the published code keeps as experimental.
 OPERATIONS = ("add", "multiply", "screen", "overlay", "darken-lighten", "swap-channel")
 PAPER_OPERATIONS = OPERATIONS[:2]
+CROPS = ("random", "center", "none")
 MAX_SIZE = 8192  # px; larger crops are surely a slip, and a batch of them would not fit memory
 
 
@@ -18,6 +19,11 @@ class PixMixConfig:
     geometry  "imagenet": RandomResizedCrop(size) and flip; mixing pictures' shorter side to
               size * 8/7, then a random crop. "cifar": flip, zero padding by size/8 and a random
               crop; mixing pictures' shorter side to size * 9/8, then a random crop.
+    crop      "random": as the geometry says. "center": as pictures are usually examined. In the
+              imagenet geometry that is the middle square of 7/8 of the shorter side (224 of 256
+              pixels), in the cifar geometry the picture's middle square. "none": the whole
+              picture, squeezed where it is not square
+    flip      whether half of the pictures are mirrored left to right
     raises    ValueError, one line, for a value out of range
     source    Hendrycks et al. (2022), PixMix, section 3 and appendix; values of the published code
     """
@@ -29,6 +35,8 @@ class PixMixConfig:
     all_ops: bool = True  # also colour, contrast, brightness, sharpness
     geometry: str = "imagenet"
     operations: tuple[str, ...] = PAPER_OPERATIONS  # of OPERATIONS; each as likely in a round
+    crop: str = "random"  # of the original, never of the mixing picture
+    flip: bool = True
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -50,6 +58,10 @@ class PixMixConfig:
             raise ValueError(f"severity must be 0.1 to 10, not {self.severity}")
         if self.geometry not in ("imagenet", "cifar"):
             raise ValueError(f"geometry must be imagenet or cifar, not {self.geometry}")
+        if self.crop not in CROPS:
+            raise ValueError(f"crop must be random, center or none, not {self.crop}")
+        if not isinstance(self.flip, bool):
+            raise ValueError(f"flip must be true or false, not {self.flip}")
         for name in self.operations:
             if name not in OPERATIONS:
                 raise ValueError(f"operations are {', '.join(OPERATIONS)}, and not {name}")

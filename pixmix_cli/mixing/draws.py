@@ -227,6 +227,9 @@ def draw(
     mixing_count   numbers that the mixing picture is drawn from, >= 1: the pictures of the set, or
                    more where a weighted choice is made of the number
     source         PixMix (2022), figure 4; the published code for everything it leaves open
+
+    A flip or crop that is switched off is drawn all the same, so that everything else is as with
+    it.
     """
     mixing = _below(mixing_count, rng)
     mixing_offset = (float(rng.random()), float(rng.random()))
@@ -237,16 +240,29 @@ def draw(
         room = 2 * config.padding + 1
         top, left = _below(room, rng), _below(room, rng)
         crop = (top - config.padding, left - config.padding, config.size, config.size)
+    if config.crop != "random":
+        crop = settled_crop(config, original_size)
     rounds = _below(config.k + 1, rng)
     start = draw_augmentation(config, rng) if rng.random() < 0.5 else None
     return Draws(
         crop=crop,
-        flip=bool(flip),
+        flip=bool(flip) and config.flip,
         mixing=mixing,
         mixing_offset=mixing_offset,
         start=start,
         rounds=tuple(_draw_round(config, rng) for _ in range(rounds)),
     )
+
+
+def settled_crop(config: PixMixConfig, original_size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The crop, as Draws.crop, where config.crop leaves nothing to draw."""
+    height, width = original_size
+    if config.geometry == "cifar":
+        return 0, 0, config.size, config.size
+    if config.crop == "none":
+        return 0, 0, height, width
+    side = max(1, round(min(height, width) * 7 / 8))
+    return (height - side) // 2, (width - side) // 2, side, side
 
 
 def _draw_round(config: PixMixConfig, rng: Uniform) -> Round:

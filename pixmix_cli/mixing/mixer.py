@@ -120,7 +120,7 @@ def crop_original(
     """
     if config.geometry == "imagenet":
         return (resizer or Resizer(config.size))(picture, draws.crop, draws.flip)
-    square_pixels = fit_square(picture, config.size)
+    square_pixels = fit_square(picture, config.size, whole=config.crop == "none")
     if draws.flip:
         square_pixels = square_pixels[:, ::-1]
     pad = config.padding
@@ -129,13 +129,17 @@ def crop_original(
     return np.ascontiguousarray(padded[top : top + config.size, left : left + config.size])
 
 
-def fit_square(picture: U8, size: int) -> U8:
+def fit_square(picture: U8, size: int, *, whole: bool = False) -> U8:
     """The picture itself where it is size x size, else its shorter side to size and the centre.
+
+    whole  squeeze it instead, so that nothing is cut off
 
     CIFAR's pictures are 32 x 32 already; this lets the cifar geometry take any picture.
     """
     if picture.shape[:2] == (size, size):
         return picture
+    if whole:
+        return np.asarray(Image.fromarray(picture).resize((size, size), BILINEAR))
     resized = resize_shorter_side(picture, size)
     top, left = (resized.shape[0] - size) // 2, (resized.shape[1] - size) // 2
     return resized[top : top + size, left : left + size]

@@ -24,6 +24,8 @@ RECIPES = {
     "another size and beta": PixMixConfig(size=20, beta=0.5, severity=2, geometry="cifar"),
     "square roots": replace(CIFAR, beta=2.0),
     "no rounds": replace(CIFAR, k=0),
+    "no flip": replace(CIFAR, flip=False),
+    "no crop": replace(CIFAR, crop="none"),
 }
 
 

@@ -127,6 +127,8 @@ def plain_crop(config: PixMixConfig, draws: Draws, picture: Image.Image) -> Imag
         crop = picture.crop((left, top, left + width, top + height))
         crop = crop.resize((size, size), BILINEAR)
         return ImageOps.mirror(crop) if draws.flip else crop
+    if config.crop == "none":
+        picture = picture.resize((size, size), BILINEAR)
     if picture.size != (size, size):
         picture = with_shorter_side(picture, size)
         x, y = (picture.width - size) // 2, (picture.height - size) // 2

@@ -54,6 +54,11 @@ def check(config: PixMixConfig, mixing: MixingSet, seed: int) -> None:
         )
     if config.operations != PAPER_OPERATIONS:
         raise InputError("--draws reference knows add and multiply only", "without --operations")
+    if config.crop != "random" or not config.flip:
+        raise InputError(
+            "--draws reference crops and flips as the published code",
+            "without --crop and --no-flip",
+        )
     if seed > LARGEST_SEED:
         raise InputError(f"--draws reference takes a --seed up to {LARGEST_SEED}, not {seed}")
 

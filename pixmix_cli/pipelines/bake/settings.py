@@ -112,6 +112,8 @@ SETTINGS = (
     Setting("seed", "seed", read=int),
     Setting("draws", "draws", _if_unusual, read=_one_of(("keyed", "reference"))),
     Setting("operations", "config.operations", _if_unusual, list, tuple),
+    Setting("crop", "config.crop", _if_unusual),
+    Setting("flip", "config.flip", _if_unusual),
     Setting("equal-shards", "files.equal", _if_unusual, read=_one_of(("pad", "drop-last"))),
     Setting("dali-index", "files.dali_index", _if_unusual),
     Setting("image-format", "files.image_format", _if_encoded, read=_one_of(images.FORMATS)),

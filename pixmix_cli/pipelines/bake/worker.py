@@ -135,7 +135,8 @@ class Baker:
         squares = np.empty((most, config.size, config.size, 3), np.uint8)
         samples: list[Sample] = []
         for sample, picture in self._pictures(task, rows):
-            squares[len(samples)] = fit_square(picture, config.size)
+            whole = config.crop == "none"
+            squares[len(samples)] = fit_square(picture, config.size, whole=whole)
             samples.append(sample)
             if len(samples) == most:
                 self._bake_batch(task.copies, samples, squares, mixer, writer)

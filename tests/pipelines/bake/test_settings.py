@@ -49,6 +49,7 @@ TARS = Files("webdataset", "jpeg", quality=40, dali_index=True)
         BakeJob(Inputs(SOURCE, MIXING), PLACE, PixMixConfig(all_ops=False), files=FOLDER),
         BakeJob(Inputs(SOURCE, MIXING), PLACE, PixMixConfig(beta=0.5), files=TARS),
         BakeJob(Inputs(SOURCE, MIXING), PLACE, PixMixConfig(severity=9.5), files=Files("npy")),
+        BakeJob(Inputs(SOURCE, MIXING), PLACE, PixMixConfig(crop="center", flip=False)),
     ],
 )
 def test_a_job_read_back_from_its_manifest_is_the_job(job: BakeJob) -> None:
