@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
+from pixmix_cli.options.environment import check_variables, name_variables
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -28,6 +30,14 @@ class Command(click.Command):
         """As click.Command, and example command lines, one a line."""
         super().__init__(*args, **kwargs)
         self.examples = examples
+        name_variables(self.name or "", self.params)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it, once nothing in the environment is misspelt."""
+        group = ctx.parent.command if ctx.parent is not None else None
+        commands = group.list_commands(ctx) if isinstance(group, click.Group) else []
+        check_variables(self.name or "", commands, self.params)
+        return super().invoke(ctx)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Usage, examples, description, options."""
