@@ -1,9 +1,11 @@
-"""Sizes that a user may give in samples or in bytes; sizes and times as people read them."""
+"""Sizes that a user may give in samples, pixels or bytes; sizes and times as people read them."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+
+MAX_PIXELS = 1 << 26  # of a picture that is read, by default: 8192 x 8192
 
 _UNITS = {
     **{"": 0, "kb": 10**3, "mb": 10**6, "gb": 10**9},

@@ -16,7 +16,7 @@ from pixmix_cli.pipelines.bake.formats.registry import FORMATS
 from pixmix_cli.sources.registry import KINDS
 from pixmix_cli.storage.remote import Url
 from pixmix_cli.terminal import StdoutSink
-from pixmix_cli.units import Bytes
+from pixmix_cli.units import MAX_PIXELS, Bytes
 
 EXAMPLES = """
 pixmix bake photos/train --mixing-set mixing -o baked --copies 8
@@ -223,6 +223,15 @@ _SOURCE, _RECIPE, _OUT, _RUN = "Source", "Recipe", "Output", "Running"
     section=_RUN,
     show_default="any number",
     help="Stop when more than N pictures are left out.",
+)
+@option(
+    "--max-pixels",
+    type=click.IntRange(1, 1 << 31),
+    default=MAX_PIXELS,
+    metavar="N",
+    section=_RUN,
+    help="Larger pictures cannot be read, of SOURCE and mixing sets alike. Each pixel stands for "
+    "7.5 bytes of a worker's memory.",
 )
 @options.workers_option
 @option(

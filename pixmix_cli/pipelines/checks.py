@@ -63,7 +63,7 @@ def problems_of_loose_picture(path: Path, row: Artefact, expected: Expected) -> 
 def problems_of_picture(data: bytes, name: str, expected: Expected) -> Iterator[str]:
     """Whether an encoded picture decodes, and to the size that is expected."""
     try:
-        height, width, _ = images.decode_rgb(data, name).shape
+        height, width, _ = images.decode_rgb(data, name, max_pixels=images.OWN_PIXELS).shape
     except PixMixError as error:
         yield f"does not decode: {error.message}"
         return

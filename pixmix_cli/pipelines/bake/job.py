@@ -14,7 +14,7 @@ from pixmix_cli.outputs.destination import Destination
 from pixmix_cli.pipelines.engines.local import Engine, run_tasks
 from pixmix_cli.sources.pictures import PictureRef
 from pixmix_cli.storage.remote import AnyPath
-from pixmix_cli.units import Bytes
+from pixmix_cli.units import MAX_PIXELS, Bytes
 
 _FIRST_PLAIN = 1_000_000  # the code of the first plain copy
 
@@ -62,6 +62,7 @@ class Inputs:
     label_field: str | None = None  # which labels, of kinds that have several
     path_field: str | None = None  # which column of a list has the paths
     mixing_weights: tuple[float, ...] = ()  # one a mixing set, or none: all pictures alike
+    max_pixels: int = MAX_PIXELS  # of one picture; larger ones are left out
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from pixmix_cli.errors import PictureError, PixMixError
 from pixmix_cli.mixing.mixer import (
     U8,
@@ -10,7 +12,9 @@ from pixmix_cli.mixing.mixer import (
 from pixmix_cli.outputs.rows import SkippedSample
 from pixmix_cli.sources.mixing_set import MixingSet
 from pixmix_cli.sources.picture_cache import PictureCache
+from pixmix_cli.sources.pictures import PictureRef, PixelsRef
 from pixmix_cli.storage import images
+from pixmix_cli.units import MAX_PIXELS
 
 KEPT_BYTES = 64 << 20  # resized mixing pictures kept in a worker's memory: 320 at 256 x 256
 MAX_ASPECT = 50  # of a mixing picture: 1 x 5000 px would need 1 GB at a shorter side of 256
@@ -26,16 +30,34 @@ def _check_not_thin(picture: U8, name: str) -> None:
         )
 
 
+def _decoded(ref: PictureRef, max_pixels: int) -> U8:
+    """(h, w, 3) uint8. Raises PixMixError, before reading or decoding what is too large."""
+    if isinstance(ref, PixelsRef):
+        images.check_pixels(*ref.layout[:2], ref.name, max_pixels)
+        return np.ascontiguousarray(ref.pixels())
+    images.check_length(ref.length, ref.name, max_pixels)
+    return images.decode_rgb(ref.read(), ref.name, max_pixels=max_pixels)
+
+
 class MixingPictures:
     """The mixing set, decoded and resized: from memory, else from the disk cache, else made."""
 
     def __init__(
-        self, mixing: MixingSet, shorter_side: int, on_disk: PictureCache | None = None
+        self,
+        mixing: MixingSet,
+        shorter_side: int,
+        on_disk: PictureCache | None = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
-        """Start with nothing in memory. shorter_side in pixels, as PixMixConfig.mixing_size."""
+        """Start with nothing in memory.
+
+        shorter_side  pixels, as PixMixConfig.mixing_size
+        max_pixels    of a picture before it is resized; larger ones count as broken
+        """
         self._mixing = mixing
         self._side = shorter_side
         self._on_disk = on_disk
+        self._max_pixels = max_pixels
         self._kept: dict[int, U8] = {}
         self._bytes = 0
         self._broken: set[int] = set()
@@ -83,7 +105,7 @@ class MixingPictures:
             if picture is not None:
                 return picture
         ref = self._mixing.pictures[number]
-        decoded = images.decode_rgb(ref.read(), ref.name)
+        decoded = _decoded(ref, self._max_pixels)
         _check_not_thin(decoded, ref.name)
         picture = resize_shorter_side(decoded, self._side)
         if self._on_disk is not None:

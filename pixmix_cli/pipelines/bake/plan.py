@@ -294,7 +294,7 @@ def _mixing_key(plan: BakePlan) -> str:
     if folder is None:
         return ""
     versions = {"resize": RESIZE, **images.reader(), **images.codec("jpeg")}
-    made_how = f"{plan.job.config.mixing_size} {versions}"
+    made_how = f"{plan.job.config.mixing_size} {plan.job.inputs.max_pixels} {versions}"
     pictures = plan.mixing.pictures
     key = picture_cache.identity(pictures, made_how, pictures.versions)
     picture_cache.make_room(folder, key)

@@ -199,7 +199,10 @@ def _difference(layout: Format[Any], stored: bytes | None, again: bytes) -> str:
         return "is not there"
     try:
         if layout.encoded:
-            then, now = (images.decode_rgb(data, "").astype(np.int16) for data in (stored, again))
+            then, now = (
+                images.decode_rgb(data, "", max_pixels=images.OWN_PIXELS).astype(np.int16)
+                for data in (stored, again)
+            )
         else:
             then, now = (np.frombuffer(data, np.uint8).astype(np.int16) for data in (stored, again))
     except PixMixError:

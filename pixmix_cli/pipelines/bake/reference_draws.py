@@ -12,16 +12,13 @@ source  PixMix (2022), the published code: its order of calls, without its DataL
 
 from __future__ import annotations
 
-import io
 import json
-import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 import torchvision
-from PIL import Image
 from torchvision.transforms import RandomCrop, RandomResizedCrop
 
 from pixmix_cli.errors import InputError, PictureError, PixMixError
@@ -41,6 +38,7 @@ from pixmix_cli.mixing.mixer import shorter_side_at
 from pixmix_cli.sources.mixing_set import MixingSet
 from pixmix_cli.sources.pictures import PictureRef, PixelsRef
 from pixmix_cli.sources.source import Source
+from pixmix_cli.storage import images
 
 LARGEST_SEED = 2**32 - 1  # of NumPy's legacy generator
 Box = tuple[int, int, int, int]
@@ -195,12 +193,4 @@ def _size_of(ref: PictureRef) -> tuple[int, int]:
     """(height, width) of a picture, from its header. Raises PixMixError."""
     if isinstance(ref, PixelsRef):
         return ref.layout[:2]
-    data = ref.read()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as picture:
-                return picture.height, picture.width
-    except Exception as error:  # Pillow raises nearly anything on hostile bytes
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise PictureError(f"{ref.name}: {reason}") from None
+    return images.size_of(ref.read(), ref.name)

@@ -125,6 +125,7 @@ SETTINGS = (
         list,
         lambda value: tuple(map(float, value)),
     ),
+    Setting("max-pixels", "inputs.max_pixels", _if_unusual, read=int),
     Setting("shuffle", "files.shuffle", _if_shards_show),
     Setting("draws-json", "files.draws_json", _if_shards_show),
 )

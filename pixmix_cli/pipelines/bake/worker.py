@@ -67,7 +67,9 @@ class Baker:
             on_disk = PictureCache(
                 job.running.mixing_cache, context.mixing_key, len(mixing.pictures)
             )
-        self._cache = MixingPictures(mixing, context.config.mixing_size, on_disk)
+        self._cache = MixingPictures(
+            mixing, context.config.mixing_size, on_disk, job.inputs.max_pixels
+        )
 
     @staticmethod
     def prepare() -> None:
@@ -101,7 +103,8 @@ class Baker:
     def _pictures(self, task: ShardTask, rows: list[Row]) -> Iterator[tuple[Sample, U8]]:
         """Every sample that can be read, with its pixels; a row for every other one."""
         good: list[Sample] = []
-        self._ahead = Ahead(sample.ref for sample in task.samples)
+        most = images.most_bytes(self._context.job.inputs.max_pixels)
+        self._ahead = Ahead(s.ref for s in task.samples if s.ref.length <= most)
         for sample in self._with_padding(task, good):
             if not isinstance(sample.ref, PixelsRef):  # bytes that nobody decodes kill no worker
                 self._note(sample.index)
@@ -169,10 +172,12 @@ class Baker:
 
         raises  PixMixError
         """
-        ref = sample.ref
+        ref, most = sample.ref, self._context.job.inputs.max_pixels
         if isinstance(ref, PixelsRef):
+            images.check_pixels(*ref.layout[:2], ref.name, most)
             return np.ascontiguousarray(ref.pixels())
-        return images.decode_rgb(self._ahead.read(ref), ref.name, self._scratch)
+        images.check_length(ref.length, ref.name, most)
+        return images.decode_rgb(self._ahead.read(ref), ref.name, self._scratch, most)
 
     def _with_padding(self, task: ShardTask, good: list[Sample]) -> Iterator[Sample]:
         """The task's samples; with --pad then, for each that could not be read, one of `good`."""

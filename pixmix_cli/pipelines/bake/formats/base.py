@@ -286,7 +286,7 @@ def encoded(job: BakeJob, baked: Baked) -> bytes:
 def decoded(data: bytes, name: str) -> U8 | None:
     """A stored picture, (h, w, 3), or None when it does not decode."""
     try:
-        return images.decode_rgb(data, name)
+        return images.decode_rgb(data, name, max_pixels=images.OWN_PIXELS)
     except PixMixError:
         return None
 
