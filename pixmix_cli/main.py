@@ -16,7 +16,14 @@ from pixmix_cli import own_packages
 from pixmix_cli.errors import PixMixError, StorageError
 from pixmix_cli.limits import memory_limit
 from pixmix_cli.signals import Endings, Stopped
-from pixmix_cli.terminal import ClosedPipe, abandon_stdout, nobody_reads, say, stdout_errors
+from pixmix_cli.terminal import (
+    ClosedPipe,
+    abandon_stdout,
+    nobody_reads,
+    say,
+    say_traceback,
+    stdout_errors,
+)
 
 EXIT_INTERRUPT, EXIT_PIPE = 130, 141
 
@@ -202,13 +209,14 @@ def main() -> None:
     """The console script."""
     open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
-        # file names need not be valid UTF-8; show them as the file system gave them
+        # file names need not be valid UTF-8; a pipe gets them as the file system gave them
         with contextlib.suppress(AttributeError):
             unicode = (stream.encoding or "").lower().replace("-", "") == "utf8"
             errors = "surrogateescape" if unicode else "backslashreplace"
             stream.reconfigure(errors=errors)  # type: ignore[union-attr]
     if instruction := os.environ.get("_PIXMIX_COMPLETE"):
         sys.exit(complete(instruction))
+    sys.excepthook = say_traceback
     endings = Endings()
     try:
         endings.watch()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -60,16 +62,22 @@ class Terminal:
     def emit(self, record: dict[str, Any], root: object = None) -> None:
         """One artefact on stdout: its path (below root), or the whole record as JSON.
 
+        A path in a pipe is exact, for the next command to open; on a terminal it is printable.
+
         raises  ClosedPipe when nobody reads any more
         """
-        if self.as_json:
-            self.line(json.dumps(record, sort_keys=True))
-        else:
-            path = record["path"]
-            self.line(path if root is None else os.path.join(str(root), path))
+        if self.as_json:  # JSON escapes all control characters but this one
+            self._write(json.dumps(record, sort_keys=True).replace("\x7f", "\\u007f"))
+            return
+        path = record["path"]
+        text = path if root is None else os.path.join(str(root), path)
+        self._write(printable(text) if sys.stdout.isatty() else text)
 
     def line(self, text: str) -> None:
-        """One line on stdout. Raises ClosedPipe when nobody reads any more."""
+        """One line for people on stdout. Raises ClosedPipe when nobody reads any more."""
+        self._write(printable(text))
+
+    def _write(self, text: str) -> None:
         with stdout_errors():
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
@@ -226,11 +234,40 @@ def nobody_reads() -> bool:
         return False
 
 
+# What a terminal obeys instead of showing it, in names of files and classes: control characters
+# (C0, DEL, C1), those that turn the direction of writing (Unicode's Bidi_Control) or end a line,
+# and bytes of names that are no UTF-8, of which 0x80 to 0x9f are C1 again.
+_OBEYED = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    r"""The text with everything that a terminal would obey as an escape, ESC as \x1b."""
+    return _OBEYED.sub(_escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte that is no UTF-8
+        code -= 0xDC00
+    return {9: r"\t", 10: r"\n", 13: r"\r"}.get(
+        code, f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    )
+
+
 def say(text: str) -> None:
-    """One line on stderr; a closed stderr is no reason to fail."""
+    """One line on stderr, printable; a closed stderr is no reason to fail."""
     with contextlib.suppress(OSError, ValueError):
-        sys.stderr.write(" ".join(text.split("\n")) + "\n")
+        sys.stderr.write(printable(" ".join(text.split("\n"))) + "\n")
         sys.stderr.flush()
+
+
+def say_traceback(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """A traceback on stderr, as sys.excepthook; what an error quotes is made printable, too."""
+    for text in traceback.format_exception(kind, error, trace):
+        for line in text.rstrip("\n").split("\n"):
+            say(line)
 
 
 def abandon_stdout() -> None:

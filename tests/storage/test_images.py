@@ -212,12 +212,17 @@ def test_a_format_that_needs_more_memory_may_have_fewer_pixels() -> None:
         images.decode_rgb(encoded(image, "WEBP"), "x", max_pixels=60_000)
 
 
-def test_a_header_that_promises_30000_squared_pixels_is_refused() -> None:
+def bomb() -> bytes:
+    """A PNG of a few bytes whose header promises 30,000 x 30,000 pixels."""
     data = bytearray(png(30, 2, 8))
     data[16:24] = struct.pack(">II", 30_000, 30_000)
     data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    return bytes(data)
+
+
+def test_a_header_that_promises_30000_squared_pixels_is_refused() -> None:
     with pytest.raises(PictureError, match=r"bomb\.png: .*900000000 pixels"):
-        images.decode_rgb(bytes(data), "bomb.png")
+        images.decode_rgb(bomb(), "bomb.png")
 
 
 def test_an_icon_cannot_hide_a_larger_picture() -> None:
