@@ -119,7 +119,8 @@ def follow(
     else:
         rate = remaining / max(seconds, 1e-9)
         where = "stdout" if output is None else output
-        terminal.info(f"{finished} pictures in {where} ({seconds:.1f} s, {rate:.1f}/s)")
+        pictures = "picture" if finished == 1 else "pictures"
+        terminal.info(f"{finished} {pictures} in {where} ({seconds:.1f} s, {rate:.1f}/s)")
     if waits is not None:
         terminal.info(f"{output} is not finished: {waits}")
     if skipped:

@@ -144,3 +144,44 @@ def test_a_plot_that_cannot_be_written_is_refused_before_any_work(
         code, out, err = cli("inspect", varied, "--plot", tmp_path / plot)
         assert (code, out) == (2, "")
         assert hint in one_line_error(err)
+
+
+def test_what_misses_a_goal_is_marked_and_said(cli: Cli, varied: Path) -> None:
+    code, out, _ = cli("inspect", varied, "-j", 1)
+    assert code == 0
+    rows = {line[:24].strip(): line for line in out.splitlines()}
+    assert "1 !" in rows["near-duplicate pairs"]
+    assert "!" not in rows["active 8x8 blocks"]
+    code, out, _ = cli("inspect", varied, "--json", "-j", 1)
+    (record,) = _records(out)
+    missed = {one["measure"]: one for one in record["missed"]}
+    assert missed["near_duplicates"] == {"measure": "near_duplicates", "value": 1, "goal": "0"}
+    assert "active" not in missed
+
+
+def test_a_value_just_below_its_goal_is_told_with_another_decimal() -> None:
+    from pixmix_cli.pipelines.inspect.summary import Summary, details_of, record_of, table_of
+
+    summary = Summary(Path("set"), names=["a"])
+    summary.shapes[64, 64] = 1
+    summary.values.extend([7.0, 0.9, 60.0, 4.0, 2.0, 1.8, 47.7])
+    summary.small += bytes(16 * 16 * 3)
+    record = record_of(summary)
+    assert list(details_of(record)) == ["set: misses our goal: contrast at 32 px 47.7 (>= 48)"]
+    (row,) = [line for line in table_of([record]) if line.startswith("contrast")]
+    assert row.split() == ["contrast", "at", "32", "px", "48", "[48,", "48]", "!", ">=", "48"]
+
+
+def test_a_flat_picture_has_no_entropy_and_no_sign_before_it(cli: Cli, tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64), (90, 90, 90)).save(tmp_path / "flat.png")
+    code, out, _ = cli("inspect", tmp_path, "--json", "-j", 1)
+    assert code == 0
+    assert "-0.0" not in out
+    assert "-.0" not in cli("inspect", tmp_path, "-j", 1)[1]
+
+
+def test_both_measuring_and_comparing_show_progress(cli: Cli, varied: Path) -> None:
+    code, _, err = cli("inspect", varied, "-j", 1, "--progress", "json")
+    assert code == 0
+    ends = [json.loads(line) for line in err.splitlines()]
+    assert [(one["done"], one["total"]) for one in ends if one["done"] == 12] == [(12, 12)] * 2

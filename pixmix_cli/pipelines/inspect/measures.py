@@ -6,7 +6,7 @@ shape; levels run from 0 to 255. Brightness is grey = .299 R + .587 G + .114 B.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 __all__ = [
     "ACTIVE_LEVELS",
     "EDGE_LEVELS",
-    "Likeness",
     "active_share",
     "box_dimension",
     "colorfulness",
@@ -23,7 +22,6 @@ __all__ = [
     "halved",
     "hue_entropy",
     "level_entropy",
-    "likeness",
     "pairwise_distance",
     "shrink",
     "spectral_slope",
@@ -35,7 +33,6 @@ Pixels = NDArray[Any]  # (h, w, 3), 0..255, of any number type
 
 ACTIVE_LEVELS = 6.0  # a block is active when its grey has a larger standard deviation
 EDGE_LEVELS = 16.0  # and a pixel is on an edge when its grey differs more from a neighbour's
-BLOCK_ROWS = 512  # pictures compared with all others at once
 
 
 def shrink(pixels: Pixels, side: int) -> F64:
@@ -80,7 +77,7 @@ def level_entropy(pixels: Pixels) -> float:
 
 def _entropy(counts: NDArray[np.int64]) -> float:
     p = counts[counts > 0] / counts.sum()
-    return float(-(p * np.log2(p)).sum())
+    return float(abs((p * np.log2(p)).sum()))  # the sum is at most 0: no -0 of one level alone
 
 
 def active_share(pixels: Pixels) -> float:
@@ -146,7 +143,7 @@ def spectral_slope(pixels: Pixels) -> float:
     kept = values > 0
     if kept.sum() < 2:
         return 0.0
-    return float(-np.polyfit(np.log(ring[kept]), np.log(values[kept]), 1)[0])
+    return 0.0 - float(np.polyfit(np.log(ring[kept]), np.log(values[kept]), 1)[0])
 
 
 def box_dimension(pixels: Pixels) -> float:
@@ -170,7 +167,7 @@ def box_dimension(pixels: Pixels) -> float:
         even = np.pad(edge, ((0, edge.shape[0] % 2), (0, edge.shape[1] % 2)))
         edge = even[0::2] | even[1::2]
         edge = edge[:, 0::2] | edge[:, 1::2]
-    return float(-np.polyfit(np.arange(len(counts)), np.log2(counts), 1)[0])
+    return 0.0 - float(np.polyfit(np.arange(len(counts)), np.log2(counts), 1)[0])
 
 
 def contrast(pixels: Pixels) -> float:
@@ -198,57 +195,3 @@ def pairwise_distance(thumbnails: NDArray[Any]) -> F64:
     gram = squares[:, None] + squares[None, :] - 2.0 * flat @ flat.T
     above = np.triu_indices(len(flat), 1)
     return np.asarray(np.sqrt(np.maximum(gram[above], 0.0) / flat.shape[1]))
-
-
-class Likeness(NamedTuple):
-    """What `likeness` found."""
-
-    pairs: int  # closer than the limit
-    closest: tuple[tuple[int, int, float], ...]  # (i, j, distance), i < j, the closest first
-    least: float | None  # distance of the closest pair of all; None with fewer than two pictures
-
-
-def likeness(thumbnails: U8, limit: float, listed: int) -> Likeness:
-    """Pairs of pictures that are nearly the same, and the closest pair of all.
-
-    Compares every picture with every other, BLOCK_ROWS rows at a time, so memory grows with n.
-    In order of mean brightness only those near by need comparing: two pictures' means never differ
-    by more than the pictures do.
-
-    thumbnails  (n, ...) uint8
-    limit       RMS distance in [0, 1]
-    listed      pairs named at most; all are counted
-    """
-    n = len(thumbnails)
-    if n < 2:
-        return Likeness(0, (), None)
-    flat = thumbnails.reshape(n, -1).astype(np.float32) / np.float32(255.0)
-    mean = flat.mean(axis=1, dtype=np.float64)
-    order = np.argsort(mean, kind="stable")
-    flat, mean = flat[order], mean[order]
-    flat -= flat.mean(axis=0)  # smaller numbers, so less is lost in the differences below
-    squares = np.einsum("ij,ij->i", flat, flat, dtype=np.float64)
-    pairs, least = 0, np.inf
-    found: list[tuple[float, int, int]] = []
-    for top in range(0, n - 1, BLOCK_ROWS):
-        rows = np.arange(top, min(top + BLOCK_ROWS, n))
-        # the limit is what is sought now; the least pair seen so far can only get smaller
-        reach = max(limit, min(least, 1.0)) + 1e-5
-        stop = int(np.searchsorted(mean, mean[rows[-1]] + reach, side="right"))
-        columns = np.arange(top, stop)
-        distance = squares[rows, None] + squares[None, columns]
-        distance -= 2.0 * (flat[rows] @ flat[columns].T)
-        distance[np.arange(len(rows))[:, None] >= np.arange(len(columns))[None, :]] = np.inf
-        distance = np.sqrt(np.maximum(distance, 0.0) / flat.shape[1])
-        least = min(least, float(distance.min(initial=np.inf)))
-        close = np.flatnonzero(distance < limit)
-        pairs += len(close)
-        if len(close) > listed:
-            close = close[np.argsort(distance.ravel()[close], kind="stable")[:listed]]
-        for place in close:
-            row, column = divmod(int(place), len(columns))
-            i, j = sorted((int(order[top + row]), int(order[top + column])))
-            found.append((float(distance.ravel()[place]), i, j))
-        found = sorted(found)[:listed]
-    closest = tuple((i, j, round(d, 5)) for d, i, j in found)
-    return Likeness(pairs, closest, least)

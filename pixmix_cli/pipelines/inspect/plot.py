@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from pixmix_cli.pipelines.inspect.summary import MEASURES, THUMBNAIL, Summary
+from pixmix_cli.pipelines.inspect.summary import MEASURES, THUMBNAIL, Summary, counted
 
 U8 = NDArray[np.uint8]
 F64 = NDArray[np.float64]
@@ -51,7 +51,7 @@ def draw(summaries: Sequence[Summary], records: Sequence[dict[str, Any]]) -> U8:
         top = strips_top + number * (HEAD + THUMBNAIL + GAP)
         color = COLORS[number % len(COLORS)]
         pen.ellipse(_scaled(MARGIN, top + 4, MARGIN + 12, top + 16), color)
-        text = f"{record['path']}: {record['pictures']:,} pictures"
+        text = f"{record['path']}: {counted(record['pictures'], 'picture')}"
         _write(pen, MARGIN + 20, top + 10, text, TEXT, INK, "lm")
     paper = paper.resize((width, height), Image.Resampling.BOX)
     for number, summary in enumerate(summaries):

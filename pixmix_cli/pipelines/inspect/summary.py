@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import array
 import collections
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from pixmix_cli.errors import InputError, PixMixError
 from pixmix_cli.pipelines.engines.local import run_tasks
 from pixmix_cli.pipelines.inspect import measures
+from pixmix_cli.pipelines.inspect.likeness import likeness, nothing
 from pixmix_cli.sources.find import find_pictures
 from pixmix_cli.sources.pictures import PictureRef, Pictures
 from pixmix_cli.storage import images
@@ -34,25 +36,50 @@ SHOWN = 5  # and below the table
 class Measure(NamedTuple):
     """A number that each picture has.
 
-    goal    what we want of our own sets (docs/design/fractals.md), for the reader
+    goal      what we want of the median of our own sets (docs/design/fractals.md)
     decimals  shown
     """
 
     name: str
     label: str
-    goal: str
+    goal: Goal | None
     decimals: int
 
 
+class Goal(NamedTuple):
+    """What a number should be: least to most, both ends good."""
+
+    least: float = -np.inf
+    most: float = np.inf
+
+    def __str__(self) -> str:
+        if self.most == np.inf:
+            return f">= {_number(self.least)}"
+        if self.least == -np.inf:
+            return _number(self.most)
+        return f"{_number(self.least)}-{_number(self.most)}"
+
+
+def _number(value: float | None, decimals: int | None = None) -> str:
+    """Without the zero before the point; decimals None: as many as there are."""
+    if value is None:
+        return "-"
+    # + 0.0: a value that rounds to nothing has no sign
+    text = f"{value:g}" if decimals is None else f"{round(value, decimals) + 0.0:.{decimals}f}"
+    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
+
+
 MEASURES = (
-    Measure("entropy", "entropy of grey, bits", "", 1),
-    Measure("active", "active 8x8 blocks", ">= .7", 2),
-    Measure("colorfulness", "colourfulness", ">= 55", 0),
-    Measure("hue", "entropy of hue, bits", ">= 3.8", 1),
-    Measure("slope", "spectral slope", "1.6-2.3", 2),
-    Measure("dimension", "box-counting dimension", "", 2),
-    Measure("contrast", "contrast at 32 px", ">= 48", 0),
+    Measure("entropy", "entropy of grey, bits", None, 1),
+    Measure("active", "active 8x8 blocks", Goal(0.7), 2),
+    Measure("colorfulness", "colourfulness", Goal(55), 0),
+    Measure("hue", "entropy of hue, bits", Goal(3.8), 1),
+    Measure("slope", "spectral slope", Goal(1.6, 2.3), 2),
+    Measure("dimension", "box-counting dimension", None, 2),
+    Measure("contrast", "contrast at 32 px", Goal(48), 0),
 )
+DISTANCE_GOAL, CLOSEST_GOAL, NONE_GOAL = Goal(0.26), Goal(NEAR), Goal(most=0)
+MISSED = "!"  # stands behind a number that misses its goal
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +149,10 @@ class PictureSet:
     refs: Pictures
 
 
+def _doubles() -> array.array[float]:
+    return array.array("d")
+
+
 @dataclass(slots=True)
 class Summary:
     """What is known of one set; grows while its pictures come in."""
@@ -129,15 +160,24 @@ class Summary:
     path: Path
     names: list[str] = field(default_factory=list)  # of the pictures that could be read
     shapes: collections.Counter[tuple[int, int]] = field(default_factory=collections.Counter)
-    values: list[tuple[float | None, ...]] = field(default_factory=list)
-    small: list[bytes] = field(default_factory=list)
+    values: array.array[float] = field(default_factory=_doubles)  # MEASURES a picture, or nan
+    small: bytearray = field(default_factory=bytearray)  # (NEAR_SIDE, NEAR_SIDE, 3) each
     thumbnails: list[bytes] = field(default_factory=list)  # COMPARED at most, evenly spaced
     broken: list[dict[str, str]] = field(default_factory=list)
 
     def column(self, name: str) -> NDArray[np.float64]:
         """One measure of every picture that has it."""
-        k = [one.name for one in MEASURES].index(name)
-        return np.array([row[k] for row in self.values if row[k] is not None], np.float64)
+        values = self._table()[:, [one.name for one in MEASURES].index(name)]
+        return values[~np.isnan(values)]
+
+    def _table(self) -> NDArray[np.float64]:
+        """A row a picture, a column a measure; nan where the picture is too small."""
+        return np.frombuffer(self.values, np.float64).reshape(-1, len(MEASURES))
+
+    def blank(self) -> list[str]:
+        """The names of the pictures that show next to nothing."""
+        active = self._table()[:, [one.name for one in MEASURES].index("active")]
+        return [self.names[number] for number in np.flatnonzero(active < BLANK_BELOW)]
 
     def distances(self) -> NDArray[np.float64]:
         """RMS distances in [0, 1] between all pairs of the thumbnails kept."""
@@ -180,8 +220,8 @@ def measure_sets(
                 continue
             summary.names.append(ref.name)
             summary.shapes[one.shape] += 1
-            summary.values.append(one.values)
-            summary.small.append(one.small)
+            summary.values.extend(np.nan if value is None else value for value in one.values)
+            summary.small += one.small
             if number % spacing[task.set_index] == 0:
                 summary.thumbnails.append(one.thumbnail)
         yield len(task.refs)
@@ -193,15 +233,17 @@ def _tasks(sets: Sequence[PictureSet]) -> Iterator[SetTask]:
             yield SetTask(index, tuple(one.refs[begin : begin + PICTURES_A_TASK]))
 
 
-def record_of(summary: Summary) -> dict[str, Any]:
+def record_of(summary: Summary, done: Callable[[int], object] = nothing) -> dict[str, Any]:
     """A set's numbers as JSON-able values.
 
+    done     called with pictures compared with all others since the last time
     returns  "path", "pictures", "broken" (what could not be read and why), "size" ([width,
              height] of most pictures), "sizes" (how many there are), for each measure its
              "median", "p10", "p90" (None where no picture is large enough), "distance" ("mean",
              "p10", "p90" over the pairs of "compared" pictures), "closest" (distance of the
              closest pair, at 16 px), "near_duplicates" (how many "pairs", and the closest of them),
-             "blank" (how many, and their names)
+             "blank" (how many, and their names), "missed" (for each goal of ours that the set
+             misses the "measure", its "value" and the "goal")
     """
     record: dict[str, Any] = {
         "path": str(summary.path),
@@ -218,22 +260,51 @@ def record_of(summary: Summary) -> dict[str, Any]:
     distances = summary.distances() if len(summary.thumbnails) > 1 else np.empty(0)
     record["distance"] = {**_spread(distances, "mean"), "compared": len(summary.thumbnails)}
     shape = (-1, NEAR_SIDE, NEAR_SIDE, 3)
-    small = np.frombuffer(b"".join(summary.small), np.uint8).reshape(shape)
-    like = measures.likeness(small, NEAR, LISTED)
+    small = np.frombuffer(summary.small, np.uint8).reshape(shape)
+    like = likeness(small, NEAR, LISTED, done)
     names = summary.names
     record["closest"] = None if like.least is None else round(like.least, 4)
     record["near_duplicates"] = {
         "pairs": like.pairs,
         "closest": [[names[i], names[j], distance] for i, j, distance in like.closest],
     }
-    k = [one.name for one in MEASURES].index("active")
-    blank = [
-        name
-        for name, row in zip(names, summary.values, strict=True)
-        if (active := row[k]) is not None and active < BLANK_BELOW
-    ]
+    blank = summary.blank()
     record["blank"] = {"pictures": len(blank), "names": blank[:LISTED]}
+    record["missed"] = [
+        {"measure": one.name, "value": one.value, "goal": str(one.goal)}
+        for one in _aims(record)
+        if one.missed
+    ]
     return record
+
+
+class _Aim(NamedTuple):
+    """A number of a set that has a goal; no value: the set is too small to have one."""
+
+    name: str
+    label: str
+    value: float | None
+    goal: Goal
+    decimals: int
+
+    @property
+    def missed(self) -> bool:
+        """Whether it has a value, and not a good one."""
+        return self.value is not None and not self.goal.least <= self.value <= self.goal.most
+
+
+def _aims(record: dict[str, Any]) -> Iterator[_Aim]:
+    for one in MEASURES:
+        if one.goal is not None:
+            yield _Aim(one.name, one.label, record[one.name]["median"], one.goal, one.decimals)
+    mean = record["distance"]["mean"]
+    yield _Aim("distance", "distance at 32 px, mean", mean, DISTANCE_GOAL, 2)
+    yield _Aim("closest", "closest pair", record["closest"], CLOSEST_GOAL, 3)
+    pairs = record["near_duplicates"]["pairs"]
+    yield _Aim("near_duplicates", "near-duplicate pairs", pairs, NONE_GOAL, 0)
+    yield _Aim("blank", "blank pictures", record["blank"]["pictures"], NONE_GOAL, 0)
+    if record["broken"]:
+        yield _Aim("broken", "cannot be read", len(record["broken"]), NONE_GOAL, 0)
 
 
 def _spread(values: NDArray[np.float64], middle: str) -> dict[str, float | None]:
@@ -258,35 +329,57 @@ def rows_of(records: Sequence[dict[str, Any]]) -> list[list[str]]:
     rows = [["", *_short_names(records), "our goal"]]
     rows.append(["pictures", *(f"{r['pictures']:,}" for r in records), ""])
     rows.append(["size", *(_size(r) for r in records), ""])
+    missed = [{one["measure"] for one in r["missed"]} for r in records]
+
+    def add(name: str, label: str, goal: Goal | None, cells: Iterable[str]) -> None:
+        marked = (
+            f"{cell} {MISSED}" if name in names else cell
+            for cell, names in zip(cells, missed, strict=True)
+        )
+        rows.append([label, *marked, "" if goal is None else str(goal)])
+
     for one in MEASURES:
-        cells = [_cell(r[one.name], "median", one.decimals) for r in records]
-        rows.append([one.label, *cells, one.goal])
-    cells = [_cell(r["distance"], "mean", 2) for r in records]
-    rows.append(["distance at 32 px, mean", *cells, ">= .26"])
-    rows.append(["closest pair", *(_number(r["closest"], 3) for r in records), ">= .02"])
-    duplicates = [f"{r['near_duplicates']['pairs']:,}" for r in records]
-    rows.append(["near-duplicate pairs", *duplicates, "0"])
-    rows.append(["blank pictures", *(f"{r['blank']['pictures']:,}" for r in records), "0"])
+        cells = (_cell(r[one.name], "median", one.decimals) for r in records)
+        add(one.name, one.label, one.goal, cells)
+    cells = (_cell(r["distance"], "mean", 2) for r in records)
+    add("distance", "distance at 32 px, mean", DISTANCE_GOAL, cells)
+    cells = (_number(r["closest"], 3) for r in records)
+    add("closest", "closest pair", CLOSEST_GOAL, cells)
+    cells = (f"{r['near_duplicates']['pairs']:,}" for r in records)
+    add("near_duplicates", "near-duplicate pairs", NONE_GOAL, cells)
+    cells = (f"{r['blank']['pictures']:,}" for r in records)
+    add("blank", "blank pictures", NONE_GOAL, cells)
     if any(r["broken"] for r in records):
-        rows.append(["cannot be read", *(f"{len(r['broken']):,}" for r in records), "0"])
+        cells = (f"{len(r['broken']):,}" for r in records)
+        add("broken", "cannot be read", NONE_GOAL, cells)
     return rows
 
 
 def details_of(record: dict[str, Any]) -> Iterator[str]:
-    """The names behind the counts: the closest near-duplicates, and the blank pictures."""
+    """The goals missed, and the names behind the counts: near-duplicates, blank pictures."""
+    missed = [one for one in _aims(record) if one.missed and one.goal is not NONE_GOAL]
+    if missed:
+        # a decimal more than in the table: 47.7 and not 48 where the goal is 48
+        texts = (f"{o.label} {_number(o.value, o.decimals + 1)} ({o.goal})" for o in missed)
+        yield f"{record['path']}: misses our goal: {', '.join(texts)}"
     duplicates = record["near_duplicates"]
     for first, second, distance in duplicates["closest"][:SHOWN]:
         yield f"{record['path']}: {first} and {second} are nearly the same ({distance:.3f})"
-    yield from _more(record["path"], duplicates["pairs"], "near-duplicate pairs")
+    yield from _more(record["path"], duplicates["pairs"], "near-duplicate pair")
     blank = record["blank"]
     for name in blank["names"][:SHOWN]:
         yield f"{record['path']}: {name} is blank"
-    yield from _more(record["path"], blank["pictures"], "blank pictures")
+    yield from _more(record["path"], blank["pictures"], "blank picture")
 
 
 def _more(path: str, count: int, what: str) -> Iterator[str]:
     if count > SHOWN:
-        yield f"{path}: {count - SHOWN:,} more {what}; --json names them"
+        yield f"{path}: {counted(count - SHOWN, f'more {what}')}; --json names them"
+
+
+def counted(count: int, what: str) -> str:
+    """How many there are, in words: 1 picture, 2 pictures."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _short_names(records: Sequence[dict[str, Any]]) -> list[str]:
@@ -306,10 +399,3 @@ def _cell(spread: dict[str, Any], middle: str, decimals: int) -> str:
         return "-"
     low, center, high = (_number(spread[key], decimals) for key in ("p10", middle, "p90"))
     return f"{center} [{low}, {high}]"
-
-
-def _number(value: float | None, decimals: int) -> str:
-    if value is None:
-        return "-"
-    text = f"{value:.{decimals}f}"
-    return text[1:] if text.startswith("0.") else text

@@ -16,7 +16,7 @@ def _noise(seed: int, side: int = 128) -> np.ndarray:
 
 def test_a_flat_picture_scores_nothing() -> None:
     pixels = FLAT.astype(float)
-    assert measures.level_entropy(pixels) == 0.0
+    assert str(measures.level_entropy(pixels)) == "0.0"  # and not -0.0
     assert measures.active_share(pixels) == 0.0
     assert measures.colorfulness(pixels) == 0.0
     assert measures.hue_entropy(pixels) == 0.0
@@ -113,44 +113,3 @@ def test_pictures_of_any_shape_can_be_measured(shape: tuple[int, int]) -> None:
 
 
 # ---------------------------------------------------------------- sets
-
-
-def _naive_distances(thumbnails: np.ndarray) -> np.ndarray:
-    flat = thumbnails.reshape(len(thumbnails), -1) / 255.0
-    return np.sqrt(((flat[:, None] - flat[None]) ** 2).mean(axis=2))
-
-
-def test_likeness_finds_what_comparing_all_pairs_finds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measures, "BLOCK_ROWS", 8)
-    rng = np.random.default_rng(0)
-    thumbnails = rng.integers(0, 256, (60, 4, 4, 3)).astype(np.uint8)
-    # of different brightness, so that not all are compared; and a few alike
-    thumbnails = (thumbnails * rng.uniform(0.2, 1.0, (60, 1, 1, 1))).astype(np.uint8)
-    thumbnails[17] = thumbnails[40]
-    thumbnails[3] = np.minimum(thumbnails[55].astype(int) + 2, 255)
-    apart = _naive_distances(thumbnails)[np.triu_indices(60, 1)]
-    found = measures.likeness(thumbnails, 0.02, 10)
-    assert found.pairs == (apart < 0.02).sum() == 2
-    assert [(i, j) for i, j, _ in found.closest] == [(17, 40), (3, 55)]
-    assert found.closest[1][2] == pytest.approx(2 / 255, rel=0.05)
-    assert found.least == pytest.approx(0.0, abs=1e-3)
-
-
-def test_likeness_tells_the_closest_pair_also_beyond_the_limit() -> None:
-    thumbnails = _noise(7, 40).reshape(100, -1)
-    apart = _naive_distances(thumbnails)[np.triu_indices(100, 1)]
-    found = measures.likeness(thumbnails, 0.02, 10)
-    assert (found.pairs, found.closest) == (0, ())
-    assert found.least == pytest.approx(apart.min(), rel=1e-3)
-
-
-def test_likeness_counts_all_pairs_and_names_only_so_many() -> None:
-    found = measures.likeness(np.zeros((700, 2, 2, 3), np.uint8), 0.02, 5)
-    assert found.pairs == 700 * 699 // 2
-    assert len(found.closest) == 5
-
-
-def test_likeness_of_one_picture_or_none_is_nothing() -> None:
-    for count in (0, 1):
-        found = measures.likeness(np.zeros((count, 2, 2, 3), np.uint8), 0.02, 5)
-        assert found == measures.Likeness(0, (), None)
