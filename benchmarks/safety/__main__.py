@@ -6,7 +6,8 @@
 
 DIR holds train and test, each in any form that `pixmix bake` reads, or is CIFAR-10 or CIFAR-100
 as downloaded, or "digits". An arm is NAME=RECIPE, see benchmarks/safety/arms.py.
-A run that is finished is kept in OUT/runs and not done again; OUT/exam holds the exam's pictures.
+A run that is finished is kept in OUT/runs and not done again; one that was killed goes on from its
+last kept epoch. What the runs will cost is said before they begin; --plan says that alone.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread beats two on a share
 import torch
 
 from benchmarks.safety import arms as recipes
-from benchmarks.safety import data, evaluate, report
+from benchmarks.safety import cost, data, evaluate, report
 from benchmarks.safety.arms import Arm
-from benchmarks.safety.runs import Bakes, Job, record_path, run_all
-from benchmarks.safety.train import Training, has_fast_bfloat16
+from benchmarks.safety.runs import Bakes, Job, run_all
+from benchmarks.safety.train import Training, epochs_kept, fast_bfloat16
 from pixmix_cli.errors import InputError, PixMixError
-from pixmix_cli.sources.mixing_set import open_mixing_set
+from pixmix_cli.sources.mixing_set import open_mixing_set, weighted_paths
 from pixmix_cli.storage.files import write_whole
 
-VERSION = 1  # raise it when the same settings would train another network
+VERSION = 2  # raise it when the same settings would train another network
 SMOKE = {"epochs": 40, "seeds": 3, "depth": 10, "width": 1, "stem": 2, "copies": 8, "bakes": 1}
 SIZE = evaluate.Size()
 SMOKE_SIZE = evaluate.Size(severities=(1, 3, 5), sequence_pictures=50, attacked=200, anomalies=300)
@@ -58,7 +59,9 @@ def _arguments() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--data", help='dataset with train and test, or "digits"')
-    parser.add_argument("--arm", action="append", metavar="NAME=RECIPE", default=[])
+    parser.add_argument(
+        "--arm", "--arms", action="extend", nargs="+", metavar="NAME=RECIPE", default=[]
+    )
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--depth", type=int, default=16, help="of the WRN: 10, 16, 22, ...")
     parser.add_argument("--width", type=int, default=4)
@@ -73,6 +76,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--float32", action="store_true", help="instead of bfloat16")
     parser.add_argument("--photographs", type=Path, help="folder: one more set of anomalies")
     parser.add_argument("--smoke", action="store_true", help="minutes on a small CPU")
+    parser.add_argument("--plan", action="store_true", help="say what the runs will cost, and stop")
     parser.add_argument("--report", action="store_true", help="only from the runs there are")
     parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
@@ -95,6 +99,8 @@ def _run(arguments: argparse.Namespace) -> None:
     out: Path = arguments.output
     if not arguments.report:
         _do_runs(arguments, out)
+        if arguments.plan:
+            return
     runs = _finished(out)
     if not runs:
         raise InputError(f"{out} holds no finished runs", "without --report")
@@ -125,58 +131,81 @@ def _do_runs(arguments: argparse.Namespace, out: Path) -> None:
     train_set, test_set = data.load(train_part), data.load(test_part)
     if train_set.classes != test_set.classes:
         raise InputError(f"--data {arguments.data}: train and test have different classes")
-    size = SMOKE_SIZE if arguments.smoke else SIZE
-    exam = evaluate.make_exam(
-        test_set, size, arguments.photographs, out / "exam", arguments.data != "digits"
+    sources = evaluate.Sources(
+        SMOKE_SIZE if arguments.smoke else SIZE,
+        photographs=arguments.photographs,
+        with_digits=arguments.data != "digits",
     )
+    exam = evaluate.make_exam(test_set, sources, out / "exam")
+    seen = _fingerprints(arguments.data, train_set, test_set, exam)
+    mixing = {arm.name: _mixing(arm, out, seen) for arm in arms}
+    instructions = None if arguments.float32 else fast_bfloat16(device)
+    arithmetic = "float32" if instructions is None else f"bfloat16 by {instructions}"
+    config = Training(
+        arguments.depth, arguments.width, arguments.epochs, instructions is not None, arguments.stem
+    )
+    for folder in ("runs", "weights", "unfinished"):
+        (out / folder).mkdir(exist_ok=True)
+    kept = data.keep(train_set, out / "exam" / "train.npz")
+    data.keep(test_set, out / "exam" / "test.npz")
+    jobs = []
+    for seed in range(arguments.seeds):
+        for arm in arms:
+            copies = arm.copies_for(arguments.epochs, arguments.copies)
+            bake_seed = seed % (arguments.bakes or arguments.seeds)
+            training = {
+                "arm": arm.name,
+                "recipe": arm.recipe,
+                "online": arm.is_live,
+                "mixing": _digest(mixing[arm.name]),
+                "bake seed": bake_seed if arm.is_mixed else None,
+                "copies": copies if arm.is_mixed else None,
+                "seed": seed,
+                "training": asdict(config),
+                "train": train_set.digest,
+                "device": device.type,
+                "version": VERSION,
+            }
+            exam_settings = {
+                "exam": asdict(sources.size),
+                "exam version": evaluate.VERSION,
+                "photographs": arguments.photographs is not None,
+                "test": test_set.digest,
+                "arithmetic": arithmetic,
+            }
+            job = Job(
+                arm, seed, training, exam_settings, config, sources, str(device), kept,
+                tuple(mixing[arm.name]), copies, out,
+            )  # fmt: skip
+            if not job.is_done:
+                jobs.append(job)
+    print(f"exam and mixing sets: {time.perf_counter() - begin:.0f} s", file=sys.stderr)
+    workers = arguments.jobs or (2 if device.type == "cuda" else os.cpu_count() or 1)
+    workers = min(workers, max(1, len(jobs)))
+    left = [
+        0 if job.trained() is not None else arguments.epochs - epochs_kept(job.keep) for job in jobs
+    ]
+    speed = cost.measure(config, len(train_set.classes), device)
+    passes = evaluate.forward_passes(exam, sources.size)
+    say = cost.sentence(left, len(train_set.pictures), passes, speed, workers, arithmetic)
+    print(say, file=sys.stderr, flush=True)
+    if not arguments.plan:
+        run_all(jobs, Bakes(jobs, train_part, out, ahead=workers + 1), workers)
+
+
+def _fingerprints(
+    name: str, train_set: data.Labelled, test_set: data.Labelled, exam: evaluate.Exam
+) -> set[bytes]:
+    """Of every picture of train, test and anomalies; raises InputError where they overlap."""
     seen = data.fingerprints(train_set.pictures)
     if seen & data.fingerprints(test_set.pictures):
-        raise InputError(f"--data {arguments.data}: some pictures are in both train and test")
+        raise InputError(f"--data {name}: some pictures are in both train and test")
     for pictures in exam.structured.values():
         found = data.fingerprints(pictures)
         if seen & found:
             raise InputError("a picture of an anomaly set is a training picture", "--photographs")
         seen |= found
-    seen |= data.fingerprints(test_set.pictures)
-    mixing = {arm.name: _mixing_sets(arm, out, seen) for arm in arms if arm.is_baked_here}
-    bfloat16 = has_fast_bfloat16(device) and not arguments.float32
-    config = Training(arguments.depth, arguments.width, arguments.epochs, bfloat16, arguments.stem)
-    print(f"exam and mixing sets: {time.perf_counter() - begin:.0f} s", file=sys.stderr)
-    (out / "runs").mkdir(exist_ok=True)
-    todo = []
-    for seed in range(arguments.seeds):
-        for arm in arms:
-            bake_seed = seed % (arguments.bakes or arguments.seeds)
-            settings = {
-                "arm": arm.name,
-                "recipe": arm.recipe,
-                "mixing": _digest(mixing.get(arm.name, [])),
-                "bake seed": bake_seed if arm.is_baked_here else None,
-                "seed": seed,
-                "training": asdict(config),
-                "exam": asdict(size),
-                "photographs": arguments.photographs is not None,
-                "train": train_set.digest,
-                "test": test_set.digest,
-                "copies": arguments.copies or arguments.epochs,
-                "device": device.type,
-                "version": [VERSION, evaluate.VERSION],
-            }
-            settings = json.loads(json.dumps(settings))  # as a record gives it back
-            if not _is_done(record_path(out, arm, seed), settings):
-                todo.append((arm, seed, settings))
-    kept = data.keep(train_set, out / "exam" / "train.npz")
-    data.keep(test_set, out / "exam" / "test.npz")
-    photographs, with_digits = arguments.photographs, arguments.data != "digits"
-    jobs = [
-        Job(arm, seed, settings, config, size, str(device), kept, photographs, with_digits, out)
-        for arm, seed, settings in todo
-    ]
-    workers = arguments.jobs or (2 if device.type == "cuda" else os.cpu_count() or 1)
-    workers = min(workers, max(1, len(jobs)))
-    copies = arguments.copies or arguments.epochs
-    baked = Bakes(jobs, mixing, train_part, out, copies, ahead=workers + 1)
-    run_all(jobs, baked, workers)
+    return seen | data.fingerprints(test_set.pictures)
 
 
 def _device(name: str) -> torch.device:
@@ -189,25 +218,23 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _mixing_sets(arm: Arm, out: Path, seen: set[bytes]) -> list[Path]:
+def _mixing(arm: Arm, out: Path, seen: set[bytes]) -> list[str]:
+    """The mixing sets of an arm, as --mixing-set takes them; none where it has none."""
     if arm.recipe in recipes.MADE:
-        return [recipes.make_mixing_set(arm.recipe, out / "mixing")]
+        return [str(recipes.make_mixing_set(arm.recipe, out / "mixing"))]
+    if not arm.recipe.startswith("pixmix:"):
+        return []
     for folder in arm.mixing_sets:
         data.check_apart(seen, folder)
-    return arm.mixing_sets
+    return arm.words
 
 
-def _digest(folders: list[Path]) -> str | None:
-    if not folders:
+def _digest(words: list[str]) -> str | None:
+    if not words:
         return None
-    return open_mixing_set(folders, lambda text: None).digest
-
-
-def _is_done(path: Path, settings: dict[str, Any]) -> bool:
-    if not path.exists():
-        return False
-    record = json.loads(path.read_text())
-    return all(record.get(name) == value for name, value in settings.items())
+    paths, weights = weighted_paths(words)
+    digest = open_mixing_set(paths, lambda text: None, weights).digest
+    return f"{digest} {weights}" if weights else digest
 
 
 def _finished(out: Path) -> list[dict[str, Any]]:

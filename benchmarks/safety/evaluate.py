@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from benchmarks.safety import anomalies, corruptions, measures, perturbations
-from benchmarks.safety.arms import on_device
 from benchmarks.safety.data import SIDE, U8, Labelled, digits
+from benchmarks.safety.epochs import on_device
 from benchmarks.safety.train import autocast
 
 VERSION = 1  # raise it when the same arguments would give another exam
@@ -32,6 +32,19 @@ class Size:
 
 
 @dataclass(frozen=True)
+class Sources:
+    """What an exam is made from, besides the test pictures.
+
+    photographs  folder of one more set of anomalies
+    with_digits  whether digits are anomalies: not for a network trained on them
+    """
+
+    size: Size = Size()
+    photographs: Path | None = None
+    with_digits: bool = True
+
+
+@dataclass(frozen=True)
 class Exam:
     """corrupted and sequences by name, (severities, n, ...) and (m, frames, ...); all uint8."""
 
@@ -42,13 +55,9 @@ class Exam:
     structured: dict[str, U8]
 
 
-def make_exam(
-    test: Labelled, size: Size, photographs: Path | None, cache: Path, with_digits: bool = True
-) -> Exam:
-    """The exam, from the cache folder where it was made before.
-
-    with_digits  whether digits are anomalies: not for a network trained on them
-    """
+def make_exam(test: Labelled, sources: Sources, cache: Path) -> Exam:
+    """The exam, from the cache folder where it was made before."""
+    size, photographs = sources.size, sources.photographs
     digest = hashlib.sha256(f"{VERSION} {size} {photographs} {test.digest}".encode())
     folder = cache / digest.hexdigest()[:16]
     corrupted = {
@@ -81,7 +90,7 @@ def make_exam(
         }
 
     structured = made(anomalies.STRUCTURED)
-    if with_digits:
+    if sources.with_digits:
         structured["digits"] = _kept(
             folder / "anomaly-digits.npy",
             lambda: anomalies.digits(
@@ -146,6 +155,19 @@ class Examiner:
             with torch.inference_mode():
                 wrong.append((self._model(attacked).argmax(1) != y).float().cpu().numpy())
         return float(np.concatenate(wrong).mean())
+
+
+def forward_passes(exam: Exam, size: Size) -> tuple[int, int]:
+    """What the exam costs: pictures shown, and pictures shown with the way back of an attack.
+
+    returns  (forward passes alone, forward and backward passes)
+    """
+    sets = [*exam.corrupted.values(), *exam.sequences.values()]
+    shown = sum(pictures.shape[0] * pictures.shape[1] for pictures in sets)
+    for kinds in (exam.noise, exam.structured):
+        shown += sum(len(pictures) for pictures in kinds.values())
+    attacked = min(size.attacked, len(exam.test.pictures)) * measures.STEPS
+    return shown + len(exam.test.pictures), attacked
 
 
 def sit(exam: Exam, size: Size, model: nn.Module, device: torch.device, bfloat16: bool) -> dict:

@@ -25,29 +25,75 @@ import torch
 from benchmarks.safety import arms as recipes
 from benchmarks.safety import data, evaluate
 from benchmarks.safety.arms import Arm
-from benchmarks.safety.train import Training, train
-from pixmix_cli.storage.files import write_whole
+from benchmarks.safety.epochs import baked_epochs, shelf_epochs
+from benchmarks.safety.live import Mixing, live_epochs
+from benchmarks.safety.network import WideResNet
+from benchmarks.safety.train import Epochs, Keep, Training, load, save, train
+from pixmix_cli.storage.files import canonical_json, write_whole
 
 
 @dataclass(frozen=True)
 class Job:
-    """One network to train and examine."""
+    """One network to train, unless its weights are there, and to examine.
+
+    training  every setting that its weights depend on
+    exam      every setting that only its measures depend on
+    mixing    the mixing sets, as --mixing-set takes them
+    copies    how many copies are shown in turn
+    """
 
     arm: Arm
     seed: int
-    settings: dict[str, Any]
+    training: dict[str, Any]
+    exam: dict[str, Any]
     config: Training
-    size: evaluate.Size
+    sources: evaluate.Sources
     device: str
     train: Path
-    photographs: Path | None
-    with_digits: bool
+    mixing: tuple[str, ...]
+    copies: int
     out: Path
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything that its record depends on."""
+        return {**self.training, **self.exam}
+
+    @property
+    def name(self) -> str:
+        """What its files are called."""
+        return f"{self.arm.name}-{self.seed}"
 
     @property
     def record(self) -> Path:
         """Where its result is kept."""
-        return record_path(self.out, self.arm, self.seed)
+        return self.out / "runs" / f"{self.name}.json"
+
+    @property
+    def weights(self) -> Path:
+        """Where the trained network is kept."""
+        return self.out / "weights" / f"{self.name}.pt"
+
+    @property
+    def keep(self) -> Keep:
+        """Where the unfinished training is kept."""
+        path = self.out / "unfinished" / f"{self.name}.pt"
+        return Keep(path, canonical_json(self.training))
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its record is there, made with these settings."""
+        if not self.record.exists():
+            return False
+        record = json.loads(self.record.read_text())
+        wanted = json.loads(json.dumps(self.settings))  # as a record gives it back
+        return all(record.get(name) == value for name, value in wanted.items())
+
+    def trained(self) -> dict[str, Any] | None:
+        """The kept network, if it was trained with these settings."""
+        found = load(self.weights)
+        same = found is not None and found.get("settings") == canonical_json(self.training)
+        return found if same else None
 
 
 def run_all(jobs: list[Job], baked: Bakes, workers: int) -> None:
@@ -96,36 +142,76 @@ def _end_with_parent() -> None:
 
 def do(job: Job, folder: Path | None) -> str:
     """Train, examine, keep the record; returns a line that reports it."""
-    begin = time.perf_counter()
     device = torch.device(job.device)
     torch.set_num_threads(1)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     train_set = data.kept(job.train)
     test_set = data.kept(job.train.with_name("test.npz"))
-    exam = evaluate.make_exam(
-        test_set, job.size, job.photographs, job.out / "exam", job.with_digits
-    )
-    if folder is not None:
-        epochs = recipes.baked_epochs(folder, train_set, device)
-    else:
-        epochs = recipes.shelf_epochs(job.arm.recipe, train_set, device)
-    model, loss = train(job.config, epochs, len(train_set.classes), device, job.seed)
-    trained = time.perf_counter() - begin
-    measures = evaluate.sit(exam, job.size, model, device, job.config.bfloat16)
-    examined = time.perf_counter() - begin - trained
+    exam = evaluate.make_exam(test_set, job.sources, job.out / "exam")
+    found = job.trained()
+    if found is None:
+        found = _train(job, folder, train_set, device)
+    classes = len(train_set.classes)
+    model = WideResNet(job.config.depth, job.config.width, classes, job.config.stem)
+    model.load_state_dict(found["model"])
+    model = model.to(device).to(memory_format=torch.channels_last).eval()
+    begin = time.perf_counter()
+    measures = evaluate.sit(exam, job.sources.size, model, device, job.config.bfloat16)
+    examined = time.perf_counter() - begin
     record = {
         **job.settings,
         "measures": measures,
-        "loss": loss,
-        "seconds": {"training": round(trained, 1), "exam": round(examined, 1)},
-        "machine": _machine(device),
+        "loss": found["loss"],
+        "seconds": {"training": found["seconds"], "exam": round(examined, 1)},
+        "machine": machine(device),
     }
     write_whole(job.record, (json.dumps(record, indent=1) + "\n").encode())
     return (
         f"{job.arm.name} seed {job.seed}: corruption error {measures['corruption error']:.3f}, "
         f"calibration {measures['calibration, corrupted']:.3f} "
-        f"(training {trained:.0f} s, exam {examined:.0f} s)"
+        f"(training {found['seconds']:.0f} s, exam {examined:.0f} s)"
     )
+
+
+def _train(
+    job: Job, folder: Path | None, train_set: data.Labelled, device: torch.device
+) -> dict[str, Any]:
+    """Train and keep the weights; what lay unfinished is removed."""
+    begin = time.perf_counter()
+    keep = job.keep
+    epochs_of = job.config.epochs
+    last = [begin, 0.0]
+
+    def report(done: int, loss: float) -> None:
+        now = time.perf_counter()
+        rate = f"{(done - last[1]) * len(train_set.pictures) / (now - last[0]):.0f} pictures/s"
+        rate = rate if last[1] else "begun"
+        last[:] = [now, done]
+        line = f"{job.arm.name} seed {job.seed}: epoch {done} of {epochs_of}, loss {loss:.3f}"
+        print(f"{line} ({rate})", file=sys.stderr, flush=True)
+
+    epochs = _epochs(job, folder, train_set, device)
+    model, loss = train(job.config, epochs, len(train_set.classes), device, job.seed, keep, report)
+    found = {
+        "settings": keep.settings,
+        "model": model.state_dict(),
+        "loss": loss,
+        "seconds": round(time.perf_counter() - begin, 1),
+    }
+    save(found, job.weights)
+    keep.path.unlink(missing_ok=True)
+    return found
+
+
+def _epochs(
+    job: Job, folder: Path | None, train_set: data.Labelled, device: torch.device
+) -> Epochs:
+    if job.arm.is_live:
+        mixing = Mixing.load(job.mixing) if job.mixing else None
+        return live_epochs(train_set, mixing, device, job.training["bake seed"], job.copies)
+    if folder is not None:
+        return baked_epochs(folder, train_set, device)
+    return shelf_epochs(job.arm.recipe, train_set, device)
 
 
 class Bakes:
@@ -137,48 +223,50 @@ class Bakes:
     def __init__(
         self,
         jobs: list[Job],
-        mixing: dict[str, list[Path]],
         source: data.Part,
         out: Path,
-        copies: int,
         ahead: int,
     ) -> None:
-        self._needed = Counter(self._key(job) for job in jobs if job.arm.is_baked_here)
+        baked = [job for job in jobs if job.arm.is_baked_here and job.trained() is None]
+        self._users = {job.name for job in baked}
+        self._needed = Counter(self._key(job) for job in baked)
         self._pool = concurrent.futures.ThreadPoolExecutor(1)
         self._change = threading.Condition()
         self._finished = 0
         self._stopped = False
 
-        def bake(place: int, name: str, seed: int) -> Path:
+        def bake(place: int, job: Job) -> Path:
             with self._change:
                 self._change.wait_for(lambda: self._stopped or self._finished + ahead >= place)
                 if self._stopped:
                     raise concurrent.futures.CancelledError
+            name, seed = self._key(job)
             folder = out / "baked" / f"{name}-{seed}"
-            return recipes.bake(mixing[name], source, folder, copies, seed)
+            return recipes.bake(job.mixing, source, folder, job.copies, seed)
 
         self._results: dict[tuple[str, int], concurrent.futures.Future[Path]] = {}
         for place, job in enumerate(jobs):
             key = self._key(job)
-            if job.arm.is_baked_here and key not in self._results:
-                self._results[key] = self._pool.submit(bake, place, *key)
+            if job.name in self._users and key not in self._results:
+                self._results[key] = self._pool.submit(bake, place, job)
 
     @staticmethod
     def _key(job: Job) -> tuple[str, int]:
-        return job.arm.name, job.settings["bake seed"]
+        return job.arm.name, job.training["bake seed"]
 
     def get(self, job: Job) -> Path | None:
-        """The folder that the job trains on, as soon as it is baked; None for the shelf's arms."""
-        if job.arm.is_baked_here:
+        """The folder that the job trains on, as soon as it is baked; None where it needs none."""
+        if job.name in self._users:
             return self._results[self._key(job)].result()
-        return None if job.arm.recipe in recipes.SHELF else Path(job.arm.recipe)
+        elsewhere = job.arm.is_mixed or job.arm.recipe in recipes.SHELF
+        return None if elsewhere else Path(job.arm.recipe)
 
     def release(self, job: Job) -> None:
         """Say that a job is done and needs its folder no more."""
         with self._change:
             self._finished += 1
             self._change.notify_all()
-            if not job.arm.is_baked_here:
+            if job.name not in self._users:
                 return
             key = self._key(job)
             self._needed[key] -= 1
@@ -194,11 +282,8 @@ class Bakes:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def record_path(out: Path, arm: Arm, seed: int) -> Path:
-    return out / "runs" / f"{arm.name}-{seed}.json"
-
-
-def _machine(device: torch.device) -> dict[str, str]:
+def machine(device: torch.device) -> dict[str, str]:
+    """What a record says of the machine and the versions."""
     name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     return {
         "device": name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 
 from benchmarks.safety import __main__ as command
-from benchmarks.safety import arms, data, evaluate, report
+from benchmarks.safety import arms, data, epochs, evaluate, report
 from benchmarks.safety.data import Labelled
 from benchmarks.safety.network import WideResNet
 from benchmarks.safety.train import Training, train
@@ -21,14 +22,6 @@ pytestmark = pytest.mark.torch
 
 CPU = torch.device("cpu")
 TINY = Training(depth=10, width=1, epochs=3, bfloat16=False, stem=2)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def toy(n=96, seed=0):
@@ -58,20 +51,20 @@ def test_the_network_has_the_depth_it_is_asked_for(depth, convolutions):
 @pytest.mark.parametrize("recipe", arms.SHELF)
 def test_training_learns_a_toy_and_repeats_itself(recipe):
     split = toy()
-    epochs = arms.shelf_epochs(recipe, split, CPU)
+    shown = epochs.shelf_epochs(recipe, split, CPU)
     torch.manual_seed(0)
-    model, loss = train(TINY, epochs, 2, CPU, seed=1)
+    model, loss = train(TINY, shown, 2, CPU, seed=1)
     assert not model.training
     test = toy(seed=1)
     found = evaluate.Examiner(model, CPU, False).probabilities(test.pictures)
     assert found.shape == (96, 2)
     assert (found.argmax(1) == test.labels).mean() > 0.9
     if recipe == "plain":
-        again, same = train(TINY, arms.shelf_epochs(recipe, split, CPU), 2, CPU, seed=1)
+        again, same = train(TINY, epochs.shelf_epochs(recipe, split, CPU), 2, CPU, seed=1)
         assert same == loss
         for one, two in zip(model.state_dict().values(), again.state_dict().values()):
             assert torch.equal(one, two)
-        assert train(TINY, epochs, 2, CPU, seed=2)[1] != loss
+        assert train(TINY, shown, 2, CPU, seed=2)[1] != loss
 
 
 def test_training_that_diverges_says_so():
@@ -84,8 +77,8 @@ def test_training_that_diverges_says_so():
 
 def test_flip_and_crop_shows_parts_of_the_padded_picture():
     picture = np.arange(32 * 32 * 3, dtype=np.uint32).reshape(1, 32, 32, 3) % 251 + 1
-    pictures = arms.on_device(np.repeat(picture, 64, 0).astype(np.uint8), CPU)
-    out = arms.flip_and_crop(pictures, torch.Generator().manual_seed(0))
+    pictures = epochs.on_device(np.repeat(picture, 64, 0).astype(np.uint8), CPU)
+    out = epochs.flip_and_crop(pictures, torch.Generator().manual_seed(0))
     padded = torch.nn.functional.pad(pictures[:1], (4,) * 4)[0]
     views = {
         padded.flip(2)[:, y : y + 32, x : x + 32].numpy().tobytes()
@@ -99,7 +92,7 @@ def test_flip_and_crop_shows_parts_of_the_padded_picture():
 
 def test_cutout_makes_one_square_grey():
     pictures = torch.zeros(50, 3, 32, 32, dtype=torch.uint8)
-    out = arms.cutout(pictures, torch.Generator().manual_seed(0))
+    out = epochs.cutout(pictures, torch.Generator().manual_seed(0))
     area = (out == 128).sum((2, 3))
     assert torch.equal(area[:, 0], area[:, 1])
     assert area.max() == 16 * 16
@@ -113,12 +106,38 @@ def test_an_arm_is_a_name_and_a_recipe(tmp_path):
     arm = arms.parse(f"ours=pixmix:{tmp_path}/mixing,{tmp_path}")
     assert arm.is_baked_here
     assert arm.mixing_sets == [tmp_path / "mixing", tmp_path]
-    for wrong in ("pixmax", "a=b", f"a=pixmix:{tmp_path}/no", str(tmp_path), "a/b=plain", "=plain"):
-        if wrong == "=plain":
-            assert arms.parse(wrong).name == "plain"
-            continue
-        with pytest.raises(InputError):
-            arms.parse(wrong)
+    assert arms.parse("=plain").name == "plain"
+    assert arms.parse("noise@4") == arms.Arm("noise-4", "noise", "4")
+    assert arms.parse(f"ours={tmp_path}/mixing:1,{tmp_path}:2").words == [
+        f"{tmp_path}/mixing:1", f"{tmp_path}:2"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["pixmax", "a=b", "a=pixmix:nowhere", "a/b=plain", "plain@4", "noise@0", "noise@some", "a="],
+)
+def test_an_arm_that_cannot_be_made_is_refused(wrong):
+    with pytest.raises(InputError, match="--arm"):
+        arms.parse(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "copies", "live"),
+    [
+        ("noise", 5, False),  # --copies 5
+        ("noise@2", 2, False),
+        ("noise@all", 30, False),
+        ("noise@online", 30, True),
+        ("self", 5, True),
+        ("self@2", 2, True),
+    ],
+)
+def test_copies_follow_from_the_arm_or_else_from_the_run(text, copies, live):
+    arm = arms.parse(text)
+    assert arm.copies_for(epochs=30, default=5) == copies
+    assert arm.is_live == live
+    assert arm.is_baked_here == (not live)
 
 
 @pytest.mark.parametrize("layout", ["npy", "imagefolder", "webdataset"])
@@ -131,18 +150,18 @@ def test_a_baked_set_of_every_format_shows_one_copy_an_epoch(layout, tmp_path, p
         words = words[:-2]
     source = str(tmp_path / "train"), "--mixing-set", str(tmp_path / "mixing")
     pixmix("bake", *source, *words, "-o", str(tmp_path / "baked"))
-    epochs = arms.baked_epochs(tmp_path / "baked", data.load(data.Part(tmp_path / "train")), CPU)
-    first, labels = epochs(0, torch.Generator())
+    shown = epochs.baked_epochs(tmp_path / "baked", data.load(data.Part(tmp_path / "train")), CPU)
+    first, labels = shown(0, torch.Generator())
     assert first.shape == (12, 3, 32, 32)
     assert first.dtype == torch.uint8
     assert sorted(labels.tolist()) == sorted(split.labels.tolist())
-    assert not torch.equal(first, epochs(1, torch.Generator())[0])
-    assert torch.equal(first, epochs(2, torch.Generator())[0])
+    assert not torch.equal(first, shown(1, torch.Generator())[0])
+    assert torch.equal(first, shown(2, torch.Generator())[0])
     with pytest.raises(InputError, match="12 pictures"):
-        arms.baked_epochs(tmp_path / "baked", toy(14), CPU)
+        epochs.baked_epochs(tmp_path / "baked", toy(14), CPU)
     other = Labelled(split.pictures, split.labels, ("a", "b"))
     with pytest.raises(InputError, match="other classes"):
-        arms.baked_epochs(tmp_path / "baked", other, CPU)
+        epochs.baked_epochs(tmp_path / "baked", other, CPU)
 
 
 def test_data_may_be_anything_that_bake_reads(tmp_path):
@@ -183,15 +202,17 @@ def test_a_mixing_set_that_shows_the_exam_is_refused(tmp_path):
 def test_the_exam_is_made_once_and_sat_by_everybody(tmp_path):
     pytest.importorskip("sklearn")
     size = evaluate.Size((1, 5), sequence_pictures=2, attacked=4, anomalies=5)
-    exam = evaluate.make_exam(toy(10), size, None, tmp_path)
+    sources = evaluate.Sources(size)
+    exam = evaluate.make_exam(toy(10), sources, tmp_path)
     assert exam.corrupted["fog"].shape == (2, 10, 32, 32, 3)
     assert exam.sequences["translate"].shape == (2, 16, 32, 32, 3)
     assert set(exam.structured) == {"blobs", "textures", "shapes", "digits"}
     times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
-    again = evaluate.make_exam(toy(10), size, None, tmp_path)
+    again = evaluate.make_exam(toy(10), sources, tmp_path)
     assert times == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
     assert np.array_equal(again.corrupted["snow"], exam.corrupted["snow"])
-    assert "digits" not in evaluate.make_exam(toy(10), size, None, tmp_path, False).structured
+    without = dataclasses.replace(sources, with_digits=False)
+    assert "digits" not in evaluate.make_exam(toy(10), without, tmp_path).structured
 
     class Brightness(torch.nn.Module):
         def forward(self, x):
@@ -283,11 +304,14 @@ def test_the_command_runs_each_arm_once_and_goes_on(tmp_path, monkeypatch, capsy
     ]
     words += ["--epochs", 1, "--depth", 10, "--width", 1, "--stem", 2, "--jobs", 1, "-o", out]
     assert call(monkeypatch, *words, "--seeds", 1) == 0
-    assert "| ours | 1 |" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "| ours | 1 |" in shown.out
+    assert "2 runs, 1 at once: up to 1 epochs of 40 pictures" in shown.err
     records = {path: path.stat().st_mtime_ns for path in (out / "runs").iterdir()}
     assert [path.name for path in sorted(records)] == ["ours-0.json", "plain-0.json"]
     assert json.loads((out / "results.json").read_text())["runs"][0]["machine"]["device"] == "CPU"
     assert not list((out / "baked").iterdir())
+    assert not list((out / "unfinished").iterdir())
     assert call(monkeypatch, *words, "--seeds", 1) == 0
     assert records == {path: path.stat().st_mtime_ns for path in (out / "runs").iterdir()}
     assert call(monkeypatch, "--report", "-o", out) == 0
