@@ -8,5 +8,6 @@ ROWS = "manifest.jsonl"
 ERRORS = "errors.jsonl"
 PLAN = f"{META}/plan.json"
 JOURNALS = f"{META}/journal*.jsonl"  # of a run of its own, and of parts
+HANDED_OUT = f"{META}/handed-out*.jsonl"  # names of what workers were given to write
 TRASH = "trash.jsonl"  # rows of what --overwrite is removing, so that a kill cannot orphan it
 BAKE_EXTRAS = ("classes.json", "README.md")  # written beside a baked set's manifest

@@ -15,7 +15,9 @@ from pixmix_cli.outputs.file_names import META, TRASH
 from pixmix_cli.outputs.locks import acquire, acquire_part
 from pixmix_cli.outputs.part import Part
 from pixmix_cli.outputs.row_files import open_journal
+from pixmix_cli.storage import inside
 from pixmix_cli.storage.files import Tmp
+from pixmix_cli.storage.inside import TmpFolder
 
 SYNC_SECONDS = 0.5  # how much finished work a power loss may cost; kill -9 costs none of it
 WAIT_SECONDS = 30  # that a part waits while another one starts or finishes
@@ -30,14 +32,14 @@ class Journal:
         self._descriptor: int | None = None
         self._synced = time.monotonic()
 
-    def append(self, lines: bytes) -> None:
-        """Write whole lines. Raises OSError."""
+    def append(self, lines: bytes, *, durable: bool = False) -> None:
+        """Write whole lines, durable when this returns if need be. Raises OSError."""
         if self._descriptor is None:
             self._descriptor = open_journal(self._path)
         view = memoryview(lines)
         while view:
             view = view[os.write(self._descriptor, view) :]
-        if time.monotonic() - self._synced > SYNC_SECONDS:
+        if durable or time.monotonic() - self._synced > SYNC_SECONDS:
             os.fsync(self._descriptor)
             self._synced = time.monotonic()
 
@@ -64,8 +66,9 @@ class LocalStore:
         self._meta = path / META
         suffix = "" if part is None else f"-{part.name}"
         self.local_tmp = self._meta / f"tmp{suffix}"
-        self.tmp: Tmp = self.local_tmp
+        self.tmp: Tmp = TmpFolder(self.local_tmp, path)
         self._journal = Journal(self._meta / f"journal{suffix}.jsonl")
+        self._handed_out = Journal(self._meta / f"handed-out{suffix}.jsonl")
         self._lock: int | None = None
         self._part_lock: int | None = None
 
@@ -75,6 +78,7 @@ class LocalStore:
         made = not self.path.exists()
         try:
             self._meta.mkdir(parents=True, exist_ok=True)
+            inside.check_real(self._meta)
         except OSError as error:
             raise StorageError.from_os_error(error, str(self.path)) from error
         part, lock = self._part, self._meta / "lock"
@@ -127,8 +131,13 @@ class LocalStore:
         """As Store's."""
         self._journal.append(lines)
 
+    def hand_out(self, lines: bytes) -> None:
+        """As Store's."""
+        self._handed_out.append(lines, durable=True)
+
     def flush(self) -> None:
         """As Store's."""
+        self._handed_out.close()
         self._journal.close()
 
     def refresh(self) -> None:
@@ -141,7 +150,7 @@ class LocalStore:
     def remove(self, files: Iterable[Path]) -> None:
         """As Store's."""
         for file in files:
-            file.unlink(missing_ok=True)
+            inside.unlink(self.path, file)
 
     def remove_folder(self, folder: Path) -> None:
         """As Store's."""

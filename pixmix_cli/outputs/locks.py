@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pixmix_cli.errors import OutputBusyError, StorageError
 from pixmix_cli.outputs.part import Part
+from pixmix_cli.storage.inside import open_file
 
 
 def acquire(lock: Path, output: Path, seconds: float = 0, *, shared: bool = False) -> int:
@@ -17,11 +18,12 @@ def acquire(lock: Path, output: Path, seconds: float = 0, *, shared: bool = Fals
 
     seconds  to wait for it
     shared   together with others that say so
+    raises   OutputBusyError; InputError for a link in its place; StorageError
     """
     until = time.monotonic() + seconds
     while True:
         try:
-            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = open_file(lock, os.O_RDWR | os.O_CREAT)
         except FileNotFoundError:  # the run before us has just removed the folder
             lock.parent.mkdir(parents=True, exist_ok=True)
             continue

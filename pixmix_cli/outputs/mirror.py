@@ -18,6 +18,8 @@ from pixmix_cli.outputs.file_names import META
 from pixmix_cli.storage import remote, spool
 from pixmix_cli.storage.remote import Url
 
+_WRITTEN_ONCE = ("journal-", "handed-out-")
+
 
 @contextlib.contextmanager
 def at_hand(output: Any) -> Iterator[tuple[Any, Url | None]]:
@@ -88,7 +90,7 @@ def refresh(folder: Path, url: Url, own: frozenset[str] = frozenset()) -> None:
             if not remote.is_metadata(path, folder):
                 if not path.exists() or path.stat().st_size != entry.length:
                     remote.stand_in(path, entry.length)
-            elif not (path.exists() and path.name.startswith("journal-")):  # written once
+            elif not (path.exists() and path.name.startswith(_WRITTEN_ONCE)):
                 wanted.append((entry.path, path))
     except OSError as error:
         raise StorageError.from_os_error(error, str(folder)) from error

@@ -98,6 +98,13 @@ class ObjectStore:
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self._send_rows()
 
+    def hand_out(self, lines: bytes) -> None:
+        """As Store's: an object each time."""
+        name = self._new_name("handed-out")
+        remote.write(f"{self._url}/{META}/{name}", lines)
+        (self._meta / name).write_bytes(lines)
+        self._sent |= {name}
+
     def flush(self) -> None:
         """As Store's."""
         self._journal.close()
@@ -106,13 +113,16 @@ class ObjectStore:
     def _send_rows(self) -> None:
         if not self._unsent:
             return
-        suffix = "" if self._part is None else f"-{self._part.name}"
-        # named by the time, since later rows count; and like no other run's
-        name = f"journal-{time.time_ns():020d}{suffix}-{os.urandom(4).hex()}.jsonl"
+        name = self._new_name("journal")
         remote.write(f"{self._url}/{META}/{name}", self._unsent)
         self._sent |= {name}
         self._unsent = b""
         self._flushed = time.monotonic()
+
+    def _new_name(self, kind: str) -> str:
+        """Named by the time, since later rows count; and like no other run's."""
+        suffix = "" if self._part is None else f"-{self._part.name}"
+        return f"{kind}-{time.time_ns():020d}{suffix}-{os.urandom(4).hex()}.jsonl"
 
     def refresh(self) -> None:
         """As Store's: the mirror shows it then."""

@@ -4,24 +4,53 @@ from __future__ import annotations
 
 import array
 import contextlib
+import itertools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pixmix_cli.errors import InputError
-from pixmix_cli.outputs.file_names import ERRORS, JOURNALS, MANIFEST, PLAN, ROWS
-from pixmix_cli.outputs.rows import Artefact, Kinds, Row, SkippedRow, check_path, kinds_of
+from pixmix_cli.outputs.file_names import (
+    ERRORS,
+    HANDED_OUT,
+    JOURNALS,
+    MANIFEST,
+    META,
+    PLAN,
+    ROWS,
+)
+from pixmix_cli.outputs.rows import (
+    Artefact,
+    Kinds,
+    Place,
+    Row,
+    SkippedRow,
+    files_of,
+    is_given,
+    kinds_of,
+)
 from pixmix_cli.outputs.run_plan import FractalTotals, look
 from pixmix_cli.storage.files import sync_directory
+from pixmix_cli.storage.inside import open_file
+
+Beyond = Callable[[Place], bool]
+NAMES_AT_ONCE = 1 << 16
 
 
-def committed_rows(path: Path) -> Iterator[Row]:
+def nothing_is_beyond(place: Place) -> bool:
+    """For readers that want every row."""
+    return False
+
+
+def committed_rows(path: Path, beyond: Beyond = nothing_is_beyond) -> Iterator[Row]:
     """Every row of finished work in an output, whether its run ended or not.
 
+    beyond  which rows of journals to pass over: see `sorted_lines`
     raises  InputError that names the file and line of a row that is not one of ours
     """
     state = look(path)
@@ -36,7 +65,14 @@ def committed_rows(path: Path) -> Iterator[Row]:
             f"{path / (MANIFEST if finished else PLAN)} is damaged: {error}", "another --output"
         ) from None
     for file in [path / ROWS, path / ERRORS] if finished else row_files(path):
-        yield from read_rows(file, kinds)
+        for row in read_rows(file, kinds):
+            if not (is_journal(file) and beyond(row.place)):
+                yield row
+
+
+def is_journal(file: Path) -> bool:
+    """Whether a file of rows is of a run that has not come to its end."""
+    return file.parent.name == META
 
 
 def row_files(path: Path) -> list[Path]:
@@ -69,18 +105,98 @@ def whole_lines(path: Path) -> Iterator[bytes]:
                 yield line
 
 
-def named_paths(file: Path) -> Iterator[str]:
-    """The paths that rows name; a row that cannot be read names none."""
+LEAST_ROW = 40  # bytes
+
+
+def finished_until(files: Iterable[Path], number: str, first: int = 0, stop: int = 1 << 62) -> int:
+    """How many indices, or copies, sorted files of rows have, by the last row's number.
+
+    A number that is damaged, or larger than so short a file can hold rows, counts for nothing.
+
+    first, stop  the numbers that count; first is the first one's
+    """
+    until = 0
+    for file in files:
+        line = last_line(file, lambda line: line[number] < stop)
+        found = None if line is None else line[number]
+        if type(found) is int and 0 <= found - first <= file.stat().st_size // LEAST_ROW:
+            until = max(until, found - first + 1)
+    return until
+
+
+def last_line(file: Path, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
+    """The last line of a sorted file of rows for which something holds, as it does for all before.
+
+    Found by halving, since files can have millions of lines. None where there is none, or where a
+    line that was looked at is damaged: who reads them all says so.
+    """
+    found: dict[str, Any] | None = None
+    with contextlib.suppress(OSError, ValueError, RecursionError, TypeError, KeyError):
+        begin, end = 0, file.stat().st_size
+        with file.open("rb") as lines:
+            while begin < end:  # the line that is looked for does not begin before, or at, these
+                middle = (begin + end) // 2
+                lines.seek(max(middle - 1, 0))
+                if middle:
+                    lines.readline()  # to the next line's begin
+                start = lines.tell()
+                text = lines.readline() if start < end else b""
+                if not text:
+                    end = middle
+                    continue
+                line = json.loads(text)
+                if not isinstance(line, dict):
+                    return None
+                if holds(line):
+                    found, begin = line, start + len(text)
+                else:
+                    end = middle
+        return found
+    return None
+
+
+def named_files(file: Path, others: Container[str] = ()) -> Iterator[str]:
+    """The files that rows name, if they have names that pixmix gives; a damaged row names none.
+
+    others  names that count too
+    """
     for line in whole_lines(file):
         with contextlib.suppress(ValueError, RecursionError, KeyError, TypeError, AttributeError):
-            path = json.loads(line)["path"]
-            check_path(path)
-            yield path
+            for name in files_of(json.loads(line)):
+                if is_given(name) or name in others:
+                    yield name
+
+
+def handed_out(path: Path) -> Iterator[str]:
+    """The files that runs gave their workers to write; they may be there, with a row or without."""
+    for file in handed_out_files(path):
+        for line in whole_lines(file):
+            with contextlib.suppress(ValueError, RecursionError, KeyError, TypeError):
+                told = json.loads(line)
+                for folder in told["folders"]:
+                    names = told["names"]
+                    yield from filter(is_given, (f"{folder}/{n}".lstrip("/") for n in names))
+
+
+def handed_out_files(path: Path) -> list[Path]:
+    """Wherever names of what was handed out are."""
+    return sorted(path.glob(HANDED_OUT))
+
+
+def not_among(names: Iterable[str], known: NDArray[np.int64]) -> set[str]:
+    """The names whose hashes are not among those known, (n,)."""
+    known = np.append(np.sort(known), 0)
+    found, left = set[str](), iter(names)
+    while some := list(itertools.islice(left, NAMES_AT_ONCE)):
+        hashes = np.fromiter(map(hash, some), np.int64, len(some))
+        unknown = known[np.searchsorted(known[:-1], hashes)] != hashes
+        found.update(itertools.compress(some, unknown))
+    return found
 
 
 def open_journal(path: Path) -> int:
-    """Open for appending, cutting off a torn last line."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    """Open for appending, cutting off a torn last line. Raises InputError for a link, OSError."""
+    descriptor = open_file(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
     end = os.fstat(descriptor).st_size
     while end and os.pread(descriptor, 1, end - 1) != b"\n":
         end -= 1
@@ -100,19 +216,25 @@ def add_to_totals(totals: FractalTotals, kind: type[Row], line: dict[str, Any]) 
         totals["rejected"] = totals.get("rejected", 0) + line["rejected"]
 
 
-def sorted_lines(sources: list[Path], kinds: Kinds) -> Iterator[tuple[int, int, int]]:
+def sorted_lines(
+    sources: list[Path], kinds: Kinds, beyond: Beyond = nothing_is_beyond
+) -> Iterator[tuple[int, int, int]]:
     """(source, offset, length) of every row in order, each place once (the last one wins).
+
+    beyond  which rows of journals to leave out: of work that an earlier, larger run had begun
 
     Only numbers are held, 56 bytes a row, so that ten million rows fit where their text would not.
     The lines are taken as they are: this run wrote them, or checked them when it began.
     """
     columns = array.array("q")
     for number, source in enumerate(sources):
-        offset = 0
+        offset, journal = 0, is_journal(source)
         for line in whole_lines(source):
             row = json.loads(line)
-            place = (row.get("copy", 0), row.get("shard", 0), row.get("index", -1))
-            columns.extend((*place, kinds.kind(row).rank, number, offset, len(line)))
+            rank = kinds.kind(row).rank
+            place = (row.get("copy", 0), row.get("shard", 0), row.get("index", -1), rank)
+            if not (journal and beyond(place)):
+                columns.extend((*place, number, offset, len(line)))
             offset += len(line)
     table = np.frombuffer(columns, np.int64).reshape(-1, 7)
     order = np.lexsort((np.arange(len(table)), table[:, 3], table[:, 2], table[:, 1], table[:, 0]))

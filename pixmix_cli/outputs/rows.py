@@ -19,7 +19,8 @@ from its output's command and format, and is decided in one place, `Kinds.row`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -260,6 +261,34 @@ def check_path(path: str) -> None:
         raise ValueError("path holds a NUL")
     if not path or path.startswith("/") or set(path.split("/")) & {"", ".", ".."}:
         raise ValueError(f"path {path} leads out of the folder")
+
+
+# Names that pixmix gives to artefacts: only such files are ever removed
+_OURS = re.compile(
+    r"(copy|plain)-\d{3,}/(.+\.(jpg|png|webp)|\d{6,}(\.\w+)+|(images|labels)\.npy)"
+    r"|\d{3,}/\d{6,}\.(jpg|png|webp)|\d{6,}\.tar",
+    re.DOTALL,
+)
+FOLDERS = re.compile(r"(copy|plain)-\d{3,}|\d{3,}")  # and to folders in an output
+
+
+def is_given(path: str) -> bool:
+    """Whether a path, relative to an output, is one that pixmix gives to an artefact."""
+    try:
+        check_path(path)
+    except ValueError:
+        return False
+    return _OURS.fullmatch(path) is not None
+
+
+def files_of(line: Mapping[str, Any]) -> Iterator[str]:
+    """The files that a row, as its line has it, stands for."""
+    path = line["path"]
+    yield path
+    if "idx_sha256" in line:
+        yield path.removesuffix("tar") + "idx"
+    if "labels_sha256" in line:
+        yield path.removesuffix("images.npy") + "labels.npy"
 
 
 def companions(path: str) -> tuple[str, ...]:

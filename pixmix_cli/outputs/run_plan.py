@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
 from pixmix_cli.errors import InputError, OutputExistsError, ResumeMismatchError
-from pixmix_cli.outputs.file_names import MANIFEST, META, PLAN
+from pixmix_cli.outputs.file_names import MANIFEST, META, PLAN, TRASH
 from pixmix_cli.outputs.part import Whole
 from pixmix_cli.storage.files import canonical_json, sha256_hex
+from pixmix_cli.storage.inside import check_real
 from pixmix_cli.storage.json_types import checked
 
 
@@ -130,9 +132,15 @@ def look(path: Path) -> OutputState:
     raises  InputError when it is a file, or holds files that pixmix did not write
     """
     if not path.exists():
+        if path.is_symlink():
+            raise InputError(
+                f"output {path} is a link to {os.readlink(path)}, which is not there",
+                f"mkdir {os.readlink(path)}, or another --output",
+            )
         return OutputState("absent")
     if not path.is_dir():
         raise InputError(f"output {path} is a file, not a folder", "another --output")
+    check_real(path / META)
     for file in (path / MANIFEST, path / PLAN):
         if file.is_file():
             try:
@@ -174,6 +182,10 @@ def check_allowed(path: Path, plan: RunPlan, *, resume: bool, overwrite: bool) -
     state = look(path)
     if state.status == "absent" or overwrite:
         return state
+    if (path / META / TRASH).exists():
+        raise OutputExistsError(
+            f"an --overwrite of output {path} was killed as it began", "--overwrite again"
+        )
     if not resume:
         what = "is there already" if state.status == "finished" else "holds an unfinished run"
         raise OutputExistsError(

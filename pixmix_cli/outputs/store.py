@@ -39,6 +39,9 @@ class Store(Protocol):
     def record(self, lines: bytes) -> None:
         """Append rows to this run's journal. A kill costs none or few of them; see `flush`."""
 
+    def hand_out(self, lines: bytes) -> None:
+        """Append to the list of what workers were given to write; durable when this returns."""
+
     def flush(self) -> None:
         """Make the rows durable."""
 

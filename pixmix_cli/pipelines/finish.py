@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pixmix_cli.outputs.destination import Destination
 from pixmix_cli.outputs.output import Output, open_output
 from pixmix_cli.outputs.part import Whole
+from pixmix_cli.outputs.rows import Place
 from pixmix_cli.outputs.run_plan import RunPlan
 from pixmix_cli.pipelines.steps import Step
 
@@ -19,10 +22,12 @@ class Completion:
     """What a command says of the end of its outputs, so that this module knows no command.
 
     gaps  names of what has still to be made of an output; none when it is complete
+    beyond  whether a row's place is more than the whole
     join  puts together what was stored in pieces; returns a record for each file it wrote
     """
 
     gaps: Callable[[Path, RunPlan, Whole], Iterator[str]]
+    beyond: Callable[[Whole, Place], bool]
     join: Callable[[Output], list[dict[str, Any]]] = lambda output: []
 
 
@@ -38,7 +43,28 @@ def open_for(
         run,
         whole=None if destination.part is None else whole,
         missing=lambda: any(True for _ in completion.gaps(destination.folder, run, whole)),
+        beyond=partial(completion.beyond, whole),
     )
+
+
+TASKS_HANDED_OUT = 32  # at a time: each time is a sync, or a request
+Task = TypeVar("Task")
+
+
+def handing_out(
+    output: Output,
+    tasks: Iterable[Task],
+    files: Callable[[Task], Iterable[tuple[Iterable[str], Iterable[str]]]],
+) -> Iterator[Task]:
+    """The tasks, each once it is recorded which files its worker will put in place.
+
+    files   (folders, names) of a task: each name in each folder
+    raises  StorageError
+    """
+    left = iter(tasks)
+    while some := list(islice(left, TASKS_HANDED_OUT)):
+        output.hand_out(place for task in some for place in files(task))
+        yield from some
 
 
 def finish(output: Output, whole: Whole, completion: Completion, made: int, skipped: int) -> Step:

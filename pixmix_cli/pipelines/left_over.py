@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from pixmix_cli.errors import InputError
@@ -46,7 +47,9 @@ def finish_left_over(path: Path, elsewhere: Url | None = None) -> None:
         raise InputError(
             f"{path / PLAN} is damaged: whole.layout: {reason}", "one of its --shard runs again"
         ) from None
-    with open_output(Destination(path, elsewhere, resume=True), run, whole) as output:
+    here = Destination(path, elsewhere, resume=True)
+    beyond = partial(completion.beyond, whole)
+    with open_output(here, run, whole, beyond=beyond) as output:
         gaps = list(completion.gaps(output.path, run, whole))
         if gaps:
             raise InputError(

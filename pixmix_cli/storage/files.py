@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pixmix_cli.errors import StorageError
+from pixmix_cli.errors import InputError, StorageError
 from pixmix_cli.storage import remote
+from pixmix_cli.storage.inside import TmpFolder
 
-Tmp = Path | remote.Upload  # where partial files are
+Tmp = Path | TmpFolder | remote.Upload  # where partial files are
 
 
 def canonical_json(value: Any) -> str:
@@ -50,12 +51,14 @@ class PartialFile:
         """Open the temporary file.
 
         final  the name it will have
-        tmp    folder for the temporary name, on the same file system; an Upload where the file's
-               real place is elsewhere
+        tmp    folder for the temporary name, on the same file system; a TmpFolder where no link is
+               to be followed on the way to the final name; an Upload where the file's real place
+               is elsewhere
         raises StorageError
         """
         self.final = final
         self._upload = tmp if isinstance(tmp, remote.Upload) else None
+        self._tmp_folder = tmp if isinstance(tmp, TmpFolder) else None
         self._partial = tmp / f"{os.getpid()}-{os.urandom(6).hex()}"
         self._hash = hashlib.sha256()
         self.bytes = 0
@@ -102,13 +105,22 @@ class PartialFile:
             raise StorageError.from_os_error(error, str(self.final)) from error
 
     def rename(self) -> None:
-        """Give the file its final name, which replaces a file of that name at once."""
+        """Give the file its final name, which replaces a file of that name at once.
+
+        raises  InputError where a link leads there; StorageError
+        """
         try:
             if self._upload is not None:
                 self._upload.send(self._partial, self.final, self.sha256)
                 return
+            if self._tmp_folder is not None:
+                self._tmp_folder.rename(self._partial, self.final)
+                return
             self.final.parent.mkdir(parents=True, exist_ok=True)
             self._partial.replace(self.final)
+        except InputError:
+            self.discard()
+            raise
         except OSError as error:
             self.discard()
             raise StorageError.from_os_error(error, str(self.final)) from error

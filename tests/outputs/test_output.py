@@ -29,8 +29,12 @@ PLAN = RunPlan(
 )  # fmt: skip
 
 
+def name(index: int) -> str:
+    return f"000/{index:06d}.png"
+
+
 def row(index: int) -> MixingPicture:
-    return MixingPicture(path=f"{index}.png", index=index, bytes=1, sha256="0")
+    return MixingPicture(path=name(index), index=index, bytes=1, sha256="0")
 
 
 def finished(path: Path, count: int = 3) -> None:
@@ -77,23 +81,23 @@ def with_files(path: Path, count: int) -> None:
     """A finished output whose rows name files that are there."""
     finished(path, count)
     for index in range(count):
-        (path / f"{index}.png").write_bytes(b"x")
+        (path / name(index)).parent.mkdir(exist_ok=True)
+        (path / name(index)).write_bytes(b"x")
 
 
 def test_overwrite_removes_what_the_rows_name_and_leaves_everything_else(tmp_path: Path) -> None:
     path = tmp_path / "o"
     with_files(path, 2)
-    for name in ("2024/thesis.txt", "copy-000/notes.txt", "5.png"):
-        (path / name).parent.mkdir(exist_ok=True)
-        (path / name).write_text("keep me")
+    others = ["000/5.png", "2024/thesis.txt", "copy-000/notes.txt"]
+    for other in others:
+        (path / other).parent.mkdir(exist_ok=True)
+        (path / other).write_text("keep me")
     with open_output(Destination(path, overwrite=True), PLAN) as output:
-        assert not (path / "0.png").exists()
+        assert not (path / name(0)).exists()
         output.commit([row(7)])
         output.finish()
     left = sorted(str(p.relative_to(path)) for p in path.rglob("*") if p.is_file())
-    assert left == [
-        "2024/thesis.txt", "5.png", "copy-000/notes.txt", "manifest.json", "manifest.jsonl",
-    ]  # fmt: skip
+    assert left == [*others, "manifest.json", "manifest.jsonl"]
     assert [r.place[2] for r in committed_rows(path)] == [7]
 
 

@@ -43,14 +43,23 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     system.pseudo_dirs[:] = [""]
 
 
+def name(index: int) -> str:
+    return f"000/{index:06d}.jpg"
+
+
 def row(index: int) -> MixingPicture:
-    return MixingPicture(path=f"{index}.jpg", index=index, bytes=5, sha256="x")
+    return MixingPicture(path=name(index), index=index, bytes=5, sha256="x")
 
 
 def make(output: Output, *indices: int) -> None:
     for index in indices:
-        write_whole(output.path / f"{index}.jpg", b"bytes", output.tmp)
+        write_whole(output.path / name(index), b"bytes", output.tmp)
     output.commit([row(index) for index in indices])
+
+
+def files(destination: Destination) -> list[str]:
+    root = destination.folder
+    return sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
 
 
 def test_opening_a_store_makes_nothing(place: Place) -> None:
@@ -70,8 +79,7 @@ def test_rows_of_an_interrupted_run_are_there_for_the_next(place: Place) -> None
         assert output.finish() == {"pictures": 3, "bytes": 15, "skipped": 0}
     again = place()
     assert [r.place[2] for r in committed_rows(again.folder)] == [0, 1, 2]
-    names = sorted(p.relative_to(again.folder).as_posix() for p in again.folder.rglob("*"))
-    assert names == ["0.jpg", "1.jpg", "2.jpg", "manifest.json", "manifest.jsonl"]
+    assert files(again) == [name(0), name(1), name(2), "manifest.json", "manifest.jsonl"]
 
 
 def test_a_run_that_wrote_nothing_and_was_refused_leaves_nothing(place: Place) -> None:
@@ -116,15 +124,56 @@ def test_overwrite_removes_what_the_run_before_wrote(place: Place) -> None:
         make(output, 7)
         output.finish()
     again = place()
-    assert sorted(p.name for p in again.folder.iterdir()) == [
-        "7.jpg", "manifest.json", "manifest.jsonl"
-    ]  # fmt: skip
+    assert files(again) == [name(7), "manifest.json", "manifest.jsonl"]
+
+
+def begin(output: Output, *indices: int) -> None:
+    """Hand pictures out and put them in place, and be killed before they have rows."""
+    output.hand_out([(["000"], [f"{index:06d}.jpg" for index in indices])])
+    for index in indices:
+        write_whole(output.path / name(index), b"bytes", output.tmp)
+    raise KeyboardInterrupt
+
+
+def test_overwrite_removes_what_was_handed_out_and_has_no_row(place: Place) -> None:
+    with pytest.raises(KeyboardInterrupt), open_output(place(), PLAN) as output:
+        make(output, 0)
+        begin(output, 1, 2)
+    with open_output(place(overwrite=True), PLAN) as output:
+        make(output, 7)
+        output.finish()
+    assert files(place()) == [name(7), "manifest.json", "manifest.jsonl"]
+
+
+def test_what_was_handed_out_and_is_not_wanted_any_more_goes_at_the_end(place: Place) -> None:
+    with pytest.raises(KeyboardInterrupt), open_output(place(), PLAN) as output:
+        make(output, 0, 2)
+        begin(output, 1, 3)
+
+    def beyond(place: tuple[int, ...]) -> bool:
+        return place[2] >= 2
+
+    with open_output(place(resume=True), PLAN, beyond=beyond) as output:
+        make(output, 1)
+        assert output.finish() == {"pictures": 2, "bytes": 10, "skipped": 0}
+    assert files(place()) == [name(0), name(1), "manifest.json", "manifest.jsonl"]
+
+
+def test_what_an_earlier_run_has_finished_stays_whatever_a_later_one_wants(place: Place) -> None:
+    with open_output(place(), PLAN) as output:
+        make(output, 0, 1, 2)
+        output.finish()
+    with open_output(place(resume=True), PLAN, beyond=lambda place: place[2] >= 1) as output:
+        output.open_for_writing()
+        make(output, 3)
+        output.finish()
+    assert files(place()) == [name(0), name(1), name(2), "manifest.json", "manifest.jsonl"]
 
 
 def test_a_file_of_the_output_is_at_hand(place: Place) -> None:
     with open_output(place(), PLAN) as output:
         make(output, 0)
-        assert output.at_hand(output.path / "0.jpg").read_bytes() == b"bytes"
+        assert output.at_hand(output.path / name(0)).read_bytes() == b"bytes"
 
 
 def test_rows_that_cannot_be_made_durable_are_an_error_at_the_end(

@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pixmix_cli.outputs.file_names import ROWS
 from pixmix_cli.outputs.output import Output
 from pixmix_cli.outputs.part import Whole
-from pixmix_cli.outputs.row_files import committed_rows
-from pixmix_cli.outputs.rows import BakedRow, SkippedSample
+from pixmix_cli.outputs.row_files import committed_rows, finished_until
+from pixmix_cli.outputs.rows import BakedRow, Place, SkippedSample
 from pixmix_cli.outputs.run_plan import RunPlan
 from pixmix_cli.pipelines.bake.formats.base import Format
 from pixmix_cli.pipelines.bake.formats.registry import FORMATS
-from pixmix_cli.pipelines.bake.job import Copy, all_copies
+from pixmix_cli.pipelines.bake.job import FIRST_PLAIN, Copy, all_copies
 from pixmix_cli.pipelines.finish import Completion
 
 
@@ -62,9 +63,22 @@ def gaps(path: Path, run: RunPlan, whole: Whole) -> Iterator[str]:
         yield from (f"{copy.folder}, shard {shard}" for copy in missing)
 
 
+def finished_copies(path: Path) -> tuple[int, int]:
+    """Augmented and plain copies that an earlier run of a baked set has finished."""
+    rows = [path / ROWS]
+    augmented = finished_until(rows, "copy", stop=FIRST_PLAIN)
+    return augmented, finished_until(rows, "copy", first=FIRST_PLAIN)
+
+
+def beyond(whole: Whole, place: Place) -> bool:
+    """Whether a row is of a copy that is more than the whole."""
+    copy = Copy.from_code(place[0])
+    return copy.number >= whole.layout["plain" if copy.plain else "copies"]
+
+
 def join(output: Output) -> list[dict[str, Any]]:
     """Put together what the layout commits in pieces."""
     return FORMATS[output.plan.options["format"]].join(output)
 
 
-COMPLETION = Completion(gaps, join)
+COMPLETION = Completion(gaps, beyond, join)

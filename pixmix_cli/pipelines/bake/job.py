@@ -16,7 +16,7 @@ from pixmix_cli.sources.pictures import PictureRef
 from pixmix_cli.storage.remote import AnyPath
 from pixmix_cli.units import MAX_PIXELS, Bytes
 
-_FIRST_PLAIN = 1_000_000  # the code of the first plain copy
+FIRST_PLAIN = 1_000_000  # the code of the first plain copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +32,13 @@ class Copy:
     @property
     def code(self) -> int:
         """The copy as one number, as rows and file orders have it: plain ones come after all."""
-        return self.number + (_FIRST_PLAIN if self.plain else 0)
+        return self.number + (FIRST_PLAIN if self.plain else 0)
 
     @classmethod
     def from_code(cls, code: int) -> Copy:
         """The copy that a row's `copy` stands for."""
-        plain = code >= _FIRST_PLAIN
-        return cls(code - _FIRST_PLAIN if plain else code, plain)
+        plain = code >= FIRST_PLAIN
+        return cls(code - FIRST_PLAIN if plain else code, plain)
 
     @property
     def folder(self) -> str:

@@ -117,6 +117,10 @@ def plan_bake(job: BakeJob, warn: Callable[[str], None]) -> BakePlan:
         own = [s for s in range(laid_out.shards) if part is None or part.has(s)]
         return replace(laid_out, pending=tuple((s, (c,)) for c in job.all_copies for s in own))
     job.destination.check(laid_out.run)
+    if job.destination.goes_on:  # what is finished is not made smaller
+        copies, plain = completion.finished_copies(job.output)
+        job = replace(laid_out.job, copies=max(job.copies, copies), plain=max(job.plain, plain))
+        laid_out = replace(laid_out, job=job)
     pending = tuple(row for row in unbaked(laid_out) if part is None or part.has(row[0]))
     return replace(laid_out, pending=pending)
 

@@ -35,7 +35,7 @@ from pixmix_cli.pipelines.bake.worker import Baker, Context
 from pixmix_cli.pipelines.checks import Finding
 from pixmix_cli.pipelines.engines.local import run_tasks
 from pixmix_cli.seeding import Stream, rng_for
-from pixmix_cli.storage import images
+from pixmix_cli.storage import images, inside
 from pixmix_cli.storage.files import write_whole
 from pixmix_cli.storage.remote import AnyPath
 
@@ -273,7 +273,7 @@ def _clear_meta(output: Output) -> None:
     meta = output.path / META
     try:
         for entry in meta.iterdir():
-            if entry.is_dir():
+            if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
             elif entry.name != "lock":
                 entry.unlink()
@@ -296,11 +296,11 @@ def _remove_leftovers(recorded: Recorded, wrong: set[str]) -> Iterator[Finding]:
             continue
         if only_ours.fullmatch(name):
             try:
-                path.unlink()
+                inside.unlink(recorded.path, path)
             except OSError as error:
                 raise StorageError.from_os_error(error, str(path), "removing") from error
             with contextlib.suppress(OSError):  # other files are in it
-                path.parent.rmdir()
+                inside.rmdir(recorded.path, path.parent)
             yield Finding(name, "removed", repaired=True)
 
 

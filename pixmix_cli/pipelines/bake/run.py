@@ -25,7 +25,7 @@ from pixmix_cli.pipelines.bake.formats.base import StreamedPiece
 from pixmix_cli.pipelines.bake.job import ShardTask
 from pixmix_cli.pipelines.bake.plan import BakePlan, context_of, describe_task, tasks
 from pixmix_cli.pipelines.bake.worker import AT, Baker
-from pixmix_cli.pipelines.finish import finish, open_for
+from pixmix_cli.pipelines.finish import finish, handing_out, open_for
 from pixmix_cli.pipelines.steps import Step
 from pixmix_cli.storage.tar import Sink, TarWriter
 
@@ -71,7 +71,8 @@ def _bake_pending(plan: BakePlan, output: Output) -> Iterator[Step]:
         plan.job.running.max_errors, output.rows() if plan.job.destination.goes_on else ()
     )
     describe = partial(_name_the_sample, output.local_tmp / AT)
-    engine = plan.job.running.engine(Baker, (context,), tasks(plan), workers, describe)
+    todo = handing_out(output, tasks(plan), partial(_files, plan))
+    engine = plan.job.running.engine(Baker, (context,), todo, workers, describe)
     with contextlib.closing(engine) as results:
         for (rows, items), (_, copies) in zip(results, plan.pending):
             output.commit(rows)
@@ -83,6 +84,11 @@ def _bake_pending(plan: BakePlan, output: Output) -> Iterator[Step]:
                 shards=len(copies),
                 errors=skipped.add(rows),
             )
+
+
+def _files(plan: BakePlan, task: ShardTask) -> Iterator[tuple[list[str], list[str]]]:
+    """The files that a task puts in place, as `handing_out` has them."""
+    yield [copy.folder for copy in task.copies], plan.format.names(plan.job, task)
 
 
 class Skipped:

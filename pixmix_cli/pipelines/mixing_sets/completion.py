@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from pixmix_cli.outputs.file_names import ERRORS, ROWS
 from pixmix_cli.outputs.part import Whole
-from pixmix_cli.outputs.row_files import committed_rows
+from pixmix_cli.outputs.row_files import committed_rows, finished_until
+from pixmix_cli.outputs.rows import Place
 from pixmix_cli.outputs.run_plan import RunPlan
 from pixmix_cli.pipelines.finish import Completion
 from pixmix_cli.pipelines.mixing_sets.formats import SetFormat
@@ -40,4 +42,14 @@ def gaps(path: Path, run: RunPlan, whole: Whole) -> Iterator[str]:
     yield from (f"picture {index}" for index in np.flatnonzero(left).tolist())
 
 
-COMPLETION = Completion(gaps)
+def finished_pictures(path: Path) -> int:
+    """How many pictures an earlier run of a mixing set has finished, or skipped."""
+    return finished_until([path / ROWS, path / ERRORS], "index")
+
+
+def beyond(whole: Whole, place: Place) -> bool:
+    """Whether a row is of a picture that is more than the whole."""
+    return place[2] >= whole.layout["pictures"]
+
+
+COMPLETION = Completion(gaps, beyond)

@@ -22,6 +22,7 @@ from pixmix_cli.pipelines.engines import worker
 from pixmix_cli.pipelines.mixing_sets.job import Made, MixingSetJob, PictureTask
 from pixmix_cli.pipelines.mixing_sets.plan import (
     MixingSetPlan,
+    at_least_finished,
     pending_pictures,
     storage_options,
 )
@@ -304,6 +305,11 @@ def plan_featvis(
         elif starts is not None:
             config = replace(config, network_size=min(config.size, DREAM_SIZE))
     _check_layers(network, layers, config, wishes.diversity)
+    if wishes.total is not None:
+        count = at_least_finished(job, wishes.total)
+        wishes = (
+            replace(wishes, count=count) if wishes.pairs is None else replace(wishes, pairs=count)
+        )
     targets = _targets(layers, wishes, job.seed, 0 if starts is None else len(starts))
     total = len(targets) * wishes.diversity if wishes.total is None else wishes.total
     options, versions = storage_options(job)

@@ -243,6 +243,7 @@ class _OpenTar:
     def __init__(self, output: Output, shard: int, first: int, stop: int) -> None:
         self.shard = shard
         self._name = f"{shard:06d}.tar"
+        output.hand_out([([""], [self._name])])
         self._file = output.partial(self._name)
         self._range = (first, stop)
         self._rows: list[Row] = []

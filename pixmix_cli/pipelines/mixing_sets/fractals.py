@@ -15,6 +15,7 @@ from pixmix_cli.outputs.run_plan import RunPlan
 from pixmix_cli.pipelines.mixing_sets.job import Made, MixingSetJob, PictureTask
 from pixmix_cli.pipelines.mixing_sets.plan import (
     MixingSetPlan,
+    at_least_finished,
     describe_set,
     pending_pictures,
     storage_options,
@@ -60,6 +61,7 @@ def plan_fractals(config: FractalConfig, count: int, job: MixingSetJob) -> Mixin
     options |= {"size": config.size, "kind": config.kind}
     options["points-per-pixel"] = config.points_per_pixel
     run = RunPlan("generate-fractals", options, {"fractals": ALGORITHM, **versions}, {})
+    count = at_least_finished(job, count)
     here = pending_pictures(job, run, count, TASK_PICTURES)
     return MixingSetPlan(
         job=job,

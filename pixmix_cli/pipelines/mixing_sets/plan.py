@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pixmix_cli.errors import InputError
 from pixmix_cli.outputs.run_plan import RunPlan
-from pixmix_cli.pipelines.mixing_sets.completion import unmade
+from pixmix_cli.pipelines.mixing_sets.completion import finished_pictures, unmade
 from pixmix_cli.pipelines.mixing_sets.job import Maker, MixingSetJob, PictureTask
 from pixmix_cli.pipelines.mixing_sets.registry import SET_FORMATS
 from pixmix_cli.storage import images
@@ -65,6 +65,14 @@ class Pending:
 
     own: int
     pending: NDArray[np.int64]
+
+
+def at_least_finished(job: MixingSetJob, total: int) -> int:
+    """The pictures that are wanted, or those that a run which is gone on with has finished."""
+    destination = job.destination
+    if destination.is_stream or not destination.goes_on:
+        return total
+    return max(total, finished_pictures(destination.folder))
 
 
 def pending_pictures(

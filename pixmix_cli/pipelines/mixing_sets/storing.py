@@ -11,12 +11,14 @@ import collections
 import contextlib
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from pixmix_cli.outputs.part import Whole
 from pixmix_cli.outputs.rows import MixingPicture, SkippedPicture
-from pixmix_cli.pipelines.finish import finish, open_for
+from pixmix_cli.pipelines.finish import finish, handing_out, open_for
 from pixmix_cli.pipelines.mixing_sets.completion import COMPLETION
 from pixmix_cli.pipelines.mixing_sets.formats import Finished, in_order, member_name, picture_path
 from pixmix_cli.pipelines.mixing_sets.job import Made, Maker, MixingSetJob, PictureTask
@@ -40,8 +42,11 @@ def run_set(plan: MixingSetPlan) -> Iterator[Step]:
     with open_for(job.destination, plan.run, whole, COMPLETION) as output:
         skipped = 0
         if plan.remaining and output.open_for_writing():
-            with contextlib.closing(_finished(plan, output.tmp)) as finished:
-                layout = SET_FORMATS[job.format]
+            layout = SET_FORMATS[job.format]
+            tasks = plan.tasks(plan.pending)
+            if layout.loose:
+                tasks = handing_out(output, tasks, partial(_files, job))
+            with contextlib.closing(_finished(plan, tasks, output.tmp)) as finished:
                 for step in layout.store(output, job, plan.total, plan.pending, finished):
                     skipped += step.errors
                     yield step
@@ -52,7 +57,7 @@ def stream_set(plan: MixingSetPlan, sink: Sink) -> Iterator[Step]:
     """Write every picture as a tar member to `sink`, in order, as they are finished."""
     tar = TarWriter(sink)
     skipped = 0
-    for item in in_order(_finished(plan, None), plan.pending):
+    for item in in_order(_finished(plan, plan.tasks(plan.pending), None), plan.pending):
         if item.data is None:
             skipped += 1
         else:
@@ -62,12 +67,20 @@ def stream_set(plan: MixingSetPlan, sink: Sink) -> Iterator[Step]:
     yield Step(0, (), {"pictures": plan.own - skipped, "skipped": skipped})
 
 
-def _finished(plan: MixingSetPlan, tmp: Tmp | None) -> Generator[list[Finished], None, None]:
+def _files(job: MixingSetJob, task: PictureTask) -> Iterator[tuple[list[str], list[str]]]:
+    """The files that a task puts in place, as `handing_out` has them."""
+    paths = [picture_path(index, job.image_format).split("/") for index in task.indices]
+    for folder, group in groupby(paths, lambda path: path[0]):
+        yield [folder], [name for _, name in group]
+
+
+def _finished(
+    plan: MixingSetPlan, tasks: Iterable[PictureTask], tmp: Tmp | None
+) -> Generator[list[Finished], None, None]:
     job = plan.job
     loose = SET_FORMATS[job.format].loose and not job.destination.is_stream
     folder = job.destination.folder if loose else None
     context = (plan.make_maker, plan.maker_context, job, folder, tmp)
-    tasks = plan.tasks(plan.pending)
     if plan.overlapped:
         yield from _overlap(PictureWorker(*context), tasks)
     else:

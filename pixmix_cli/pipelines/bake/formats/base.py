@@ -8,7 +8,6 @@ there.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from pixmix_cli.pipelines.checks import Expected, Finding
 from pixmix_cli.sources.source import Source
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import Tmp, sync_directory
+from pixmix_cli.storage.inside import TmpFolder
 from pixmix_cli.storage.json_types import checked
 
 U8 = NDArray[np.uint8]
@@ -157,6 +157,12 @@ class Format(Protocol[R]):
     def path(self, job: BakeJob, copy: Copy, shard: int, sample: Sample) -> str:
         """The file of the output in which a sample's copy lies."""
 
+    def names(self, job: BakeJob, task: ShardTask) -> list[str]:
+        """Names of the files that a task puts into each copy's folder."""
+        copy = task.copies[0]
+        paths = (self.path(job, copy, task.shard, sample) for sample in task.samples)
+        return [path.removeprefix(f"{copy.folder}/") for path in dict.fromkeys(paths)]
+
     def is_in_place(self, output: Path, row: R) -> bool:
         """Whether the artefact of a row is still there, as long as it was written."""
         return has_its_length(output, row)
@@ -206,7 +212,7 @@ class Format(Protocol[R]):
         """Move what was baked again into the output; `made` is a folder laid out like it."""
         for name in companions(row.path):
             if (made / name).exists():
-                move(made / name, output / name)
+                move(made / name, output, name)
 
     def join_again(
         self, output: Output, made: Path, rows: Sequence[R], copies: Iterable[Copy]
@@ -247,11 +253,11 @@ def evenly_spaced(rows: Iterable[BakedShard], most: int) -> list[BakedShard]:
     return shards[:: max(1, -(-total // most))]
 
 
-def move(made: Path, final: Path) -> None:
-    """Move a finished file to its place, durably. Raises StorageError."""
+def move(made: Path, output: Path, name: str) -> None:
+    """Move a finished file to its place, durably. Raises InputError for a link; StorageError."""
+    final = output / name
     try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(made, final)
+        TmpFolder(made.parent, output).rename(made, final)
         sync_directory(final.parent)
     except OSError as error:
         raise StorageError.from_os_error(error, str(final)) from error

@@ -232,6 +232,10 @@ labels = np.load("copy-000/labels.npy")  # (n,) int64
         """The pictures' array."""
         return f"{copy.folder}/{ARRAYS[0]}"
 
+    def names(self, job: BakeJob, task: ShardTask) -> list[str]:
+        """None: slices lie apart, and the arrays have rows before they are joined."""
+        return []
+
     def is_in_place(self, output: Path, row: BakedSlice) -> bool:
         """The slice, or where it is joined already, the arrays that hold it."""
         path = output / row.path

@@ -163,6 +163,13 @@ dataset = dataset.to_tuple("{extension}", "cls")
         """Tars, or a piece of the one that goes to stdout."""
         return StreamShard(job, task) if job.destination.is_stream else TarShard(job, tmp, task)
 
+    def names(self, job: BakeJob, task: ShardTask) -> list[str]:
+        """The shard, and its index."""
+        found = super().names(job, task)
+        if job.files.dali_index:
+            found += [name.removesuffix("tar") + "idx" for name in found]
+        return found
+
     def is_in_place(self, output: Path, row: BakedShard) -> bool:
         """With its index, where there was one."""
         index = (output / row.path).with_suffix(".idx")
