@@ -22,6 +22,7 @@ from pixmix_cli.sources.find import find_pictures
 from pixmix_cli.sources.open import open_source
 from pixmix_cli.sources.pictures import STDIN, PictureRef, Pictures
 from pixmix_cli.storage import images
+from pixmix_cli.storage.orientation import upright
 from pixmix_cli.storage.remote import any_path
 
 U8 = NDArray[np.uint8]
@@ -59,7 +60,7 @@ def sheet_of(
     found = find_pictures(path, warn)
     if not found:
         raise InputError(f"{path} holds no pictures")
-    cells = tuple(_decode(ref.read, ref.name, warn) for ref in found[: count or PICTURES])
+    cells = tuple(_decode(ref, ref.name, warn) for ref in found[: count or PICTURES])
     return draw(Sheet(cells, min(columns, len(cells)), False), cell)
 
 
@@ -71,11 +72,11 @@ def look_or_none(path: Path) -> Manifest | None:
         return None
 
 
-def _decode(
-    read: Callable[[], bytes], name: str, warn: Callable[[str], None] | None = None
-) -> U8 | None:
+def _decode(ref: PictureRef, name: str, warn: Callable[[str], None] | None = None) -> U8 | None:
     try:
-        return images.decode_rgb(read(), name)
+        data = ref.read()
+        pixels = images.decode_rgb(data, name)
+        return upright(pixels, data) if ref.upright else pixels
     except PixMixError as error:
         if warn is not None:
             warn(error.message)
@@ -107,7 +108,7 @@ def original_of(
     source: dict[str, PictureRef], key: str, warn: Callable[[str], None] | None = None
 ) -> U8 | None:
     """The original of a sample, (h, w, 3) uint8, or None when it cannot be had."""
-    return _decode(source[key].read, key, warn) if key in source else None
+    return _decode(source[key], key, warn) if key in source else None
 
 
 def _told(manifest: Manifest) -> dict[str, str]:

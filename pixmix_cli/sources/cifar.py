@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import array
 import hashlib
-import io
-import pickle
 import tarfile
 import zlib
 from collections.abc import Callable
@@ -25,8 +23,10 @@ from pixmix_cli.sources.kind import Choice, Kind, Listing
 from pixmix_cli.sources.labels import MAX_CLASSES
 from pixmix_cli.sources.picture_cache import default_folder
 from pixmix_cli.sources.pictures import Container, Pictures, Warn, read_bytes_at
+from pixmix_cli.sources.plain_pickles import PlainArray, load_plain
 from pixmix_cli.sources.source import Source, digest_of_source
 from pixmix_cli.storage import spool, tar
+from pixmix_cli.storage.files import write_whole
 from pixmix_cli.storage.remote import AnyPath
 
 SIDE = 32  # pixels
@@ -114,17 +114,20 @@ def open_cifar(path: Path, split: str | None = None, label_field: str | None = N
             f"SOURCE {path} has no labels {field!r}", f"--label-field {' or '.join(layout.labels)}"
         )
     meta = _load(path, layout.meta, pieces)
-    classes = _names(meta.get(layout.labels[field].encode()), path, layout.meta)
+    classes = _names(_in(meta, layout.labels[field]), path, layout.meta)
     pictures, labels = Pictures(), array.array("i")
     content = hashlib.sha256()
     for name in layout.splits[split]:
         batch = _load(path, name, pieces, content.update)
-        found = _batch_labels(batch.get(field.encode()), len(classes), path, name)
-        start = _pixels_at(batch.get(b"data"), len(found), path, name)
-        piece = pieces[name]
-        pictures.begin(Container(f"{name}/", piece.path, (SIDE, SIDE, "chw")))
+        found = _batch_labels(_in(batch, field), len(classes), path, name)
+        pixels, order = _pixels_of(_in(batch, "data"), len(found), path, name)
+        place, start = pieces[name].path, pieces[name].offset + pixels.start
+        if pixels.start < 0:  # as Python 3 writes bytes by protocol 2: not as they are
+            place, start = str(spool.new_file(name)), 0
+            write_whole(Path(place), bytes(pixels.data))
+        pictures.begin(Container(f"{name}/", place, (SIDE, SIDE, order)))
         for number in range(len(found)):
-            pictures.add(f"{number:05d}", PIXELS, piece.offset + start + number * PIXELS)
+            pictures.add(f"{number:05d}", PIXELS, start + number * PIXELS)
         labels.extend(found)
     digest = digest_of_source("cifar", classes, pictures, labels, content.digest())
     return Source(str(path), "cifar", classes, pictures, labels, digest, split)
@@ -194,7 +197,14 @@ def _names(value: object, path: Path, name: str) -> tuple[str, ...]:
     )
 
 
+def _in(record: dict[Any, Any], field: str) -> Any:
+    """A field of a pickle: Python 2 wrote the keys as bytes, Python 3 as text."""
+    return record.get(field.encode(), record.get(field))
+
+
 def _batch_labels(value: object, classes: int, path: Path, name: str) -> list[int]:
+    if isinstance(value, PlainArray):
+        value = value.numbers()
     if not isinstance(value, list) or not all(type(item) is int for item in value):
         raise InputError(f"SOURCE {path}: {name} holds no list of labels")
     if not all(0 <= item < min(classes, MAX_CLASSES) for item in value):
@@ -202,100 +212,19 @@ def _batch_labels(value: object, classes: int, path: Path, name: str) -> list[in
     return value
 
 
-def _pixels_at(value: object, count: int, path: Path, name: str) -> int:
-    """Where the pixels of a batch begin in its file."""
-    shape = (count, PIXELS)
-    if isinstance(value, PlainArray) and value.shape == shape and value.start >= 0:
-        return value.start
+def _pixels_of(value: object, count: int, path: Path, name: str) -> tuple[PlainArray, str]:
+    """The pixels of a batch, and their order."""
+    orders = {
+        (count, PIXELS): "chw",
+        (count, 3, SIDE, SIDE): "chw",
+        (count, SIDE, SIDE, 3): "hwc",
+    }
+    if isinstance(value, PlainArray) and value.kind == "u1" and value.shape in orders:
+        return value, orders[value.shape]
     raise InputError(
         f"SOURCE {path}: {name} does not hold {count} pictures of {SIDE} x {SIDE} pixels",
         "downloading it again",
     )
-
-
-class PlainArray:
-    """What a pickle says of a NumPy array: nothing is computed or allocated from it.
-
-    shape  of an array of uint8, as many as there are bytes; () of any other
-    start  where its bytes begin in the pickle; -1 when they do not lie there as they are
-    """
-
-    def __init__(self, pickled: bytes) -> None:
-        """Nothing known yet."""
-        self._pickled = pickled
-        self.shape: tuple[int, ...] = ()
-        self.start = -1
-
-    def __setstate__(self, state: Any) -> None:
-        """What pickle's BUILD gives: (version, shape, dtype, Fortran order, bytes)."""
-        _, shape, dtype, fortran, data = state
-        size = 1
-        for side in shape:
-            if type(side) is not int or side < 0:
-                raise ValueError("an array of impossible shape")
-            size *= side
-        if not isinstance(dtype, _PlainType) or not isinstance(data, bytes) or fortran:
-            raise ValueError("an array in another form")
-        if dtype.name == "u1" and len(data) == size:
-            self.shape = tuple(shape)
-            self.start = self._pickled.find(data) if data else -1
-
-
-class _PlainType:
-    """What a pickle says of a NumPy dtype."""
-
-    def __init__(self, name: Any, *ignored: Any) -> None:
-        self.name = name.decode("ascii") if isinstance(name, bytes) else str(name)
-
-    def __setstate__(self, state: Any) -> None:
-        """Byte order and the like, of no meaning for bytes."""
-
-
-# The pure-Python unpickler: the other one reserves memory for whatever number a file names.
-class _PlainUnpickler(pickle._Unpickler):
-    """Reads dictionaries, lists, texts, numbers and plain arrays, and refuses all else."""
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__(io.BytesIO(data), encoding="bytes")
-        self._data = data
-
-    def find_class(self, module: str, name: str) -> Any:
-        """A harmless stand-in for what NumPy's arrays are pickled with."""
-        if (module, name) in _RECONSTRUCT:
-            return lambda *ignored: PlainArray(self._data)
-        if (module, name) == ("numpy", "ndarray"):
-            return "numpy.ndarray"  # only ever an argument of the above
-        if (module, name) == ("numpy", "dtype"):
-            return _PlainType
-        raise _RefusedError(f"{module}.{name}")
-
-
-_RECONSTRUCT = {
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-}
-
-
-class _RefusedError(Exception):
-    """A pickle asked for something that data does not need."""
-
-
-def load_plain(data: bytes, where: str) -> dict[Any, Any]:
-    """A dictionary out of a pickle, with nothing executed.
-
-    raises  InputError naming what the pickle asked for, or saying that it is none
-    """
-    try:
-        found = _PlainUnpickler(data).load()
-    except _RefusedError as error:
-        name = " ".join(str(error).split())
-        raise InputError(f"{where} is refused: it would run {name}, which is no data") from None
-    except Exception as error:  # anything, on hostile bytes
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{where} is damaged: {reason}", "downloading it again") from None
-    if not isinstance(found, dict):
-        raise InputError(f"{where} holds no dictionary")
-    return found
 
 
 class Cifar(Kind):

@@ -25,20 +25,21 @@ from pixmix_cli.errors import InputError, PictureError, PixMixError, StorageErro
 from pixmix_cli.sources.kind import Choice, Kind, Listing
 from pixmix_cli.sources.labels import Labels
 from pixmix_cli.sources.passed_over import missing_parts
-from pixmix_cli.sources.pictures import Container, PictureRef, Pictures, Warn
+from pixmix_cli.sources.pictures import Container, PictureRef, Pictures, UprightRef, Warn
 from pixmix_cli.sources.source import Source, digest_of_source
 from pixmix_cli.sources.walk import walk
 from pixmix_cli.storage.remote import AnyPath
 
 ENDINGS = (".parquet", ".arrow")
 IMAGE_NAMES = ("image", "img", "picture", "jpg", "png", "webp", "bytes")
+ADDRESS_NAMES = (*IMAGE_NAMES, "url", "URL", "image_url", "path", "image_path", "file_name")
 LABEL_NAMES = ("label", "labels", "cls", "fine_label", "class", "target")
 KEPT_GROUPS = 2  # row groups in a worker's memory: the one in use, and its neighbour in the shard
 _SPLIT = re.compile(r"(?:.*[-_])?(train|test|validation|valid|val|dev)(?:-\d+-of-\d+|-\d+|_\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
-class ParquetRef(PictureRef):
+class ParquetRef(UprightRef):
     """A picture in a Parquet file: `offset` is its row.
 
     column  of the pictures
@@ -250,6 +251,7 @@ def _list(
     content = hashlib.sha256()
     runs: list[int] = []
     columns: _Columns | None = None
+    holds_bytes = False
     for file, name in files:
         chunks: Iterable[tuple[Any, _Batch | _Group]]
         chunks = _batches(file) if file.suffix.lower() == ".arrow" else _groups_of(file, content)
@@ -263,7 +265,8 @@ def _list(
                 runs.append(len(pictures))
                 pictures.begin(ParquetFile(f"{name}/", str(file), columns.image))
             else:
-                pictures.begin(Container(f"{name}/", str(file)))
+                pictures.begin(Container(f"{name}/", str(file), upright=True))
+            holds_bytes = holds_bytes or chunk.holds_bytes(columns.image)
             for offset, length in chunk.places(columns.image, row):
                 pictures.add(str(row), length, offset)
                 row += 1
@@ -274,6 +277,12 @@ def _list(
                 raise InputError(f"SOURCE {path}: {name} is damaged")
     if columns is None or not pictures:
         raise InputError(f"SOURCE {path} holds no pictures")
+    if not holds_bytes:
+        raise InputError(
+            f"SOURCE {path}: column {columns.image} holds paths or addresses of pictures, not the "
+            "pictures",
+            "dataset.cast_column with Image(), then save_to_disk",
+        )
     classes, numbers = labels.finish(
         f"SOURCE {path}: column {columns.label}", columns.names, lambda index: pictures[index].name
     )
@@ -304,10 +313,13 @@ class _Columns:
         image += binary if len(binary) == 1 else []
         there = ", ".join(schema.names)[:200]
         if not image:
-            raise InputError(
-                f"SOURCE {path} has no column of pictures (it has {there})",
-                "a column image of bytes, or of {bytes, path}",
-            )
+            told = f"SOURCE {path} has no column of pictures (it has {there})"
+            if any(name in schema.names for name in ADDRESS_NAMES):
+                raise InputError(
+                    f"{told}, but paths or addresses of them",
+                    "a .csv of path and label, or img2dataset for addresses",
+                )
+            raise InputError(told, "a column image of bytes, or of {bytes, path}")
         if label_field is None:
             label = [name for name in schema.names if kinds.get(name) == "ClassLabel"]
             label += [name for name in LABEL_NAMES if name in schema.names]
@@ -353,6 +365,17 @@ class _Group:
     def column(self, name: str) -> Any:
         """One column of it."""
         return self.file.read_row_group(self.number, columns=[name]).column(0)
+
+    def holds_bytes(self, name: str) -> bool:
+        """Whether any picture is there, and not only its path; true where the file says nothing."""
+        group = self.file.metadata.row_group(self.number)
+        for index in range(group.num_columns):
+            column = group.column(index)
+            if column.path_in_schema in (name, f"{name}.bytes"):
+                told = column.statistics if column.is_stats_set else None
+                if told is not None and told.has_null_count:
+                    return bool(told.null_count < self.num_rows)
+        return True
 
     def places(self, name: str, row: int) -> Iterable[tuple[int, int]]:
         """(row, 0) of each picture; row is the first's."""
@@ -407,12 +430,11 @@ class _Batch:
             raise InputError(f"{self.path} is compressed", "saving it again with save_to_disk")
         if (lengths < 0).any() or offsets[0] < 0:
             raise InputError(f"{self.path} is damaged")
-        if not lengths.any():
-            raise InputError(
-                f"{self.path} holds paths of pictures, not the pictures",
-                "dataset.cast_column with Image(), then save_to_disk",
-            )
         return zip((offsets[:-1] + start).tolist(), lengths.tolist())
+
+    def holds_bytes(self, name: str) -> bool:
+        """Whether any picture is there, and not only its path."""
+        return any(length for _, length in self.places(name, 0))
 
 
 def _batches(path: Path) -> Iterator[tuple[Any, _Batch]]:

@@ -43,11 +43,27 @@ class PictureRef:
     offset: int
     length: int
 
+    @property
+    def upright(self) -> bool:
+        """Whether it is turned as its EXIF orientation says, as readers of its kind do."""
+        return False
+
     def read(self) -> bytes:
         """The picture's bytes. Raises PixMixError."""
         if self.offset:
             return read_bytes_at(self.path, self.offset, self.length) if self.length else b""
         return read_bytes_at(self.path, 0, (is_url(self.path) and self.length) or -1)
+
+
+class UprightRef(PictureRef):
+    """A picture of a kind whose readers turn it as its EXIF orientation says."""
+
+    __slots__ = ()
+
+    @property
+    def upright(self) -> bool:
+        """It is."""
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,18 +165,21 @@ class Folder:
 class Container:
     """A file that holds pictures one after the other.
 
-    layout  of pictures that are plain values (see PixelsRef); None for picture files
+    layout   of pictures that are plain values (see PixelsRef); None for picture files
+    upright  whether these are turned as EXIF says
     """
 
     prefix: str
     path: str
     layout: tuple[int, int, str] | None = None
+    upright: bool = False
 
     def ref(self, rest: str, offset: int, length: int) -> PictureRef:
         """One of its pictures."""
         name = self.prefix + rest
         if self.layout is None:
-            return PictureRef(name, self.path, offset, length)
+            kind = UprightRef if self.upright else PictureRef
+            return kind(name, self.path, offset, length)
         return PixelsRef(name, self.path, offset, length, self.layout)
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from pixmix_cli.errors import PixMixError
 from pixmix_cli.sources import parquet
-from pixmix_cli.sources.cifar import load_plain
 from pixmix_cli.sources.find import find_pictures
 from pixmix_cli.sources.open import open_source
+from pixmix_cli.sources.plain_pickles import load_plain
 from pixmix_cli.storage import spool
 from pixmix_cli.storage.images import decode_rgb
 from tests.sources import datasets_in as made

@@ -39,6 +39,7 @@ from pixmix_cli.sources.mixing_set import MixingSet
 from pixmix_cli.sources.pictures import PictureRef, PixelsRef
 from pixmix_cli.sources.source import Source
 from pixmix_cli.storage import images
+from pixmix_cli.storage.orientation import orientation_of
 
 LARGEST_SEED = 2**32 - 1  # of NumPy's legacy generator
 Box = tuple[int, int, int, int]
@@ -193,4 +194,6 @@ def _size_of(ref: PictureRef) -> tuple[int, int]:
     """(height, width) of a picture, from its header. Raises PixMixError."""
     if isinstance(ref, PixelsRef):
         return ref.layout[:2]
-    return images.size_of(ref.read(), ref.name)
+    data = ref.read()
+    sides = images.size_of(data, ref.name)
+    return sides[::-1] if ref.upright and orientation_of(data) > 4 else sides

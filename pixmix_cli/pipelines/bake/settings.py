@@ -138,6 +138,8 @@ def run_plan(job: BakeJob, source: Source, mixing: MixingSet) -> RunPlan:
     if layout.encoded:
         versions |= images.codec(job.files.image_format)
     versions |= layout.versions()
+    if source.pictures[0].upright:
+        versions["orientation"] = "as EXIF says"
     if job.draws == "reference":
         from pixmix_cli.pipelines.bake import reference_draws
 

@@ -32,6 +32,7 @@ from pixmix_cli.sources.picture_cache import PictureCache
 from pixmix_cli.sources.pictures import Ahead, PixelsRef
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import Tmp
+from pixmix_cli.storage.orientation import upright
 
 AT = "at"  # file in tmp that says which sample is being baked: eight bytes, its index
 BATCH = 512  # small pictures a compiled call: 1.5 MB at 32 px
@@ -177,7 +178,9 @@ class Baker:
             images.check_pixels(*ref.layout[:2], ref.name, most)
             return np.ascontiguousarray(ref.pixels())
         images.check_length(ref.length, ref.name, most)
-        return images.decode_rgb(self._ahead.read(ref), ref.name, self._scratch, most)
+        data = self._ahead.read(ref)
+        pixels = images.decode_rgb(data, ref.name, self._scratch, most)
+        return upright(pixels, data) if ref.upright else pixels
 
     def _with_padding(self, task: ShardTask, good: list[Sample]) -> Iterator[Sample]:
         """The task's samples; with --pad then, for each that could not be read, one of `good`."""
