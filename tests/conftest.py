@@ -71,6 +71,16 @@ def command_line(arguments: Sequence[object]) -> list[str]:
     return [sys.executable, "-m", "pixmix_cli.main", *(str(a) for a in arguments)]
 
 
+# `python -c AS_INSTALLED FOLDER ARGUMENTS...`: from a folder, which is not on the path
+AS_INSTALLED = """
+import os, sys
+sys.path.remove("") if "" in sys.path else None
+os.chdir(sys.argv.pop(1))
+from pixmix_cli.main import main
+main()
+"""
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory):
     """No test touches the user's cache."""

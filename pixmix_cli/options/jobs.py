@@ -93,7 +93,9 @@ def job_settings(
     """What every making command's job says of where it writes and who works, and `others`."""
     from pixmix_cli.outputs.destination import Destination
     from pixmix_cli.outputs.mirror import at_hand
+    from pixmix_cli.storage import spool
 
+    spool.sweep()
     check_existing(resume, overwrite)
     check_stdout(output, resume, overwrite)
     run, at_once = chosen_engine(engine, ray_address, workers, *inputs, output)

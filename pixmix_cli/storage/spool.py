@@ -11,7 +11,9 @@ import lzma
 import os
 import shutil
 import socket
+import stat
 import tempfile
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -31,6 +33,8 @@ MAX_GROWTH_FREE = 64 << 20  # bytes that may always be unpacked
 
 PREFIX = "pixmix-"  # of folders' names
 LOCK = "lock"  # file in a folder, locked as long as its run lives: it says on which machine
+UNNAMED_LOCK = f"{LOCK}-new"  # before it is locked
+UNLOCKED_SECONDS = 3600  # old enough for a folder without a lock: a run locks its own at once
 
 _folders: dict[str, int] = {}  # each with the descriptor of its lock
 
@@ -51,6 +55,11 @@ def new_file(name: str) -> Path:
     return Path(folder) / name
 
 
+def sweep() -> None:
+    """Remove what runs on this machine left that were killed. Never fails."""
+    _begin(tempfile.gettempdir())
+
+
 @functools.cache
 def _begin(place: str) -> None:
     """Once a run: see to the end, and remove what others left."""
@@ -60,7 +69,7 @@ def _begin(place: str) -> None:
 
 def _locked(folder: Path) -> int:
     """Lock a folder for as long as this process lives; the lock has its name once it is held."""
-    unnamed = folder / f"{LOCK}-new"
+    unnamed = folder / UNNAMED_LOCK
     descriptor = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     os.write(descriptor, socket.gethostname().encode())
     with contextlib.suppress(OSError):  # a file system without locks: the folder is never swept
@@ -70,9 +79,14 @@ def _locked(folder: Path) -> int:
 
 
 def _remove_orphans(place: Path) -> None:
-    """Remove the folders of runs on this machine that ended without doing so. Never fails."""
     for folder in place.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):
+            status = folder.lstat()
+            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+                continue
+            if time.time() - status.st_mtime > UNLOCKED_SECONDS and _never_locked(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+                continue
             descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:
                 if os.read(descriptor, 256) == socket.gethostname().encode():
@@ -80,6 +94,11 @@ def _remove_orphans(place: Path) -> None:
                     shutil.rmtree(folder, ignore_errors=True)
             finally:
                 os.close(descriptor)
+
+
+def _never_locked(folder: Path) -> bool:
+    """Whether a run was killed between making the folder and locking it."""
+    return {path.name for path in folder.iterdir()} <= {UNNAMED_LOCK}
 
 
 def remove_all() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import command_line, environment, one_line_error, tree
+from tests.conftest import AS_INSTALLED, command_line, environment, one_line_error, tree
 
 pytestmark = [
     pytest.mark.ray,
@@ -193,3 +193,17 @@ def test_a_node_lost_from_a_cluster_costs_no_byte(arrays, mixing, tmp_path, cli)
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert tree(tmp_path / "out") == tree(tmp_path / "local")
+
+
+def test_workers_import_nothing_from_the_current_folder(tmp_path):
+    mark, data = tmp_path / "executed", tmp_path / "data"
+    data.mkdir()
+    for name in ("numpy", "random", "types", "signal"):
+        (data / f"{name}.py").write_text(f"open({str(mark)!r}, 'a').write({name!r})\n")
+    line = ["generate-fractals", "-n", 2, "--size", 16, "--engine", "ray", "-j", 1]
+    done = subprocess.run(
+        [sys.executable, "-c", AS_INSTALLED, data, *map(str, line), "-o", tmp_path / "o"],
+        env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert not mark.exists(), mark.read_text()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,6 +64,30 @@ def test_folders_of_other_machines_and_without_a_lock_stay(place: Path, host: st
         (folder / spool.LOCK).write_text(host)
     spool.new_file("b")
     assert folder.is_dir()
+
+
+@pytest.mark.parametrize(("age", "stays"), [(60, True), (2 * spool.UNLOCKED_SECONDS, False)])
+@pytest.mark.parametrize("names", [[], [spool.UNNAMED_LOCK]])
+def test_a_folder_whose_run_was_killed_before_it_locked_it_goes_once_it_is_old(
+    place: Path, names: list[str], age: int, stays: bool
+) -> None:
+    folder = place / f"{spool.PREFIX}x"
+    folder.mkdir()
+    for name in names:
+        (folder / name).touch()
+    then = time.time() - age
+    os.utime(folder, (then, then))
+    spool._remove_orphans(place)
+    assert folder.is_dir() == stays
+
+
+def test_a_link_to_a_folder_is_never_followed(place: Path) -> None:
+    other = place / "other"
+    other.mkdir()
+    (other / spool.LOCK).write_text(socket.gethostname())
+    (place / f"{spool.PREFIX}x").symlink_to(other)
+    spool._remove_orphans(place)
+    assert (other / spool.LOCK).exists()
 
 
 def test_all_folders_of_a_run_go_at_its_end(place: Path) -> None:

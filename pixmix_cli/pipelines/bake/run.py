@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,7 @@ from pixmix_cli.pipelines.bake.plan import BakePlan, context_of, describe_task, 
 from pixmix_cli.pipelines.bake.worker import AT, Baker
 from pixmix_cli.pipelines.finish import finish, handing_out, open_for
 from pixmix_cli.pipelines.steps import Step
+from pixmix_cli.storage import spool
 from pixmix_cli.storage.tar import Sink, TarWriter
 
 
@@ -133,11 +133,16 @@ def stream_bake(plan: BakePlan, sink: Sink, warn: Callable[[str], None]) -> Iter
         Baker.prepare()
     skipped = Skipped(job.running.max_errors)
     written = 0
-    with tempfile.TemporaryDirectory(prefix="pixmix-") as folder:
-        describe = partial(_name_the_sample, Path(folder) / AT)
-        workers = min(job.running.workers, len(plan.pending))
-        context = context_of(plan, Path(folder))
-        for rows, items in job.running.engine(Baker, (context,), tasks(plan), workers, describe):
+    note = spool.new_file(AT)
+    engine = job.running.engine(
+        Baker,
+        (context_of(plan, note.parent),),
+        tasks(plan),
+        min(job.running.workers, len(plan.pending)),
+        partial(_name_the_sample, note),
+    )
+    with contextlib.closing(engine) as results:
+        for rows, items in results:
             size = 0
             for row in rows:
                 if isinstance(row, SkippedSample):
@@ -147,6 +152,7 @@ def stream_bake(plan: BakePlan, sink: Sink, warn: Callable[[str], None]) -> Iter
                     size += len(row.data)
                     written += row.pictures
             yield Step(items, bytes=size, errors=skipped.add(rows))
+    spool.discard(note)
     TarWriter(sink).finish()
     yield Step(0, (), {"pictures": written, "skipped": plan.own - written})
 

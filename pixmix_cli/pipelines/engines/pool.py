@@ -22,6 +22,7 @@ from typing import Any
 
 from pixmix_cli.errors import StorageError, WorkerDiedError
 from pixmix_cli.limits import memory_limit
+from pixmix_cli.own_packages import ROOT
 from pixmix_cli.pipelines.engines.worker import BEGIN, BLOCK, HEAD, Failure
 
 ATTEMPTS = 3  # how often a task may take its worker down before the run gives up
@@ -347,17 +348,26 @@ def _flags() -> list[str]:
 
 
 def _program(arguments: str) -> str:
-    """What a worker runs: our path without the current folder, whose files are none of our code.
+    """What a worker runs: our path without the current folder, which Python puts first for -c.
 
-    Python puts the current folder first for -c; nothing is imported before that is undone.
+    Nothing is imported before that is undone.
     """
-    ours = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
-    with contextlib.suppress(OSError):
+    path = ascii([folder for folder in sys.path if is_code_folder(folder)])
+    return START.format(path=path, arguments=arguments)
+
+
+def is_code_folder(folder: str) -> bool:
+    """Whether workers may import from it: not from the current one, unless we are there.
+
+    A dataset may hold a random.py.
+    """
+    if not folder:
+        return False
+    try:
         here = os.getcwd()
-        return START.format(
-            path=ascii([p for p in sys.path if p and (p != here or p == ours)]), arguments=arguments
-        )
-    return START.format(path=ascii([p for p in sys.path if p]), arguments=arguments)
+    except OSError:  # it was deleted
+        return True
+    return folder not in (here, ".") or here == os.path.realpath(ROOT)
 
 
 def _fate(code: int | None) -> str:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from pixmix_cli.errors import InputError, PixMixError, WorkerDiedError
 from pixmix_cli.pipelines.engines.local import default_workers
-from pixmix_cli.pipelines.engines.pool import AHEAD, ATTEMPTS
+from pixmix_cli.pipelines.engines.pool import AHEAD, ATTEMPTS, is_code_folder
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -101,6 +101,7 @@ def connect(address: str | None, workers: int | None = None) -> Cluster:
                 include_dashboard=None if address else False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
+                job_config=_job_config(),
                 **({} if address else own),
             )
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
@@ -115,6 +116,25 @@ def connect(address: str | None, workers: int | None = None) -> Cluster:
         _keep_stdout_clean()
     found = ray.cluster_resources()
     return Cluster(max(1, int(found.get("CPU", 1))), int(found.get("GPU", 0)))
+
+
+class _CodePaths(list[str]):
+    """Folders that Ray's workers import from, without the current one: it holds none of our code.
+
+    Ray extends its list by the driver's current folder and puts it first (Ray 2.60). A dataset in
+    it may have a numpy.py.
+    """
+
+    def extend(self, paths: Iterable[str]) -> None:
+        super().extend(path for path in paths if is_code_folder(path))
+
+
+def _job_config() -> Any:
+    from ray.job_config import JobConfig
+
+    config = JobConfig()
+    config._py_driver_sys_path = _CodePaths()
+    return config
 
 
 def _keep_stdout_clean() -> None:

@@ -18,7 +18,7 @@ import pytest
 from pixmix_cli.errors import InputError, StorageError, WorkerDiedError
 from pixmix_cli.pipelines.engines import pool as pool_module
 from pixmix_cli.pipelines.engines.pool import ATTEMPTS, Pool
-from tests.conftest import environment
+from tests.conftest import AS_INSTALLED, environment
 from tests.pipelines.engines.runners import LARGE, Task, make_echo
 
 pytestmark = pytest.mark.process
@@ -299,14 +299,6 @@ SHADOWS = [
     "numpy", "os", "pickle", "random", "re", "selectors", "signal", "site", "socket", "struct",
     "subprocess", "tempfile", "threading", "traceback", "types", "warnings",
 ]  # fmt: skip
-
-AS_INSTALLED = """
-import os, sys
-sys.path.remove("") if "" in sys.path else None
-os.chdir(sys.argv.pop(1))
-from pixmix_cli.main import main
-main()
-"""
 
 
 @pytest.mark.parametrize("command", ["generate-fractals", "inspect"])
