@@ -175,8 +175,9 @@ def _failed(error: Exception, prefix: str) -> int:
         say(f"{prefix}: {StorageError.from_os_error(error, where, 'using')}")
     else:
         reason = " ".join(str(error).split())
-        kind = f"{type(error).__name__}: {reason}{allowed}"
-        say(f"{prefix}: internal error: {kind}. Try: again with --debug")
+        kind = f"{type(error).__name__}: {reason[:300]}{allowed}"
+        mend = "again with --debug" if limit is None else "ulimit -v unlimited"
+        say(f"{prefix}: internal error: {kind}. Try: {mend}")
     return 1
 
 

@@ -214,8 +214,11 @@ class Pool:
         if not worker.begun:
             self._stillborn[worker.place] += 1
             if self._stillborn[worker.place] >= ATTEMPTS:
+                limit = memory_limit()
+                why = worker.fate() + (f" ({limit})" if limit else "")
                 raise WorkerDiedError(
-                    f"worker processes do not start: {worker.fate()}", "pixmix doctor, or -j 1"
+                    f"worker processes do not start: {why}",
+                    "ulimit -v unlimited" if limit else "pixmix doctor, or -j 1",
                 )
         elif worker.tasks:
             number = worker.tasks[0]
