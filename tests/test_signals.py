@@ -16,24 +16,24 @@ pytestmark = pytest.mark.process
 
 # A command that takes as long as it likes; `busy` says what it does meanwhile.
 PROGRAM = """
-import sys, time
+import functools, sys, time
 from pixmix_cli import main
 def invoke(ctx):
-    print("ready", flush=True)
+    ready = functools.partial(print, "ready", flush=True)
     {busy}
 main.cli.invoke = invoke
 sys.argv = ["pixmix", "bake"]
 main.main()
 """
 
-SLEEP = "time.sleep(60)"
+SLEEP = "ready(); time.sleep(60)"
 TIDY = """
-    try: time.sleep(60)
+    try: ready(); time.sleep(60)
     finally: print("tidying", flush=True); time.sleep({seconds})
 """
 LOST = """
     class Slow:
-        def __del__(self): time.sleep(2)
+        def __del__(self): ready(); time.sleep(2)
     thing = Slow(); del thing; time.sleep(60)
 """
 
@@ -94,7 +94,7 @@ def test_a_signal_in_a_destructor_is_not_lost() -> None:
 
 
 def test_signals_that_nohup_ignores_stay_ignored() -> None:
-    line = [sys.executable, "-c", PROGRAM.format(busy="time.sleep(1)")]
+    line = [sys.executable, "-c", PROGRAM.format(busy="ready(); time.sleep(1)")]
     with subprocess.Popen(
         line, env=environment(), stdout=subprocess.PIPE,
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
