@@ -53,12 +53,16 @@ def command(
     inspect` beside the ranges of other generators. Of a baked set: originals beside their copies
     with the draws in words, the draws against what the recipe prescribes, classes and errors. Of an
     output of the safety benchmark: its figure and tables.
+
+    The page holds its pictures, at most 256 px of the longer side. A larger one is shown whole as
+    long as its file lies where it lay, seen from the page.
     """
     from pixmix_cli.commands.common import check_new_file
     from pixmix_cli.errors import InputError
     from pixmix_cli.pipelines.engines.local import default_workers
+    from pixmix_cli.pipelines.report import sections
     from pixmix_cli.pipelines.report.page import page_of
-    from pixmix_cli.pipelines.report.sections import MOST_PICTURES, gather, measure
+    from pixmix_cli.pipelines.report.sections import MOST_PICTURES
     from pixmix_cli.storage.files import write_whole
 
     terminal = options.make_terminal(quiet, verbose, progress, as_json)
@@ -67,12 +71,18 @@ def command(
         if not path.exists():
             raise InputError(f"{path} does not exist")
     most = min(pictures, MOST_PICTURES // len(paths))
-    sections = [gather(path, most, samples, terminal.warn) for path in paths]
-    wanted = sum(one.pictures for one in sections if one.kind == "mixing")
-    with terminal.meter(wanted, "pic") as meter:
-        for done in measure(sections, workers or default_workers(), terminal.warn):
+    opened = [sections.look(path, most, samples, terminal.warn) for path in paths]
+    measured = sum(len(one.refs) for one in opened if one.refs is not None)
+    # pictures are measured, then compared; what there is to gather has its own counts
+    total = sum(one.work for one in opened) + 2 * measured
+    side = sections.side_of(opened)
+    with terminal.meter(total, " steps") as meter:
+        found = [sections.gather(one, side, meter.update) for one in opened]
+        for done in sections.measure(found, opened, workers or default_workers()):
             meter.update(done)
-    page = page_of(sections)
+        sections.compare(found, meter.update)
+        meter.update(sum(one.unread for one in found))  # could not be compared
+    page = page_of(found, output.parent)
     write_whole(output, page)
     terminal.emit({"path": str(output), "bytes": len(page)})
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -13,7 +14,8 @@ import pytest
 from PIL import Image
 
 from pixmix_cli.pipelines.report.page import page_of
-from pixmix_cli.pipelines.report.sections import Section, Tile
+from pixmix_cli.pipelines.report.sections import Picture, Section, Tile
+from pixmix_cli.storage.images import encode
 from tests.conftest import Cli, one_line_error, picture
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -42,7 +44,7 @@ def test_a_page_needs_nothing_but_itself(
     cli: Cli, mixing: Path, baked: dict[str, Path], tmp_path: Path
 ) -> None:
     text = write(cli, tmp_path / "r.html", mixing, *baked.values())
-    assert not re.search(r"(src|href)=\"(?!data:)", text)
+    assert not re.search(r"\s(src|href)=\"(?!data:)", text)
     assert "@import" not in text
     assert "url(" not in text
     assert "default-src 'none'" in text
@@ -61,7 +63,7 @@ def test_a_baked_set_shows_its_draws_in_words_and_against_the_recipe(
 ) -> None:
     for name in ("webdataset", "imagefolder"):
         text = write(cli, tmp_path / f"{name}.html", baked[name], "--samples", "24")
-        assert re.search(r"(add|multiply) a=\d\.\d\d b=-?\d\.\d\d with (m\d\.png|deep)", text)
+        assert re.search(r"<li>(add|multiply) a=\d\.\d\d b=-?\d\.\d\d with (m\d\.png|deep)", text)
         assert "Draws of 48 pictures against the recipe" in text
         assert "too few to test" in text or "as prescribed" in text
         assert "Classes, of 48 pictures" in text
@@ -114,7 +116,7 @@ def test_the_safety_benchmark_s_tables_and_figure_are_shown(cli: Cli, tmp_path: 
 
 def test_whatever_a_name_or_recipe_holds_is_only_text() -> None:
     evil = '"><script>alert(1)</script>&'
-    tile = Tile(evil, evil, evil, b"jpeg")
+    tile = Tile(evil, evil, evil, Picture(b"", 1, 1, (1, 1)), evil)
     section = Section(evil, "mixing", 1, [(evil, evil)], tiles=[tile], errors=[(evil, evil)])
     text = page_of([section]).decode()
     assert "<script>alert" not in text
@@ -191,3 +193,73 @@ def test_the_page_loads_filters_and_looks_right_in_a_browser(
         areas = {"red": red, "blue": blue}
         assert areas[shown] > 0.003, areas  # a tile is at least 104 x 104 of 1200 x 1600 pixels
         assert areas[gone] < 0.0005, areas
+
+
+def test_progress_ends_where_it_said(
+    cli: Cli, mixing: Path, baked: dict[str, Path], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(mixing, broken)
+    (broken / "torn.png").write_bytes(b"no picture")
+    words = [broken, *baked.values(), "-o", tmp_path / "r.html", "-j", 1, "--progress", "json"]
+    code, _, err = cli("report", *words)
+    assert code == 0, err
+    last = json.loads(err.splitlines()[-1])
+    assert last["done"] == last["total"]
+    assert last["total"] >= 7 + 2 * 7 + 48  # tiles, measured and compared, draws
+
+
+DRIVEN = """<script>
+const seen = [];
+const press = key => document.activeElement.dispatchEvent(
+  new KeyboardEvent('keydown', {key, bubbles: true}));
+const note = () => seen.push([dialog.open, dialog.querySelector('h3').textContent,
+  dialog.querySelector('p').textContent, dialog.querySelector('.recipe').innerHTML].join('|'));
+document.querySelector('.gallery button').click(); note();
+press('ArrowRight'); note();
+press('ArrowRight'); note();
+press('ArrowLeft'); note();
+dialog.querySelector('button[value="1"]').click(); note();
+document.querySelectorAll('.samples .picture')[1].click(); note();
+document.querySelector('select').value = 'blue';
+document.querySelector('select').dispatchEvent(new Event('input', {bubbles: true}));
+seen.push(location.hash);
+dialog.close();
+dialog.addEventListener('close', () => {
+  seen.push(document.activeElement.dataset.name);
+  document.body.append(Object.assign(document.createElement('pre'),
+    {id: 'seen', textContent: JSON.stringify(seen)}));
+});
+</script></body>"""
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
+def test_the_enlarged_view_shows_recipes_and_draws_and_moves_by_arrow_keys(
+    cli: Cli, tmp_path: Path, baked: dict[str, Path]
+) -> None:
+    recipe = {"kind": "flame", "center": [1, 2], "layers": [{"weight": 0.5}], "evil": "<b>x</b>"}
+    for number, kind in enumerate(("red", "red", "blue")):
+        folder = tmp_path / "set" / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        data = encode(picture(number, 300, 400), "png", recipe=json.dumps(recipe))
+        (folder / f"{number}.png").write_bytes(data)
+    text = write(cli, tmp_path / "r.html", tmp_path / "set", baked["webdataset"])
+    page = tmp_path / "driven.html"
+    page.write_text(text.replace("</body>", DRIVEN), encoding="utf-8")
+    done = browse(page.as_uri(), tmp_path / "profile", "--dump-dom", "--virtual-time-budget=2000")
+    assert "CONSOLE" not in done.stderr, done.stderr
+    (found,) = re.findall(r'<pre id="seen">(.*?)</pre>', done.stdout, re.DOTALL)
+    *views, address, focused = json.loads(html.unescape(found))
+    names = [view.split("|")[1] for view in views[:5]]
+    assert names == ["blue/2.png", "red/0.png", "red/1.png", "red/0.png", "red/1.png"]
+    first = views[0].split("|", 3)
+    assert first[0] == "true"
+    assert first[2].startswith("1 of 3 · 400 × 300 px · blue")
+    assert "<th>kind</th><td>flame</td>" in first[3]
+    assert "<th>center</th><td>1, 2</td>" in first[3]
+    assert "<details><summary>1 entry</summary>" in first[3]
+    assert "&lt;b&gt;x&lt;/b&gt;" in first[3]
+    assert re.search(r", copy 0\|.*<ol><li>", views[5])
+    assert address == "#kind=blue"
+    assert focused.endswith(", copy 0")

@@ -6,12 +6,15 @@ The words, the tags, the style and the script are in `templates`; here is what t
 from __future__ import annotations
 
 import base64
+import os
+import urllib.parse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import jinja2
 
-from pixmix_cli.pipelines.inspect.summary import MEASURES, Measure, rows_of
+from pixmix_cli.pipelines.inspect.summary import MEASURES, MISSED, Measure, rows_of
 from pixmix_cli.pipelines.report.sections import Section
 
 # Median [p10, p90] at 512 px, n = 200 each (docs/lab/2026-11-22-prototype-fractals.md).
@@ -23,23 +26,36 @@ PEERS: dict[str, dict[str, tuple[float | None, float, float | None]]] = {
     "slope": {"catalys1": (None, 2.3, None), "flam3": (None, 2.5, None)},
     "contrast": {"catalys1": (None, 34, None), "flam3": (None, 31, None)},
 }
-ROW, LEFT, WIDTH = 22, 125, 400  # pixels of a chart: height of a row, room for names, whole width
+ROW, LEFT, WIDTH = 22, 125, 360  # pixels of a chart: height of a row, room for names, whole width
 
 
-def page_of(sections: Sequence[Section]) -> bytes:
-    """The page, UTF-8. The same sections give the same bytes."""
+def page_of(sections: Sequence[Section], folder: Path | None = None) -> bytes:
+    """The page, UTF-8. The same sections give the same bytes.
+
+    folder  where it will lie: the addresses of picture files are relative to it
+    """
     measured = [one for one in sections if one.record is not None]
     records = [one.record for one in measured if one.record is not None]
+    here = Path.cwd() if folder is None else folder
     text = (
         _templates()
         .get_template("page.html")
         .render(
+            address=lambda file: address_of(file, here),
             sections=sections,
             measures=rows_of(records) if records else [],
             charts=list(_range_charts(measured)),
         )
     )
     return text.encode("utf-8", "replace")
+
+
+def address_of(file: str, folder: Path) -> str:
+    """The address of a file from a page in a folder, "" for no file."""
+    if not file:
+        return ""
+    relative = os.path.relpath(os.path.abspath(file), os.path.abspath(folder))
+    return urllib.parse.quote(relative.replace(os.sep, "/"), errors="surrogateescape")
 
 
 def _templates() -> jinja2.Environment:
@@ -52,7 +68,7 @@ def _templates() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["base64"] = lambda data: base64.b64encode(data).decode("ascii")
-    environment.globals.update(bar_chart=bar_chart, blocks=blocks)
+    environment.globals.update(bar_chart=bar_chart, blocks=blocks, missed=MISSED)
     return environment
 
 
@@ -157,7 +173,7 @@ def bar_chart(
     names: Sequence[str], counts: Sequence[int], expected: Sequence[float] | None = None
 ) -> BarChart:
     """Bars of counts, and a line across each where `expected` shares are given."""
-    row = 12 if len(names) > 14 else 18
+    row = 15 if len(names) > 14 else 18
     total = sum(counts) or 1
     shares = [count / total for count in counts]
     scale = (WIDTH - LEFT - 55) / max([*shares, *(expected or ()), 1e-9])

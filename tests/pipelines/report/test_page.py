@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from pixmix_cli.pipelines.report import page as report_page
 from pixmix_cli.pipelines.report.draws_fit import Fit
-from pixmix_cli.pipelines.report.page import LEFT, WIDTH, bar_chart, blocks, page_of
-from pixmix_cli.pipelines.report.sections import SampleRow, Section
+from pixmix_cli.pipelines.report.page import (
+    LEFT,
+    WIDTH,
+    address_of,
+    bar_chart,
+    blocks,
+    page_of,
+)
+from pixmix_cli.pipelines.report.sections import Picture, SampleRow, Section, Tile
 
 
 def test_the_largest_bar_fills_the_width_and_the_others_follow_their_counts() -> None:
@@ -31,7 +39,7 @@ def test_a_rule_stands_at_the_expected_share_and_the_number_beside_the_longer() 
 
 
 def test_many_bars_are_thinner_and_none_are_no_error() -> None:
-    assert bar_chart([str(n) for n in range(15)], [1] * 15).row == 12
+    assert bar_chart([str(n) for n in range(15)], [1] * 15).row == 15
     assert bar_chart([], []).rows == []
     assert [row.length for row in bar_chart(["a"], [0]).rows] == [0]
 
@@ -87,7 +95,7 @@ def test_text_of_a_baked_set_is_shown_as_it_is_and_makes_no_tag() -> None:
         "baked",
         60,
         [("pictures", "60")],
-        samples=[SampleRow(evil, None, ((None, evil),))],
+        samples=[SampleRow(evil, None, ((None, (evil,)),))],
         fits=[fit],
         fitted=1234,
         classes=[(evil, 60), *((str(n), 1) for n in range(1200))],
@@ -114,3 +122,37 @@ def test_text_of_a_baked_set_is_shown_as_it_is_and_makes_no_tag() -> None:
 def test_a_name_that_is_not_unicode_is_no_error() -> None:
     section = Section("name-\udcff", "baked", 0, [("made by", "\udcff")])
     assert b"<h2>name-?</h2>" in page_of([section])
+
+
+SOME = Picture(b"\x89PNG...", 30, 20, (300, 200))
+
+
+def test_every_picture_on_the_page_has_its_size_and_is_not_loaded_late() -> None:
+    tile = Tile("a", "kind", "", SOME)
+    mixing = Section("set", "mixing", 1, [], tiles=[tile])
+    baked = Section("baked", "baked", 1, [], samples=[SampleRow("key", SOME, ((SOME, ()),))])
+    page = page_of([mixing, baked]).decode()
+    images = re.findall(r"<img [^>]*src=[^>]*>", page)
+    assert len(images) == 3
+    for image in images:
+        assert 'width="30" height="20"' in image
+        assert 'alt="' in image
+    assert page.count('data-size="300 200"') == 3
+    assert "lazy" not in page
+
+
+def test_all_charts_are_drawn_at_one_scale() -> None:
+    many = [(str(n), n + 1) for n in range(60)]
+    fit = Fit("rounds", ("a", "b"), (30, 30), (0.5, 0.5), 0.5)
+    section = Section("set", "baked", 60, [], fits=[fit], classes=many)
+    page = page_of([section]).decode()
+    widths = re.findall(r'<svg width="(\d+)" height="\d+" viewBox="0 0 (\d+) ', page)
+    assert widths == [(str(WIDTH), str(WIDTH))] * 2
+    assert page.count('<div class="charts">') == 2
+
+
+def test_the_address_of_a_file_is_relative_to_the_page_and_quoted() -> None:
+    assert address_of("sets/a b/c#1.png", Path("sets")) == "a%20b/c%231.png"
+    assert address_of("/x/a.png", Path("/x/y")) == "../a.png"
+    assert address_of("a\udcff.png", Path()) == "a%FF.png"
+    assert address_of("", Path("sets")) == ""
