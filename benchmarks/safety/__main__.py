@@ -27,9 +27,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread beats two on a share
 import torch
 
 from benchmarks.safety import arms as recipes
-from benchmarks.safety import cost, data, evaluate, report
+from benchmarks.safety import checkpoints, cost, data, evaluate, figures, report
 from benchmarks.safety.arms import Arm
-from benchmarks.safety.runs import Bakes, Job, run_all
+from benchmarks.safety.runs import Bakes, Job, is_recorded, machine, run_all, warn
 from benchmarks.safety.train import Training, epochs_kept, fast_bfloat16
 from pixmix_cli.errors import InputError, PixMixError
 from pixmix_cli.sources.mixing_set import open_mixing_set, weighted_paths
@@ -38,6 +38,9 @@ from pixmix_cli.storage.files import write_whole
 VERSION = 2  # raise it when the same settings would train another network
 SMOKE = {"epochs": 40, "seeds": 3, "depth": 10, "width": 1, "stem": 2, "copies": 8, "bakes": 1}
 SIZE = evaluate.Size()
+CIFAR10 = (
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
 SMOKE_SIZE = evaluate.Size(severities=(1, 3, 5), sequence_pictures=50, attacked=200, anomalies=300)
 
 
@@ -75,6 +78,32 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--float32", action="store_true", help="instead of bfloat16")
     parser.add_argument("--photographs", type=Path, help="folder: one more set of anomalies")
+    parser.add_argument(
+        "--frost", type=Path, help="folder of photographs of frost: one corruption more"
+    )
+    parser.add_argument(
+        "--corruptions",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="as published: CIFAR-10-C, CIFAR-100-C, C-Bar, ImageNet-C, ImageNet-R or its val",
+    )
+    parser.add_argument(
+        "--perturbations",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="as published: CIFAR-10-P or CIFAR-100-P",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        action="append",
+        default=[],
+        metavar="[NAME=]MODEL:FILE",
+        help="examined without training: resnet50:FILE, wrn-40-4:FILE or package.module:function",
+    )
     parser.add_argument("--smoke", action="store_true", help="minutes on a small CPU")
     parser.add_argument("--plan", action="store_true", help="say what the runs will cost, and stop")
     parser.add_argument("--report", action="store_true", help="only from the runs there are")
@@ -85,8 +114,13 @@ def _arguments() -> argparse.Namespace:
             setattr(arguments, name, value)
         arguments.arm = arguments.arm or ["plain", "fractals"]
         arguments.data = arguments.data or "digits"
-    elif not arguments.report and not (arguments.data and arguments.arm):
-        parser.error("--data and at least one --arm are needed (or --smoke, or --report)")
+    elif not (arguments.report or arguments.checkpoint) and not (arguments.data and arguments.arm):
+        parser.error("--data and an --arm are needed (or --smoke, --checkpoint, or --report)")
+    elif arguments.arm and not arguments.data:
+        parser.error("--arm needs --data")
+    published = arguments.corruptions or arguments.perturbations
+    if arguments.checkpoint and not (arguments.data or published):
+        parser.error("--checkpoint needs an exam: --data, --corruptions or --perturbations")
     for name in ("epochs", "seeds", "width"):
         if getattr(arguments, name) < 1:
             parser.error(f"--{name} must be at least 1")
@@ -98,44 +132,55 @@ def _arguments() -> argparse.Namespace:
 def _run(arguments: argparse.Namespace) -> None:
     out: Path = arguments.output
     if not arguments.report:
-        _do_runs(arguments, out)
+        device = _device(arguments.device)
+        for folder in (*arguments.corruptions, *arguments.perturbations):
+            if not folder.is_dir():
+                raise InputError(f"{folder} is no folder of a published set")
+        (out / "runs").mkdir(parents=True, exist_ok=True)
+        sources = evaluate.Sources(
+            SMOKE_SIZE if arguments.smoke else SIZE,
+            arguments.photographs,
+            arguments.data != "digits",
+            arguments.frost,
+            tuple(arguments.corruptions),
+            tuple(arguments.perturbations),
+        )
+        if arguments.arm:
+            _do_runs(arguments, sources, device, out)
         if arguments.plan:
             return
+        if arguments.checkpoint:
+            _do_checkpoints(arguments, sources, device, out)
     runs = _finished(out)
     if not runs:
         raise InputError(f"{out} holds no finished runs", "without --report")
-    text = report.table(runs)
+    text = "\n".join((report.five(runs), report.table(runs), report.copies(runs)))
     print(text)
-    details = "\n".join(report.detail(runs, f"{part}: ") for part in _PARTS)
+    details = "\n".join(report.detail(runs, part) for part in report.parts(runs))
     write_whole(out / "table.md", f"{text}\n{details}".encode())
     command = shlex.join(["python", "-m", "benchmarks.safety", *sys.argv[1:]])
     results = {"command": command, "runs": runs}
     write_whole(out / "results.json", (json.dumps(results, indent=1) + "\n").encode())
     try:
-        report.draw(runs, out / "safety.png")
+        figures.draw(runs, out / "safety.png")
+        figures.draw_copies(runs, out / "copies.png")
     except ModuleNotFoundError:
         print("no picture: matplotlib is not installed (pip install matplotlib)", file=sys.stderr)
 
 
-_PARTS = ("corruption", "flips", "anomalies")
-
-
-def _do_runs(arguments: argparse.Namespace, out: Path) -> None:
+def _do_runs(
+    arguments: argparse.Namespace, sources: evaluate.Sources, device: torch.device, out: Path
+) -> None:
     begin = time.perf_counter()
     arms = [recipes.parse(text) for text in arguments.arm]
     if len({arm.name for arm in arms}) < len(arms):
         raise InputError("two arms have the same name", "--arm NAME=RECIPE")
-    device = _device(arguments.device)
-    out.mkdir(parents=True, exist_ok=True)
     train_part, test_part = data.parts(arguments.data, out)
     train_set, test_set = data.load(train_part), data.load(test_part)
     if train_set.classes != test_set.classes:
         raise InputError(f"--data {arguments.data}: train and test have different classes")
-    sources = evaluate.Sources(
-        SMOKE_SIZE if arguments.smoke else SIZE,
-        photographs=arguments.photographs,
-        with_digits=arguments.data != "digits",
-    )
+    if sources.corruptions and len(train_set.classes) == 10 and train_set.classes != CIFAR10:
+        raise InputError(f"--corruptions: --data {arguments.data} has other classes than CIFAR-10")
     exam = evaluate.make_exam(test_set, sources, out / "exam")
     seen = _fingerprints(arguments.data, train_set, test_set, exam)
     mixing = {arm.name: _mixing(arm, out, seen) for arm in arms}
@@ -144,8 +189,8 @@ def _do_runs(arguments: argparse.Namespace, out: Path) -> None:
     config = Training(
         arguments.depth, arguments.width, arguments.epochs, instructions is not None, arguments.stem
     )
-    for folder in ("runs", "weights", "unfinished"):
-        (out / folder).mkdir(exist_ok=True)
+    for name in ("weights", "unfinished"):
+        (out / name).mkdir(exist_ok=True)
     kept = data.keep(train_set, out / "exam" / "train.npz")
     data.keep(test_set, out / "exam" / "test.npz")
     jobs = []
@@ -167,11 +212,9 @@ def _do_runs(arguments: argparse.Namespace, out: Path) -> None:
                 "version": VERSION,
             }
             exam_settings = {
-                "exam": asdict(sources.size),
-                "exam version": evaluate.VERSION,
-                "photographs": arguments.photographs is not None,
                 "test": test_set.digest,
                 "arithmetic": arithmetic,
+                **_named(sources),
             }
             job = Job(
                 arm, seed, training, exam_settings, config, sources, str(device), kept,
@@ -191,6 +234,61 @@ def _do_runs(arguments: argparse.Namespace, out: Path) -> None:
     print(say, file=sys.stderr, flush=True)
     if not arguments.plan:
         run_all(jobs, Bakes(jobs, train_part, out, ahead=workers + 1), workers)
+
+
+def _named(sources: evaluate.Sources) -> dict[str, Any]:
+    """What a record says of the exam."""
+    return {
+        "exam": asdict(sources.size),
+        "exam version": evaluate.VERSION,
+        "photographs": sources.photographs is not None,
+        "frost": sources.frost is not None,
+        "published": [str(p.resolve()) for p in (*sources.corruptions, *sources.perturbations)],
+    }
+
+
+def _do_checkpoints(
+    arguments: argparse.Namespace, sources: evaluate.Sources, device: torch.device, out: Path
+) -> None:
+    given = [checkpoints.parse(text) for text in arguments.checkpoint]
+    names = [checkpoint.name for checkpoint in given]
+    if len({*names, *(recipes.parse(text).name for text in arguments.arm)}) < len(
+        [*names, *arguments.arm]
+    ):
+        raise InputError("two arms or checkpoints have the same name", "--checkpoint NAME=...")
+    exam = None
+    if arguments.data:
+        test_set = data.load(data.parts(arguments.data, out)[1])
+        exam = evaluate.make_exam(test_set, sources, out / "exam")
+    for checkpoint in given:
+        settings = {
+            "arm": checkpoint.name,
+            "recipe": checkpoint.text,
+            "seed": 0,
+            "weights": checkpoint.digest,
+            "test": None if exam is None else exam.test.digest,
+            "device": device.type,
+            **_named(sources),
+        }
+        path = out / "runs" / f"{checkpoint.name}-0.json"
+        # a function may give another network each time
+        if checkpoint.digest is not None and is_recorded(path, settings):
+            continue
+        begin = time.perf_counter()
+        model = checkpoints.load(checkpoint).to(device)
+        measures: dict[str, float] = {}
+        if exam is not None:
+            measures |= evaluate.sit(exam, sources.size, model, device, bfloat16=False)
+        measures |= evaluate.sit_published(sources, model, device, False, warn)
+        seconds = round(time.perf_counter() - begin, 1)
+        record = {
+            **settings,
+            "measures": measures,
+            "seconds": {"exam": seconds},
+            "machine": machine(device),
+        }
+        write_whole(path, (json.dumps(record, indent=1) + "\n").encode())
+        print(f"{checkpoint.name}: examined in {seconds:.0f} s", file=sys.stderr, flush=True)
 
 
 def _fingerprints(

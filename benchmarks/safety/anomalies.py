@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.safety.corruptions import gaussian_blur, to_levels
+from pixmix_cli.errors import InputError
+from pixmix_cli.sources.find import find_pictures
+from pixmix_cli.storage import images
 
 U8 = NDArray[np.uint8]
 F64 = NDArray[np.float64]
@@ -75,6 +78,20 @@ def photographs(files: Sequence[Path], n: int, size: int, rng: np.random.Generat
             small = picture.resize((size, size), Image.Resampling.BILINEAR, box=box)
             out.append(np.asarray(small))
     return np.stack(out)
+
+
+def read(folder: Path) -> list[tuple[str, U8]]:
+    """Name and pixels of every picture in a folder, by name.
+
+    raises  InputError when there is none, PictureError for a broken one
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder of photographs")
+    found = find_pictures(folder, lambda text: None)
+    if not len(found):
+        raise InputError(f"{folder} holds no photographs")
+    refs = [found[i] for i in range(len(found))]
+    return [(ref.name, images.decode_rgb(ref.read(), ref.name)) for ref in refs]
 
 
 NOISE: dict[str, Callable[[int, int, np.random.Generator], U8]] = {

@@ -12,13 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from benchmarks.safety import anomalies, corruptions, measures, perturbations
+from benchmarks.safety import anomalies, corruptions, measures, perturbations, published
 from benchmarks.safety.data import SIDE, U8, Labelled, digits
 from benchmarks.safety.epochs import on_device
 from benchmarks.safety.train import autocast
 
 VERSION = 1  # raise it when the same arguments would give another exam
 SEED = 20
+AT_ONCE = 2000  # pictures of 32 px, or as many pixels of larger ones
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,19 @@ class Size:
 class Sources:
     """What an exam is made from, besides the test pictures.
 
-    photographs  folder of one more set of anomalies
-    with_digits  whether digits are anomalies: not for a network trained on them
+    photographs    folder of one more set of anomalies
+    with_digits    whether digits are anomalies: not for a network trained on them
+    frost          folder of photographs of frost, for the fifteenth corruption
+    corruptions    folders of published sets, see published.corruptions
+    perturbations  see published.perturbations
     """
 
     size: Size = Size()
     photographs: Path | None = None
     with_digits: bool = True
+    frost: Path | None = None
+    corruptions: tuple[Path, ...] = ()
+    perturbations: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,15 @@ def make_exam(test: Labelled, sources: Sources, cache: Path) -> Exam:
         )
         for name in corruptions.CORRUPTIONS
     }
+    if sources.frost is not None:
+        ice = [photograph for _, photograph in anomalies.read(sources.frost)]
+        named = hashlib.sha256(b"".join(photograph.tobytes() for photograph in ice)).hexdigest()
+        corrupted["frost"] = _kept(
+            folder / f"frost-{named[:8]}.npy",
+            lambda: np.stack(
+                [corruptions.frost(test.pictures, s, ice, SEED) for s in size.severities]
+            ),
+        )
     some = test.pictures[_spread(len(test.pictures), size.sequence_pictures)]
     sequences = {
         name: _kept(
@@ -132,14 +148,22 @@ class Examiner:
 
     def probabilities(self, pictures: U8) -> NDArray[np.float32]:
         """(n, classes) for (n, s, s, 3) uint8."""
+        found: NDArray[np.float32] = torch.softmax(
+            torch.from_numpy(self.logits(pictures)), 1
+        ).numpy()
+        return found
+
+    def logits(self, pictures: U8) -> NDArray[np.float32]:
+        """(n, classes) for (n, h, w, 3) uint8."""
         parts = []
         with torch.inference_mode():
-            for begin in range(0, len(pictures), 2000):
-                x = on_device(np.array(pictures[begin : begin + 2000]), self._device)
+            at_once = max(1, AT_ONCE * SIDE**2 // (pictures.shape[1] * pictures.shape[2]))
+            for begin in range(0, len(pictures), at_once):
+                x = on_device(np.array(pictures[begin : begin + at_once]), self._device)
                 x = x.contiguous(memory_format=torch.channels_last)
                 with autocast(self._device, self._bfloat16):
                     logits = self._model(x.float() / 255)
-                parts.append(torch.softmax(logits.float(), 1).cpu().numpy())
+                parts.append(logits.float().cpu().numpy())
         return np.concatenate(parts)
 
     def attacked_error(self, test: Labelled, count: int) -> float:
@@ -207,6 +231,19 @@ def sit(exam: Exam, size: Size, model: nn.Module, device: torch.device, bfloat16
         record[f"AUROC, {kind}"] = float(np.mean(areas))
     every = [value for name, value in record.items() if name.startswith("anomalies: ")]
     record["AUROC"] = float(np.mean(every))
+    return record
+
+
+def sit_published(
+    sources: Sources, model: nn.Module, device: torch.device, bfloat16: bool, warn: published.Warn
+) -> dict[str, float]:
+    """Every measure on the published sets that are at hand."""
+    look = Examiner(model, device, bfloat16).logits
+    record: dict[str, float] = {}
+    for folder in sources.corruptions:
+        record |= published.corruptions(folder, look, warn)
+    for folder in sources.perturbations:
+        record |= published.perturbations(folder, look, warn)
     return record
 
 

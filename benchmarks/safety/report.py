@@ -1,10 +1,9 @@
-"""From runs to a table and a picture: means and spreads over seeds, and paired differences."""
+"""From runs to tables: means and spreads over seeds, and paired differences."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 COLUMNS = {  # heading: measure in a run's record
@@ -19,15 +18,14 @@ COLUMNS = {  # heading: measure in a run's record
     "AUROC, all": "AUROC",
 }
 HIGHER_IS_BETTER = ("AUROC", "anomalies")
-AXES = {  # of the figure: measure
-    "Corruption error": "corruption error",
-    "Adversarial error": "adversarial error",
-    "Flip rate": "flip rate",
-    "Calibration error": "calibration, corrupted",
-    "Anomalies, AUROC": "AUROC, structured",
+FIVE = {  # of the paper's Table 1: measure
+    "Corruptions": "corruption error",
+    "Adversaries": "adversarial error",
+    "Consistency": "flip rate",
+    "Calibration": "calibration, corrupted",
+    "Anomalies": "AUROC, structured",
 }
-CONTROLS = ("plain", "noise")
-CENTRE = 0.15  # where the worst arm is drawn, so that its lines can be told apart
+CONTROLS = ("plain", "noise", "self")
 # two-sided 95 % quantiles of Student's t by degrees of freedom
 STUDENT = (math.inf, 12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
 
@@ -60,136 +58,181 @@ def by_arm(runs: Sequence[dict[str, Any]]) -> dict[str, dict[int, dict[str, floa
     return arms
 
 
+Arms = dict[str, dict[int, dict[str, float]]]  # measures by arm and seed
+
+
+def columns(arms: Arms) -> dict[str, str]:
+    """Heading: measure, of what any run has: ours first, then those of published sets."""
+    found = {name: None for seeds in arms.values() for m in seeds.values() for name in m}
+    known = {heading: name for heading, name in COLUMNS.items() if name in found}
+    others = [name for name in found if ": " not in name and name not in COLUMNS.values()]
+    return known | {name: name for name in others}
+
+
+def values(arms: Arms, arm: str, measure: str) -> dict[int, float]:
+    """A measure of an arm by seed, without the runs that do not have it."""
+    return {seed: m[measure] for seed, m in arms[arm].items() if measure in m}
+
+
+def against(arms: Arms, arm: str, reference: str, measure: str) -> tuple[float, float, int]:
+    """As `difference`; nan where no seed has both."""
+    ours, theirs = values(arms, arm, measure), values(arms, reference, measure)
+    return difference(ours, theirs) if set(ours) & set(theirs) else (math.nan, math.nan, 0)
+
+
+def is_better(measure: str, change: float) -> bool:
+    """Whether a change of that sign is one for the better."""
+    return (change > 0) == measure.startswith(HIGHER_IS_BETTER)
+
+
+def five(runs: Sequence[dict[str, Any]], reference: str = "plain") -> str:
+    """Markdown: the five measures a row each, the arms a column each, and what holds.
+
+    In brackets the difference from the reference, the same seeds paired, ± half of the 95 %
+    interval; bold where it is better beyond the interval, struck out where it is worse.
+    """
+    arms = by_arm(runs)
+    rows = {name: m for name, m in FIVE.items() if any(values(arms, arm, m) for arm in arms)}
+    if not rows:
+        return ""
+    lines = [
+        f"The five measures; in brackets minus {reference}, the same seeds paired, ± half of the "
+        "95 % interval; bold: better beyond it, struck out: worse beyond it.",
+        "",
+        "| | " + " | ".join(f"{arm} ({len(seeds)})" for arm, seeds in arms.items()) + " |",
+        "|---" * (len(arms) + 1) + "|",
+    ]
+    verdicts = {arm: [0, 0] for arm in arms}
+    for name, measure in rows.items():
+        cells = []
+        for arm in arms:
+            found = values(arms, arm, measure)
+            mean = _short(spread(list(found.values()))[0]) if found else "—"
+            change, half = math.nan, math.nan
+            if reference in arms and arm != reference:
+                change, half, _ = against(arms, arm, reference, measure)
+            if math.isnan(change):
+                cells.append(mean)
+                continue
+            text = f"{mean} ({change:+.3f} ± {_short(half)})"
+            if abs(change) > half:
+                better = is_better(measure, change)
+                verdicts[arm][0 if better else 1] += 1
+                text = f"**{text}**" if better else f"~~{text}~~"
+            cells.append(text)
+        arrow = "up" if measure.startswith(HIGHER_IS_BETTER) else "down"
+        lines.append(f"| {name}: {measure}, {arrow} | " + " | ".join(cells) + " |")
+    if reference in arms and len(arms[reference]) > 1:
+        ends = [
+            "" if arm == reference else f"{better} of {len(rows)} better, {worse} worse"
+            for arm, (better, worse) in verdicts.items()
+        ]
+        lines.append("| beyond the interval | " + " | ".join(ends) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def table(runs: Sequence[dict[str, Any]]) -> str:
     """Markdown: mean ± standard deviation of every column, then paired differences."""
     arms = by_arm(runs)
-    lines = ["| arm | seeds | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 2) + "|"]
+    shown = columns(arms)
+    lines = ["| arm | seeds | " + " | ".join(shown) + " |", "|---" * (len(shown) + 2) + "|"]
     for name, seeds in arms.items():
         cells = []
-        for measure in COLUMNS.values():
-            mean, deviation = spread([m[measure] for m in seeds.values()])
-            cells.append(f"{_short(mean)} ± {_short(deviation)}")
+        for measure in shown.values():
+            found = list(values(arms, name, measure).values())
+            mean, deviation = spread(found) if found else (math.nan, math.nan)
+            cells.append(f"{_short(mean)} ± {_short(deviation)}" if found else "—")
         lines.append(f"| {name} | {len(seeds)} | " + " | ".join(cells) + " |")
-    for reference in ("plain", "noise"):
+    for reference in CONTROLS:
         others = [name for name in arms if name != reference]
         if reference in arms and others and len(arms[reference]) > 1:
             lines += ["", *_differences(arms, reference, others)]
     return "\n".join(lines) + "\n"
 
 
-def _differences(
-    arms: dict[str, dict[int, dict[str, float]]], reference: str, others: Sequence[str]
-) -> list[str]:
+def copies_of(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """Recipe: how many copies ("4", or "online"): arm, where a recipe has more than one.
+
+    In order of their number; online is last.
+    """
+    found: dict[str, dict[str, tuple[float, str]]] = {}
+    for run in runs:
+        if run.get("copies") is None:
+            continue
+        online = run["online"] and run["copies"] >= run["training"]["epochs"]
+        label = "online" if online else str(run["copies"])
+        place = (math.inf if online else run["copies"], run["arm"])
+        found.setdefault(run["recipe"], {})[label] = place
+    return {
+        recipe: {label: arm for label, (_, arm) in sorted(some.items(), key=lambda x: x[1])}
+        for recipe, some in found.items()
+        if len(some) > 1
+    }
+
+
+def copies(runs: Sequence[dict[str, Any]]) -> str:
+    """Markdown: each measure by the number of copies, minus the most of the recipe's."""
+    arms = by_arm(runs)
+    lines: list[str] = []
+    for recipe, some in copies_of(runs).items():
+        *_, (most, reference) = some.items()
+        lines += [
+            f"Copies of {recipe}; in brackets minus {most}, the same seeds paired, ± half of the "
+            "95 % interval.",
+            "",
+            "| copies | clean error | " + " | ".join(FIVE) + " |",
+            "|---" * (len(FIVE) + 2) + "|",
+        ]
+        for label, arm in some.items():
+            cells = []
+            for measure in ("clean error", *FIVE.values()):
+                found = list(values(arms, arm, measure).values())
+                mean = _short(spread(found)[0]) if found else "—"
+                if arm != reference:
+                    change, half, _ = against(arms, arm, reference, measure)
+                    mean += f" ({change:+.3f} ± {_short(half)})"
+                cells.append(mean)
+            lines.append(f"| {label} | " + " | ".join(cells) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _differences(arms: Arms, reference: str, others: Sequence[str]) -> list[str]:
+    shown = columns(arms)
     lines = [
         f"Minus {reference}, the same seeds paired: mean ± half of the 95 % interval; "
         "bold where the interval leaves out 0.",
         "",
-        "| arm | " + " | ".join(COLUMNS) + " |",
-        "|---" * (len(COLUMNS) + 1) + "|",
+        "| arm | " + " | ".join(shown) + " |",
+        "|---" * (len(shown) + 1) + "|",
     ]
     for name in others:
         cells = []
-        for measure in COLUMNS.values():
-            mean, half, _ = difference(
-                {seed: m[measure] for seed, m in arms[name].items()},
-                {seed: m[measure] for seed, m in arms[reference].items()},
-            )
-            text = f"{mean:+.3f} ± {half:.3f}"
+        for measure in shown.values():
+            mean, half, _ = against(arms, name, reference, measure)
+            text = "—" if math.isnan(mean) else f"{mean:+.3f} ± {half:.3f}"
             cells.append(f"**{text}**" if abs(mean) > half else text)
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines
 
 
-def detail(runs: Sequence[dict[str, Any]], prefix: str) -> str:
-    """Markdown: the parts of a mean, as `corruption: ` or `anomalies: `, one row a part."""
+def parts(runs: Sequence[dict[str, Any]]) -> list[str]:
+    """What has parts, such as `corruption` with `corruption: fog`; in order."""
+    names = [name for run in runs for name in run["measures"] if ": " in name]
+    return list(dict.fromkeys(name.partition(": ")[0] for name in names))
+
+
+def detail(runs: Sequence[dict[str, Any]], whole: str) -> str:
+    """Markdown: the parts of a mean, as of `corruption` or `anomalies`, one row a part."""
     arms = by_arm(runs)
-    first = next(iter(next(iter(arms.values())).values()))
-    parts = [name for name in first if name.startswith(prefix)]
-    lines = [
-        f"| {prefix.rstrip(': ')} | " + " | ".join(arms) + " |",
-        "|---" * (len(arms) + 1) + "|",
-    ]
-    for part in parts:
-        means = [spread([m[part] for m in seeds.values()])[0] for seeds in arms.values()]
-        row = " | ".join(_short(mean) for mean in means)
-        lines.append(f"| {part.removeprefix(prefix)} | {row} |")
+    prefix = f"{whole}: "
+    names = dict.fromkeys(n for run in runs for n in run["measures"] if n.startswith(prefix))
+    lines = [f"| {whole} | " + " | ".join(arms) + " |", "|---" * (len(arms) + 1) + "|"]
+    for name in names:
+        found = [list(values(arms, arm, name).values()) for arm in arms]
+        row = " | ".join(_short(spread(v)[0]) if v else "—" for v in found)
+        lines.append(f"| {name.removeprefix(prefix)} | {row} |")
     return "\n".join(lines) + "\n"
-
-
-def normalised(
-    arms: dict[str, dict[int, dict[str, float]]],
-) -> dict[str, list[tuple[float, float, float]]]:
-    """For each arm and axis its place, and the places of its mean minus and plus the deviation.
-
-    On every axis 0 is the worst and 1 the best that any arm's mean, less or more its deviation,
-    reaches; so a difference that seeds alone could make looks as small as it is.
-    """
-    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in arms}
-    for measure in AXES.values():
-        sign = 1 if measure.startswith(HIGHER_IS_BETTER) else -1
-        bands = {}
-        for name, seeds in arms.items():
-            mean, deviation = spread([m[measure] for m in seeds.values()])
-            deviation = 0.0 if math.isnan(deviation) else deviation
-            bands[name] = tuple(sign * mean + step * deviation for step in (0, -1, 1))
-        every = [value for band in bands.values() for value in band]
-        low, length = min(every), max(every) - min(every)
-        for name, band in bands.items():
-            mean, worse, better = ((v - low) / length if length else 1.0 for v in band)
-            found[name].append((mean, worse, better))
-    return found
-
-
-def _range(arms: dict[str, dict[int, dict[str, float]]], measure: str) -> str:
-    """The worst and the best mean of any arm."""
-    means = [spread([m[measure] for m in seeds.values()])[0] for seeds in arms.values()]
-    ordered = sorted(means, reverse=not measure.startswith(HIGHER_IS_BETTER))
-    return f"{_short(ordered[0])} to {_short(ordered[-1])}"
-
-
-def draw(runs: Sequence[dict[str, Any]], path: Path) -> None:
-    """The picture: five axes, one line an arm, its seeds' spread as a band. Needs matplotlib."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    arms = by_arm(runs)
-    figure = plt.figure(figsize=(6.8, 5.8))
-    axes: Any = figure.add_subplot(projection="polar")
-    angles = [2 * math.pi * i / len(AXES) for i in range(len(AXES) + 1)]
-    colours = plt.get_cmap("tab10")
-    number = 0
-    for name, places in normalised(arms).items():
-        style: dict[str, Any] = {"color": "0.35", "ls": "--" if name == "plain" else ":"}
-        if name not in CONTROLS:
-            style = {"color": colours(number % 10)}
-            number += 1
-        mean, worse, better = (
-            [CENTRE + (1 - CENTRE) * place[k] for place in (*places, places[0])] for k in range(3)
-        )
-        axes.plot(angles, mean, lw=1.8, label=name, **style)
-        axes.fill_between(angles, worse, better, color=style["color"], alpha=0.12, lw=0)
-    axes.set_theta_offset(math.pi / 2)
-    axes.set_theta_direction(-1)
-    labels = [f"{name}\n{_range(arms, measure)}" for name, measure in AXES.items()]
-    axes.set_xticks(angles[:-1], labels)
-    axes.tick_params(axis="x", pad=40)
-    axes.set_yticks([CENTRE, 1], [])
-    axes.set_ylim(0, 1.03)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.34, 1.12), frameon=False)
-    counts = sorted({len(seeds) for seeds in arms.values()})
-    seeds = "1 seed" if counts == [1] else f"{'-'.join(map(str, counts))} seeds"
-    figure.text(
-        0.5,
-        -0.04,
-        f"Outwards is safer: each axis runs from the worst to the best arm, {seeds} each,\n"
-        "mean and standard deviation; below each name the worst and the best mean.",
-        ha="center",
-        fontsize=8.5,
-    )
-    figure.savefig(path, dpi=130, bbox_inches="tight")
-    plt.close(figure)
 
 
 def _short(value: float) -> str:

@@ -83,17 +83,22 @@ class Job:
     @property
     def is_done(self) -> bool:
         """Whether its record is there, made with these settings."""
-        if not self.record.exists():
-            return False
-        record = json.loads(self.record.read_text())
-        wanted = json.loads(json.dumps(self.settings))  # as a record gives it back
-        return all(record.get(name) == value for name, value in wanted.items())
+        return is_recorded(self.record, self.settings)
 
     def trained(self) -> dict[str, Any] | None:
         """The kept network, if it was trained with these settings."""
         found = load(self.weights)
         same = found is not None and found.get("settings") == canonical_json(self.training)
         return found if same else None
+
+
+def is_recorded(path: Path, settings: dict[str, Any]) -> bool:
+    """Whether a record is there that was made with these settings."""
+    if not path.exists():
+        return False
+    record = json.loads(path.read_text())
+    wanted = json.loads(json.dumps(settings))  # as a record gives it back
+    return all(record.get(name) == value for name, value in wanted.items())
 
 
 def run_all(jobs: list[Job], baked: Bakes, workers: int) -> None:
@@ -156,7 +161,9 @@ def do(job: Job, folder: Path | None) -> str:
     model.load_state_dict(found["model"])
     model = model.to(device).to(memory_format=torch.channels_last).eval()
     begin = time.perf_counter()
-    measures = evaluate.sit(exam, job.sources.size, model, device, job.config.bfloat16)
+    bfloat16 = job.config.bfloat16
+    measures = evaluate.sit(exam, job.sources.size, model, device, bfloat16)
+    measures |= evaluate.sit_published(job.sources, model, device, bfloat16, warn)
     examined = time.perf_counter() - begin
     record = {
         **job.settings,
@@ -280,6 +287,11 @@ class Bakes:
             self._stopped = True
             self._change.notify_all()
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def warn(text: str) -> None:
+    """A line on stderr."""
+    print(f"Warning: {text}", file=sys.stderr, flush=True)
 
 
 def machine(device: torch.device) -> dict[str, str]:

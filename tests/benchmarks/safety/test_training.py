@@ -223,59 +223,11 @@ def test_the_exam_is_made_once_and_sat_by_everybody(tmp_path):
     assert record["clean error"] == 0
     assert record["adversarial error"] == 0  # 2/255 does not cross such a margin
     assert set(report.COLUMNS.values()) <= set(record)
-    assert set(report.AXES.values()) <= set(record)
+    assert set(report.FIVE.values()) <= set(record)
     assert all(0 <= value <= 1 for value in record.values())
     corruptions = [value for name, value in record.items() if name.startswith("corruption: ")]
     assert record["corruption error"] == pytest.approx(np.mean(corruptions))
     assert len(corruptions) == 14
-
-
-def run_of(arm, seed, value):
-    measures = dict.fromkeys((*report.COLUMNS.values(), *report.AXES.values()), value)
-    return {"arm": arm, "seed": seed, "measures": {**measures, "corruption: fog": value}}
-
-
-def test_means_spreads_and_paired_differences_are_those_worked_by_hand():
-    assert report.spread([1.0, 2.0, 3.0]) == (2.0, 1.0)
-    assert math.isnan(report.spread([1.0])[1])
-    mean, half, n = report.difference({0: 1.0, 1: 2.0, 2: 3.5}, {0: 0.5, 1: 1.0, 2: 2.0, 3: 9.0})
-    assert (mean, n) == (1.0, 3)
-    assert half == pytest.approx(4.30 * 0.5 / math.sqrt(3))
-
-
-def test_the_table_shows_arms_against_plain_and_against_noise():
-    runs = [run_of("plain", s, 0.4 + 0.01 * s) for s in range(3)]
-    runs += [run_of("noise", s, 0.3 + 0.01 * s) for s in range(3)]
-    runs += [run_of("ours", s, 0.3 + 0.02 * s) for s in range(3)]
-    text = report.table(runs)
-    assert "| plain | 3 | .410 ± .010 |" in text
-    assert "| noise | **-0.100 ± 0.000** |" in text  # minus plain
-    assert (
-        "| ours | +0.010 ± 0.025 |" in text
-    )  # minus noise: .01 s, which is .01 ± 4.30 * .01 / 3**.5
-    assert report.detail(runs, "corruption: ").splitlines()[-1] == "| fog | .410 | .310 | .320 |"
-
-
-def test_the_picture_runs_from_the_worst_to_the_best_on_each_axis():
-    runs = [run_of("plain", seed, value) for seed, value in enumerate((0.4, 0.6))]
-    runs += [run_of("ours", seed, 0.2) for seed in range(2)]
-    found = report.normalised(report.by_arm(runs))
-    deviation = math.sqrt(0.02)  # of .4 and .6
-    worst = 0.5 + deviation
-    errors = found["ours"][:4]  # lower is better
-    assert errors == [(1, 1, 1)] * 4
-    mean, worse, better = found["plain"][0]
-    assert mean == pytest.approx(deviation / (worst - 0.2))
-    assert worse == 0
-    assert better == pytest.approx(2 * deviation / (worst - 0.2))
-    assert found["ours"][4] == (0, 0, 0)  # AUROC: higher is better
-
-
-def test_the_picture_is_drawn(tmp_path):
-    pytest.importorskip("matplotlib")
-    report.draw([run_of("plain", 0, 0.4), run_of("ours", 0, 0.2)], tmp_path / "a.png")
-    with Image.open(tmp_path / "a.png") as drawn:
-        assert drawn.width > 300
 
 
 @pytest.fixture
@@ -317,9 +269,44 @@ def test_the_command_runs_each_arm_once_and_goes_on(tmp_path, monkeypatch, capsy
     assert call(monkeypatch, "--report", "-o", out) == 0
 
 
+def test_a_plan_says_the_cost_and_trains_nothing(tmp_path, monkeypatch, capsys, small):
+    pytest.importorskip("sklearn")
+    write_folder(toy(8), tmp_path / "train")
+    write_folder(toy(4, seed=1), tmp_path / "test")
+    words = ["--data", tmp_path, "--arms", "plain", "cutmix", "self@2", "--plan", "--stem", 2]
+    words += ["--epochs", 7, "--depth", 10, "--width", 1, "--seeds", 2, "-o", tmp_path / "out"]
+    assert call(monkeypatch, *words) == 0
+    shown = capsys.readouterr()
+    assert "6 runs, 2 at once: up to 7 epochs of 8 pictures" in shown.err
+    assert shown.out == ""
+    assert not list((tmp_path / "out" / "runs").iterdir())
+
+
+def test_a_checkpoint_sits_published_exams_without_training(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "CIFAR-10-C"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    np.save(folder / "labels.npy", np.arange(20) % 10)
+    np.save(folder / "fog.npy", rng.integers(0, 256, (20, 32, 32, 3), np.uint8))
+    np.save(tmp_path / "tilt.npy", rng.integers(0, 256, (3, 4, 32, 32, 3), np.uint8))
+    torch.save(WideResNet(10, 1, 10, stem=2).state_dict(), tmp_path / "a.pt")
+    words = ["--checkpoint", f"mine=wrn-10-1:{tmp_path}/a.pt", "--corruptions", folder]
+    words += ["--perturbations", tmp_path, "-o", tmp_path / "out"]
+    assert call(monkeypatch, *words) == 0
+    shown = capsys.readouterr()
+    assert "CIFAR-10-C error (1 of 15)" in shown.out
+    assert "lacks gaussian_noise" in shown.err
+    assert "examined in" in shown.err
+    assert call(monkeypatch, *words) == 0
+    assert "examined" not in capsys.readouterr().err  # the record is there
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--data", "nowhere", "--arm", "plain", "--corruptions", "no"], "no is no folder"),
+        (["--checkpoint", "resnet18:none", "--corruptions", "."], "--checkpoint resnet18:none"),
+        (["--checkpoint", "resnet18", "--corruptions", "."], "resnet18 is no checkpoint"),
         (["--data", "nowhere", "--arm", "plain"], "--data nowhere does not exist"),
         (["--data", "nowhere", "--arm", "plein"], "plein is no recipe"),
         (["--data", "nowhere", "--arm", "plain", "--arm", "plain"], "the same name"),

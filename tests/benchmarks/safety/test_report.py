@@ -1,0 +1,122 @@
+"""Tables and pictures of runs, worked by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from PIL import Image
+
+from benchmarks.safety import figures, report
+
+
+def run_of(arm, seed, value):
+    measures = dict.fromkeys((*report.COLUMNS.values(), *report.FIVE.values()), value)
+    return {"arm": arm, "seed": seed, "measures": {**measures, "corruption: fog": value}}
+
+
+def test_means_spreads_and_paired_differences_are_those_worked_by_hand():
+    assert report.spread([1.0, 2.0, 3.0]) == (2.0, 1.0)
+    assert math.isnan(report.spread([1.0])[1])
+    mean, half, n = report.difference({0: 1.0, 1: 2.0, 2: 3.5}, {0: 0.5, 1: 1.0, 2: 2.0, 3: 9.0})
+    assert (mean, n) == (1.0, 3)
+    assert half == pytest.approx(4.30 * 0.5 / math.sqrt(3))
+
+
+def test_the_table_shows_arms_against_plain_and_against_noise():
+    runs = [run_of("plain", s, 0.4 + 0.01 * s) for s in range(3)]
+    runs += [run_of("noise", s, 0.3 + 0.01 * s) for s in range(3)]
+    runs += [run_of("ours", s, 0.3 + 0.02 * s) for s in range(3)]
+    text = report.table(runs)
+    assert "| plain | 3 | .410 ± .010 |" in text
+    assert "| noise | **-0.100 ± 0.000** |" in text  # minus plain
+    assert (
+        "| ours | +0.010 ± 0.025 |" in text
+    )  # minus noise: .01 s, which is .01 ± 4.30 * .01 / 3**.5
+    assert report.detail(runs, "corruption").splitlines()[-1] == "| fog | .410 | .310 | .320 |"
+
+
+def test_the_picture_runs_from_the_worst_to_the_best_on_each_axis():
+    runs = [run_of("plain", seed, value) for seed, value in enumerate((0.4, 0.6))]
+    runs += [run_of("ours", seed, 0.2) for seed in range(2)]
+    found = figures.normalised(report.by_arm(runs))
+    deviation = math.sqrt(0.02)  # of .4 and .6
+    worst = 0.5 + deviation
+    errors = found["ours"][:4]  # lower is better
+    assert errors == [(1, 1, 1)] * 4
+    mean, worse, better = found["plain"][0]
+    assert mean == pytest.approx(deviation / (worst - 0.2))
+    assert worse == 0
+    assert better == pytest.approx(2 * deviation / (worst - 0.2))
+    assert found["ours"][4] == (0, 0, 0)  # AUROC: higher is better
+
+
+def with_copies(arm, seed, value, copies, online=False):
+    more = {"recipe": "noise", "copies": copies, "online": online, "training": {"epochs": 30}}
+    return {**run_of(arm, seed, value), **more}
+
+
+def test_the_five_measures_say_what_holds_beyond_the_interval():
+    runs = [run_of("plain", s, 0.4 + 0.1 * s) for s in range(3)]
+    runs += [run_of("lower", s, 0.3 + 0.1 * s) for s in range(3)]  # better but for AUROC
+    runs += [run_of("mixed", s, 0.4 + 0.2 * s) for s in range(3)]
+    lines = report.five(runs).splitlines()
+    assert lines[2] == "| | plain (3) | lower (3) | mixed (3) |"
+    assert "| .500 | **.400 (-0.100 ± .000)** | .600 (+0.100 ± .248) |" in lines[4]
+    assert lines[8].startswith("| Anomalies: AUROC, structured, up | .500 | ~~.400 (-0.100")
+    assert lines[9] == (
+        "| beyond the interval |  | 4 of 5 better, 1 worse | 0 of 5 better, 0 worse |"
+    )
+
+
+def test_one_seed_has_no_interval_and_so_no_verdict():
+    text = report.five([run_of("plain", 0, 0.4), run_of("ours", 0, 0.2)])
+    assert "**" not in text
+    assert "~~" not in text
+    assert "beyond the interval |" not in text
+
+
+def test_a_run_without_a_measure_leaves_its_cell_empty():
+    runs = [run_of("plain", s, 0.4) for s in range(2)]
+    runs.append({"arm": "mine", "seed": 0, "measures": {"CIFAR-10-C error": 0.25}})
+    text = report.table(runs)
+    assert text.splitlines()[0].endswith("| AUROC, all | CIFAR-10-C error |")
+    assert "| mine | 1 | — | — | — | — | — | — | — | — | — | .250 ± — |" in text
+    assert "| mine | — |" in text  # minus plain
+    assert "| Corruptions: corruption error, down | .400 | — |" in report.five(runs)
+
+
+def test_copies_are_compared_with_the_most_there_are():
+    runs = [with_copies("few", s, 0.3 + 0.01 * s, 4) for s in range(2)]
+    runs += [with_copies("live", s, 0.2 + 0.01 * s, 30, online=True) for s in range(2)]
+    runs += [with_copies("one", s, 0.5 + 0.01 * s, 1) for s in range(2)]
+    runs += [with_copies("all", s, 0.2, 30) for s in range(2)]
+    assert report.copies_of(runs) == {
+        "noise": {"1": "one", "4": "few", "30": "all", "online": "live"}
+    }
+    lines = report.copies(runs).splitlines()
+    assert [line.split(" | ")[0] for line in lines[4:8]] == ["| 1", "| 4", "| 30", "| online"]
+    assert lines[5].startswith("| 4 | .305 (+0.100 ± .000)")
+    assert report.copies(runs[:2]) == ""
+
+
+def test_the_pictures_are_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    runs = [run_of("plain", 0, 0.4), run_of("ours", 0, 0.2)]
+    assert figures.draw(runs, tmp_path / "a.png")
+    runs = [with_copies("one", s, 0.5, 1) for s in range(2)]
+    assert not figures.draw_copies(runs, tmp_path / "b.png")
+    runs += [with_copies("all", s, 0.4, 30) for s in range(2)]
+    assert figures.draw_copies(runs, tmp_path / "b.png")
+    for name in ("a.png", "b.png"):
+        with Image.open(tmp_path / name) as drawn:
+            assert drawn.width > 300
+
+
+def test_runs_of_published_sets_alone_make_tables_and_no_pentagon(tmp_path):
+    pytest.importorskip("matplotlib")
+    runs = [{"arm": "mine", "seed": 0, "measures": {"C error": 0.25, "C: fog": 0.5}}]
+    assert report.five(runs) == ""
+    assert report.parts(runs) == ["C"]
+    assert report.detail(runs, "C").splitlines()[-1] == "| fog | .500 |"
+    assert not figures.draw(runs, tmp_path / "a.png")
