@@ -72,6 +72,9 @@ class Manifest(Settled, total=False):
     made_with: dict[str, str]
 
 
+SHOWN = 200  # characters of a setting in an error message
+
+
 @dataclass(frozen=True, slots=True)
 class RunPlan:
     """What decides the bytes of an output.
@@ -232,7 +235,12 @@ def describe_difference(old: Manifest, new: RunPlan) -> str | None:
 
 
 def shown(value: Any) -> str:
-    """A setting in an error message."""
+    """A setting in an error message; of one that is very long, the begin."""
+    text = _text(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def _text(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {number}" for name, number in value.items())
     if isinstance(value, list):

@@ -11,6 +11,7 @@ from pixmix_cli.outputs.file_names import PLAN
 from pixmix_cli.outputs.output import open_output
 from pixmix_cli.outputs.run_plan import RunPlan, look
 from pixmix_cli.pipelines.bake import completion as bake_completion
+from pixmix_cli.pipelines.bake.settings import check_settings
 from pixmix_cli.pipelines.finish import write_manifest
 from pixmix_cli.pipelines.mixing_sets import completion as mixing_sets_completion
 from pixmix_cli.storage.remote import Url
@@ -47,6 +48,8 @@ def finish_left_over(path: Path, elsewhere: Url | None = None) -> None:
         raise InputError(
             f"{path / PLAN} is damaged: whole.layout: {reason}", "one of its --shard runs again"
         ) from None
+    if run.command == "bake":
+        check_settings(state.plan, path)
     here = Destination(path, elsewhere, resume=True)
     beyond = partial(completion.beyond, whole)
     with open_output(here, run, whole, beyond=beyond) as output:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from operator import attrgetter
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from pixmix_cli.errors import InputError
 from pixmix_cli.mixing.config import PixMixConfig
 from pixmix_cli.outputs.destination import Destination
+from pixmix_cli.outputs.file_names import MANIFEST, PLAN
 from pixmix_cli.outputs.run_plan import Input, Manifest, RunPlan
 from pixmix_cli.pipelines.bake.formats.base import Format
 from pixmix_cli.pipelines.bake.formats.registry import FORMATS
@@ -205,3 +208,19 @@ def job_of(manifest: Manifest, destination: Destination, running: Running) -> Ba
         running=running,
         **found[""],
     )
+
+
+def check_settings(manifest: Manifest, output: Path) -> None:
+    """Refuse a manifest.json or plan.json of a baked set whose settings no bake could have.
+
+    raises  InputError
+    """
+    try:
+        job_of(manifest, Destination(output), Running())
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+        finished = (output / MANIFEST).is_file()
+        raise InputError(
+            f"{output / (MANIFEST if finished else PLAN)} is damaged: options: {reason}",
+            "the bake command with --overwrite",
+        ) from None

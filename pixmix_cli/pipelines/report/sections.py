@@ -22,6 +22,7 @@ from pixmix_cli.pipelines import preview
 from pixmix_cli.pipelines.bake.formats.base import MAX_COPIES, Record
 from pixmix_cli.pipelines.bake.formats.registry import format_of
 from pixmix_cli.pipelines.bake.job import Copy
+from pixmix_cli.pipelines.bake.settings import check_settings
 from pixmix_cli.pipelines.inspect.summary import (
     PictureSet,
     Summary,
@@ -324,6 +325,7 @@ def _facts(manifest: Manifest | None, pictures: int) -> list[tuple[str, str]]:
 def _baked(opened: Opened, side: int, done: Callable[[int], object]) -> Section:
     path, manifest = opened.path, opened.manifest
     assert manifest is not None
+    check_settings(manifest, path)
     total = manifest["summary"]["pictures"] if "summary" in manifest else 0
     section = Section(str(path), "baked", total, _facts(manifest, total))
     shown: list[tuple[str, list[Picture | None]]] = []
