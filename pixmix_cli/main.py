@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from pixmix_cli import own_packages
+from pixmix_cli import own_packages, signals
 from pixmix_cli.errors import PixMixError, StorageError
 from pixmix_cli.limits import memory_limit
 from pixmix_cli.signals import Endings, Stopped
@@ -142,15 +142,24 @@ def run(arguments: list[str]) -> int:
     except ClosedPipe:
         return EXIT_PIPE
     except Stopped as stopped:
-        say(f"{prefix}: {stopped.word}{_kept(name)}")
-        return stopped.exit_code
+        return _stopped(stopped, name)
     except (KeyboardInterrupt, click.Abort):
         say(f"{prefix}: interrupted{_kept(name)}")
         return EXIT_INTERRUPT
     except Exception as error:
+        cause = signals.behind(error)
+        if cause is not None:
+            return _stopped(cause, name)
         if debug:
             raise
         return _failed(error, prefix)
+
+
+def _stopped(stopped: Stopped, name: str | None) -> int:
+    """Say that a signal ended the run; returns the exit code."""
+    word, code = stopped.tell()
+    say(f"{'pixmix' if name is None else f'pixmix {name}'}: {word}{_kept(name)}")
+    return code
 
 
 def _failed(error: Exception, prefix: str) -> int:
@@ -223,7 +232,7 @@ def main() -> None:
         endings.watch()
         code = run(sys.argv[1:])
     except Stopped as late:  # while another ending was being told
-        code = late.exit_code
+        code = late.tell()[1]
     endings.rest()
     # Python looks through every object once more before it ends; with torch loaded that takes a
     # good part of a second, and frees what the process gives back anyway
