@@ -24,11 +24,13 @@ class Completion:
     gaps  names of what has still to be made of an output; none when it is complete
     beyond  whether a row's place is more than the whole
     join  puts together what was stored in pieces; returns a record for each file it wrote
+    check refuses an end that would mislead, by raising PixMixError; what is committed stays
     """
 
     gaps: Callable[[Path, RunPlan, Whole], Iterator[str]]
     beyond: Callable[[Whole, Place], bool]
     join: Callable[[Output], list[dict[str, Any]]] = lambda output: []
+    check: Callable[[Output, Whole], None] = lambda output, whole: None
 
 
 def open_for(
@@ -85,7 +87,10 @@ def finish(output: Output, whole: Whole, completion: Completion, made: int, skip
 
 
 def write_manifest(output: Output, whole: Whole, completion: Completion) -> Step:
-    """End an output that is complete. Raises StorageError."""
+    """End an output that is complete. Raises StorageError, and as `check` of its completion."""
+    if not output.finished_before:
+        output.refresh()
+        completion.check(output, whole)
     records = [] if output.finished_before else completion.join(output)
     extras = {name: text.encode() for name, text in whole.extras.items()}
     return Step(0, tuple(records), output.finish(extras, whole.made_with))

@@ -246,6 +246,10 @@ class Pictures(Sequence[PictureRef]):
         if more.versions:
             self.note_version(more.versions)
 
+    def prefixes(self) -> list[str]:
+        """What the names of the pictures begin with, of each place that has any."""
+        return [self._places[number].prefix for number in sorted(set(self._place))]
+
     def note_version(self, version: bytes) -> None:
         """Take into account what a store says of the version of a file."""
         self.versions = hashlib.sha256(self.versions + version).digest()

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from pixmix_cli.pipelines.bake.plan import BakePlan
 
 
+NAMED_COPIES = 1000  # copies that `datasets` can be asked for by name, four lines each
+
+
 def dataset_card(plan: BakePlan) -> str:
     """README.md of a baked set: what it is, and the lines that train from it."""
     job, config = plan.job, plan.job.config
@@ -22,13 +25,13 @@ def dataset_card(plan: BakePlan) -> str:
     if config.operations != PAPER_OPERATIONS:
         recipe += f", operations {', '.join(config.operations)}"
     notes = _equal_shards(plan) + _plain_copies(job)
-    head = _card_head(job, plan.format.suffixes[0]) if plan.format.datasets_reads else ""
+    head = _card_head(plan) if plan.format.datasets_reads else ""
     return f"""{head}# PixMix-augmented dataset
 
 Made by `pixmix bake`: {len(plan.source.pictures)} pictures of {len(plan.source.classes)} classes,
 {job.copies} augmented {"copy" if job.copies == 1 else "copies"} of each.
 Recipe: {recipe}, seed {job.seed}.
-{notes}Epoch e reads `copy-XXX` with XXX = e mod {job.copies}.
+{notes}Epoch e reads `copy-XXX` with XXX = e mod {job.copies}.{_named_copies(plan)}
 `classes.json` lists the class names by label, `manifest.json` every setting, `manifest.jsonl` every
 file with its SHA-256.
 
@@ -42,13 +45,39 @@ CVPR 2022.
 """
 
 
-def _card_head(job: BakeJob, suffix: str) -> str:
-    """The header by which `datasets.load_dataset` finds the shards."""
+def _card_head(plan: BakePlan) -> str:
+    """The header by which `datasets.load_dataset` finds the pictures: all copies, or one by name.
+
+    source  huggingface.co/docs/hub/datasets-manual-configuration
+    """
+    job, layout = plan.job, plan.format
+    folders = {"default": "copy-*"} | ({"plain": "plain-*"} if job.plain else {})
+    folders |= {copy.folder: copy.folder for copy in job.all_copies[:NAMED_COPIES]}
+    options = [
+        f"  {name}: {str(value).lower()}"
+        for name, value in layout.datasets_options(plan.source).items()
+    ]
     lines = ["---", "configs:"]
-    for name, folders in (("default", "copy"), ("plain", "plain"))[: 2 if job.plain else 1]:
-        lines += [f"- config_name: {name}", "  data_files:", "  - split: train"]
-        lines += [f"    path: {folders}-*/*{suffix}"]
+    for name, pattern in folders.items():
+        paths = layout.datasets_paths(pattern, plan.source)
+        lines += [f"- config_name: {name}", *options, "  data_files:", "  - split: train"]
+        if len(paths) == 1:
+            lines += [f"    path: {paths[0]}"]
+        else:
+            lines += ["    path:", *(f"    - {path}" for path in paths)]
     return "\n".join([*lines, "---", "", ""])
+
+
+def _named_copies(plan: BakePlan) -> str:
+    if not plan.format.datasets_reads:
+        return ""
+    text = (
+        "\n`datasets.load_dataset` of this folder reads all copies together; with a second "
+        'argument\n`"copy-000"` that copy alone.'
+    )
+    if plan.format.datasets_options(plan.source).get("drop_labels"):
+        text += " It sees no labels here, as classes have folders inside."
+    return text
 
 
 def _plain_copies(job: BakeJob) -> str:

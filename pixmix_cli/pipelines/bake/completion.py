@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pixmix_cli.errors import PictureError
 from pixmix_cli.outputs.file_names import ROWS
 from pixmix_cli.outputs.output import Output
 from pixmix_cli.outputs.part import Whole
 from pixmix_cli.outputs.row_files import committed_rows, finished_until
-from pixmix_cli.outputs.rows import BakedRow, Place, SkippedSample
+from pixmix_cli.outputs.rows import BakedPicture, BakedRow, Place, SkippedSample
 from pixmix_cli.outputs.run_plan import RunPlan
 from pixmix_cli.pipelines.bake.formats.base import Format
 from pixmix_cli.pipelines.bake.formats.registry import FORMATS
@@ -81,4 +83,45 @@ def join(output: Output) -> list[dict[str, Any]]:
     return FORMATS[output.plan.options["format"]].join(output)
 
 
-COMPLETION = Completion(gaps, beyond, join)
+def check(output: Output, whole: Whole) -> None:
+    """Refuse to end a set without pictures, or one that its readers would number otherwise.
+
+    raises  PictureError
+    """
+    layout = FORMATS[output.plan.options["format"]]
+    classes = json.loads(whole.extras["classes.json"]) if layout.needs_every_class else []
+    lost: dict[int, set[int]] = defaultdict(lambda: set(range(len(classes))))  # by copy
+    pictures, reason = 0, ""
+    for row in output.rows():
+        if isinstance(row, BakedRow):
+            pictures += row.pictures
+            if isinstance(row, BakedPicture):
+                lost[row.copy].discard(row.label)
+        elif isinstance(row, SkippedSample) and row.shard >= 0:
+            reason = reason or row.error
+    if not pictures and whole.layout["samples"]:
+        raise nothing_baked(whole.layout["samples"], reason)
+    for labels in lost.values():
+        if labels:
+            raise class_lost(classes[min(labels)])
+
+
+def nothing_baked(samples: int, reason: str) -> PictureError:
+    """What to say where not one picture of a source could be read."""
+    return PictureError(
+        f"none of the {samples} pictures of SOURCE can be read; the first: {reason}",
+        "another SOURCE, with --overwrite",
+    )
+
+
+def class_lost(name: str) -> PictureError:
+    """What to say where readers number the classes that they find, and one has no picture left."""
+    return PictureError(
+        f"no picture of class {name} can be read, and without it an ImageFolder numbers the "
+        "classes otherwise",
+        "its pictures mended or its folder taken out of SOURCE, with --overwrite, or --format "
+        "webdataset",
+    )
+
+
+COMPLETION = Completion(gaps, beyond, join, check)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -19,13 +20,14 @@ from pixmix_cli.outputs.output import Output
 from pixmix_cli.outputs.part import Whole
 from pixmix_cli.outputs.rows import Artefact, Row, SkippedSample
 from pixmix_cli.pipelines.bake.card import dataset_card
-from pixmix_cli.pipelines.bake.completion import COMPLETION
+from pixmix_cli.pipelines.bake.completion import COMPLETION, class_lost, nothing_baked
 from pixmix_cli.pipelines.bake.formats.base import StreamedPiece
 from pixmix_cli.pipelines.bake.job import ShardTask
 from pixmix_cli.pipelines.bake.plan import BakePlan, context_of, describe_task, tasks
 from pixmix_cli.pipelines.bake.worker import AT, Baker
 from pixmix_cli.pipelines.finish import finish, handing_out, open_for
 from pixmix_cli.pipelines.steps import Step
+from pixmix_cli.sources.source import Source
 from pixmix_cli.storage import spool
 from pixmix_cli.storage.tar import Sink, TarWriter
 
@@ -68,7 +70,9 @@ def _bake_pending(plan: BakePlan, output: Output) -> Iterator[Step]:
     workers = min(plan.job.running.workers, len(plan.pending))
     context = context_of(plan, output.tmp)
     skipped = Skipped(
-        plan.job.running.max_errors, output.rows() if plan.job.destination.goes_on else ()
+        plan.job.running.max_errors,
+        output.rows() if plan.job.destination.goes_on else (),
+        plan.source if plan.format.needs_every_class else None,
     )
     describe = partial(_name_the_sample, output.local_tmp / AT)
     todo = handing_out(output, tasks(plan), partial(_files, plan))
@@ -94,19 +98,32 @@ def _files(plan: BakePlan, task: ShardTask) -> Iterator[tuple[list[str], list[st
 class Skipped:
     """Counts what was left out, each picture once, and stops the run where it is too much."""
 
-    def __init__(self, limit: int | None, before: Iterable[Row] = ()) -> None:
-        """limit: how many may be skipped, None for any number; before: rows of earlier runs."""
+    def __init__(
+        self, limit: int | None, before: Iterable[Row] = (), source: Source | None = None
+    ) -> None:
+        """Start with what earlier runs have skipped.
+
+        limit   how many may be skipped, None for any number
+        before  rows of earlier runs
+        source  whose classes must each keep a picture; None where they need not
+        """
         self._limit = limit
         self._seen = {_place(row) for row in before if isinstance(row, SkippedSample)}
+        self._source = source
+        self._left = Counter(() if source is None else source.labels)
+        for shard, index in self._seen:
+            self._lose(shard, index)
 
     def add(self, rows: Iterable[Row]) -> int:
         """How many more were skipped.
 
-        raises  PictureError when that makes more than the limit
+        raises  PictureError when that makes more than the limit, or leaves a class without pictures
         """
         already, last = len(self._seen), ""
         for row in rows:
             if isinstance(row, SkippedSample):
+                if _place(row) not in self._seen:
+                    self._lose(row.shard, row.index)
                 self._seen.add(_place(row))
                 last = row.error
         if self._limit is not None and last and len(self._seen) > self._limit:
@@ -116,6 +133,14 @@ class Skipped:
                 "mend them, or a larger --max-errors with --resume",
             )
         return len(self._seen) - already
+
+    def _lose(self, shard: int, index: int) -> None:
+        if self._source is None or shard < 0:
+            return
+        label = self._source.labels[index]
+        self._left[label] -= 1
+        if not self._left[label]:
+            raise class_lost(self._source.classes[label])
 
 
 def _place(row: SkippedSample) -> tuple[int, int]:
@@ -132,7 +157,7 @@ def stream_bake(plan: BakePlan, sink: Sink, warn: Callable[[str], None]) -> Iter
     if job.running.workers > 1:
         Baker.prepare()
     skipped = Skipped(job.running.max_errors)
-    written = 0
+    written, reason = 0, ""
     note = spool.new_file(AT)
     engine = job.running.engine(
         Baker,
@@ -147,12 +172,15 @@ def stream_bake(plan: BakePlan, sink: Sink, warn: Callable[[str], None]) -> Iter
             for row in rows:
                 if isinstance(row, SkippedSample):
                     warn(f"left out: {row.error}")
+                    reason = reason or row.error
                 elif isinstance(row, StreamedPiece):
                     sink.write(row.data)
                     size += len(row.data)
                     written += row.pictures
             yield Step(items, bytes=size, errors=skipped.add(rows))
     spool.discard(note)
+    if not written and plan.own:
+        raise nothing_baked(len(plan.order), reason)
     TarWriter(sink).finish()
     yield Step(0, (), {"pictures": written, "skipped": plan.own - written})
 

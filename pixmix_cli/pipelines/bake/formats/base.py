@@ -109,7 +109,8 @@ class Format(Protocol[R]):
     size_is_option  the default shard size is recorded: it follows from more than the other settings
     streams         can be written to stdout
     dali_index      can have NVIDIA DALI's index beside its shards
-    datasets_reads  Hugging Face `datasets` reads the files with the first suffix
+    datasets_reads  Hugging Face `datasets` reads it, by `datasets_paths`
+    needs_every_class  readers number the classes that they find, so each must have a picture
     """
 
     name: str
@@ -124,6 +125,7 @@ class Format(Protocol[R]):
     streams: bool = False
     dali_index: bool = False
     datasets_reads: bool = False
+    needs_every_class: bool = False
 
     # ---------------------------------------------------------------- before a bake
 
@@ -142,6 +144,17 @@ class Format(Protocol[R]):
     def targets(self, source: Source) -> Sequence[str] | None:
         """The name in the output of each sample of the source, where it has one of its own."""
         return None
+
+    def datasets_paths(self, folders: str, source: Source) -> list[str]:
+        """Patterns of the files that `datasets` reads.
+
+        folders  of copies, as copy-000 or copy-*
+        """
+        return [f"{folders}/*{self.suffixes[0]}"]
+
+    def datasets_options(self, source: Source) -> dict[str, bool]:
+        """Parameters of the builder that `datasets` reads the files with."""
+        return {}
 
     def default_shard_size(self, samples: int, config: PixMixConfig) -> int:
         """Samples a shard when the user does not say: a function of dataset and recipe alone."""

@@ -31,6 +31,8 @@ from pixmix_cli.sources.source import Source
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import PartialFile, Tmp, commit_all, read_bytes
 
+CHAIN = "::"  # in a path, to `datasets`: a file inside another; it passes over such pictures
+
 
 def folder_names(classes: Sequence[str]) -> tuple[str, ...]:
     """Names of the classes' folders, sorted as the labels are, since ImageFolder numbers them so.
@@ -38,10 +40,8 @@ def folder_names(classes: Sequence[str]) -> tuple[str, ...]:
     The class names themselves where they are names of folders and sorted; else with the label in
     front.
     """
-    fit = all(
-        name not in ("", ".", "..") and not set(name) & set("/\0") and not name.startswith(".")
-        for name in classes
-    )
+    classes = [name.replace(CHAIN, "__") for name in classes]
+    fit = all(name and name[0] != "." and not set(name) & set("/\0") for name in classes)
     if fit and all(a < b for a, b in pairwise(classes)) and all(len(n) < 200 for n in classes):
         return tuple(classes)
     width = len(str(len(classes) - 1))
@@ -62,7 +62,10 @@ def target_names(source: Source) -> list[str]:
     """
     if source.kind != "imagefolder":
         return [f"{source.classes[label]}/{index:09d}" for index, label in enumerate(source.labels)]
-    full = [ref.name for ref in source.pictures]
+    full = [
+        f"{source.classes[label]}/{ref.name.partition('/')[2].replace(CHAIN, '__')}"
+        for ref, label in zip(source.pictures, source.labels)
+    ]
     names = [str(PurePosixPath(name).with_suffix("")) for name in full]
     numbered = [f"{name}-{index}" for index, name in enumerate(full)]
     for longer in (full, numbered):
@@ -128,6 +131,8 @@ class ImageFolder(Format[BakedPicture]):
 
     name = "imagefolder"
     row_a_picture = True
+    datasets_reads = True
+    needs_every_class = True
     training = """\
 from torchvision.datasets import ImageFolder
 dataset = ImageFolder("copy-000", transform)
@@ -148,6 +153,19 @@ dataset = ImageFolder("copy-000", transform)
     def targets(self, source: Source) -> Sequence[str]:
         """Class and file name, without extension."""
         return target_names(source)
+
+    def datasets_paths(self, folders: str, source: Source) -> list[str]:
+        """All files below; those in folders with two underscores in front have to be named."""
+        names = [*source.classes, *source.pictures.prefixes()]
+        special = any(part.startswith("__") for name in names for part in name.split("/"))
+        return [f"{folders}/**"] + ([f"{folders}/**/__*/**"] if special else [])
+
+    def datasets_options(self, source: Source) -> dict[str, bool]:
+        """Labels are the folders, also of one class; but not of folders inside classes."""
+        nested = source.kind == self.name and any(
+            prefix.count("/") > 1 for prefix in source.pictures.prefixes()
+        )
+        return {"drop_labels": nested, "drop_metadata": True}
 
     def writer(
         self, job: BakeJob, tmp: Tmp, task: ShardTask, classes: Sequence[str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from pixmix_cli.errors import InputError, StorageError
 from pixmix_cli.pipelines.bake.formats.base import ShardWriter, draws_of, encoded, picture_name
 from pixmix_cli.pipelines.bake.formats.shards import ShardFiles, ShardFormat, Stored
 from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, ShardTask
+from pixmix_cli.sources.source import Source
 from pixmix_cli.storage.files import PartialFile, Tmp, canonical_json
 
 ROW_GROUP = 100  # samples a row group: what a reader decodes at once, and a writer holds
@@ -156,6 +158,18 @@ dataset = dataset.with_transform(transform)  # columns image, label, key, copy, 
         import pyarrow
 
         return {"pyarrow": pyarrow.__version__}
+
+    def class_names(self, source: Source) -> tuple[str, ...]:
+        """Each name once, as `datasets` wants it: a second crane is `134 crane`, by its label."""
+        seen = Counter(source.classes)
+        named = [
+            f"{label} {name}" if seen[name] > 1 else name
+            for label, name in enumerate(source.classes)
+        ]
+        while len(set(named)) < len(named):  # where a class is called that already
+            seen = Counter(named)
+            named = [f"{i} {name}" if seen[name] > 1 else name for i, name in enumerate(named)]
+        return tuple(named)
 
     def writer(
         self, job: BakeJob, tmp: Tmp, task: ShardTask, classes: Sequence[str]
