@@ -28,8 +28,11 @@ _QUOTED = re.compile(r"b?(['\"])((?:(?!\1).)*)\1", re.DOTALL)  # b'3' is how Pyt
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _UNDECODED = re.compile(r"[\ud800-\udfff]")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")  # digits of any script
+_SEVERAL = re.compile(r"[\[(][\d\s,.;|]*[\])]|\d[\d.]*(?:\s*[,;|\s]\s*\d[\d.]*)+")
 _MOST_DIGITS = 100  # of a number; what is longer is not computed
 _HINT = "a whole number from 0, or a name, for each picture"
+
+_MEND = "all numbers or all names, or a classes.json beside it that lists all names"
 
 
 class UnusableLabelError(ValueError):
@@ -77,6 +80,8 @@ def _stripped(text: str, value: object) -> str:
         raise UnusableLabelError(f"label {_shown(value)} holds control characters, as binary does")
     if _UNDECODED.search(text):
         raise UnusableLabelError(f"label {_shown(value)} is no UTF-8 text")
+    if _SEVERAL.fullmatch(text):
+        raise UnusableLabelError(f"label {_shown(value)} is a list of numbers")
     return _in_range(text, text)
 
 
@@ -180,6 +185,7 @@ class Labels:
         where: str,
         names: Sequence[str] | None = None,
         picture: Callable[[int], str] = lambda index: f"picture {index}",
+        mend: str = _MEND,
     ) -> tuple[tuple[str, ...], array.array[int]]:
         """The classes and each picture's label.
 
@@ -188,6 +194,7 @@ class Labels:
 
         where    for the error message
         picture  the name of a picture, for the error message
+        mend     of numbers beside names
         raises   InputError: a label that cannot be used, numbers beside names, a number below 0 or
                  absurdly large, a name or number that is not among the names
         """
@@ -201,7 +208,7 @@ class Labels:
         values = {text: number_of(text) for text in self._numbers}
         words = [text for text, value in values.items() if value is None]
         if words and names is None and len(words) < len(values):
-            self._refuse_mixture(where, words, picture)
+            self._refuse_mixture(where, words, picture, mend)
         if words:
             known = sorted(words) if names is None else [_as_label(name) for name in names]
             place = {name: number for number, name in reversed(list(enumerate(known)))}
@@ -230,7 +237,9 @@ class Labels:
     def _numbered(self, labels: Sequence[int]) -> array.array[int]:
         return array.array("i", (labels[n] if n >= 0 else 0 for n in self._found))
 
-    def _refuse_mixture(self, where: str, words: list[str], picture: Callable[[int], str]) -> None:
+    def _refuse_mixture(
+        self, where: str, words: list[str], picture: Callable[[int], str], mend: str
+    ) -> None:
         numbers = [text for text in self._numbers if text not in set(words)]
         few, many = ("words", "numbers"), ("numbers", "words")
         odd, kinds = (words, few) if self._count(words) <= self._count(numbers) else (numbers, many)
@@ -238,7 +247,7 @@ class Labels:
         raise InputError(
             f"{where}: {count} of {len(self)} labels are {kinds[0]}, the others {kinds[1]}: "
             f"{self._told(odd[:1], picture)}",
-            "all numbers or all names, or a classes.json beside it that lists all names",
+            mend,
         )
 
     def _told(self, texts: list[str], picture: Callable[[int], str]) -> str:

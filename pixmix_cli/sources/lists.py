@@ -55,7 +55,7 @@ def open_list(
         folder, names = str(path.parent), names_beside(path.parent, warn)
         rows = list(_rows(path, label_field, path_field))
     pictures, labels = Pictures(), Labels()
-    missing, current = 0, None
+    missing, current, by_folder = 0, None, False
     for (name, label, is_folder), length in zip(rows, _lengths(folder, [row[0] for row in rows])):
         if not name or "\0" in name:
             raise InputError(f"SOURCE {path} names an impossible path: {name!r}")
@@ -67,6 +67,7 @@ def open_list(
         pictures.add(rest, length or 0)  # listed as unreadable when it is read
         if isinstance(label, str) and is_folder:
             labels.add_name(label)
+            by_folder = True
         else:
             labels.add(label)
     if not pictures:
@@ -81,7 +82,10 @@ def open_list(
         )
     if missing:
         warn(f"{missing} of the {len(pictures)} files that SOURCE {path} names do not exist")
-    classes, numbers = labels.finish(f"SOURCE {path}", names, lambda index: pictures[index].name)
+    mend = {"mend": "the folder above these as SOURCE, or path TAB label"} if by_folder else {}
+    classes, numbers = labels.finish(
+        f"SOURCE {path}", names, lambda index: pictures[index].name, **mend
+    )
     digest = digest_of_source("list", classes, pictures, numbers)
     return Source(str(path), "list", classes, pictures, numbers, digest)
 

@@ -241,6 +241,8 @@ def test_binary_labels_of_a_tar_are_refused_with_a_sample(tmp_path: Path, width:
         ("0,-1,-1", r"label -1 is not one of 0 to 999999, of c/001.png; 2 of 3"),
         ("0,1\x00,2", r"label '1.x00' holds control characters"),
         ("0,nan,2", "'nan'"),
+        ("[3],[4]", r"label '\[3\]' is a list of numbers, of c/000.png; 2 of 2"),
+        ("1 2,3", r"label '1 2' is a list of numbers"),
         ("1e99999999,1", r"label 1e99999999 is not one of 0 to"),
     ],
 )
@@ -256,6 +258,18 @@ def test_a_classes_json_settles_a_mixture_of_numbers_and_words(tmp_path: Path) -
     (tmp_path / "classes.json").write_text('["bmw", "911"]')
     source = open_source(path, silent)
     assert (source.classes, source.labels.tolist()) == (("bmw", "911"), [1, 0, 1])
+
+
+def test_folders_of_a_list_that_are_numbers_and_words_have_a_mend_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"7/a.png\ncat/b.png\n")))
+    for name in ("7/a.png", "cat/b.png"):
+        Path(name).parent.mkdir()
+        Path(name).write_bytes(made.PNGS[0])
+    with pytest.raises(InputError, match=r"'cat' .*Try: the folder above these as SOURCE"):
+        open_source(Path("-"), silent)
 
 
 def test_a_list_in_another_encoding_is_refused_with_the_mend(tmp_path: Path) -> None:
