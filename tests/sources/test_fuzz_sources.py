@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
+import io
+import pickle
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -22,13 +26,59 @@ from tests.sources import datasets_in as made
 EXAMPLES = 40
 
 
-@pytest.fixture(scope="module", params=sorted(made.KINDS))
+def packed_tar(root: Path) -> Path:
+    shards = made.webdataset(root)
+    (root / "all.tgz").write_bytes(gzip.compress((shards / "000.tar").read_bytes()))
+    for path in shards.glob("*.tar"):
+        path.unlink()
+    return root / "all.tgz"
+
+
+def tar_with_links(root: Path) -> Path:
+    root.mkdir()
+    with tarfile.open(root / "x.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        for number, name in enumerate(("a.png", "b.png", "n" * 120 + ".png")):
+            info = tarfile.TarInfo(name)
+            info.type = tarfile.LNKTYPE if number else tarfile.REGTYPE
+            info.linkname, info.size = "a.png" if number else "", len(made.PNGS[0])
+            archive.addfile(info, io.BytesIO(made.PNGS[0]))
+            label = tarfile.TarInfo(name.replace("png", "json"))
+            text = b'{"label": "3.0"}'
+            label.size = len(text)
+            archive.addfile(label, io.BytesIO(text))
+    return root / "x.tar"
+
+
+def mxnet_list(root: Path) -> Path:
+    made.imagefolder(root / "pictures")
+    rows = enumerate(made.LABELS)
+    lines = [f"{n}\t{label}.0\tpictures/{made.NAMES[label]}/{n}.png\r\n" for n, label in rows]
+    (root / "l.lst").write_text("".join(lines))
+    return root / "l.lst"
+
+
+def cifar_of_python_3(root: Path) -> Path:
+    path = made.cifar10(root) / "cifar-10-batches-py"
+    for file in path.iterdir():
+        file.write_bytes(pickle.dumps(pickle.loads(file.read_bytes(), encoding="latin1"), 2))
+    return path
+
+
+FUZZED = made.KINDS | {
+    "webdataset.tgz": packed_tar,
+    "webdataset links": tar_with_links,
+    "list.lst": mxnet_list,
+    "cifar of Python 3": cifar_of_python_3,
+}
+
+
+@pytest.fixture(scope="module", params=sorted(FUZZED))
 def dataset(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path, list[Path]]:
     """What to open, a folder that holds it, and the files in it to damage."""
     root = tmp_path_factory.mktemp("fuzz")
-    path = made.KINDS[request.param](root / "d")
+    path = FUZZED[request.param](root / "d")
     shutil.rmtree(root / "d" / "unpacked", ignore_errors=True)
     return path, root, sorted(p for p in root.rglob("*") if p.is_file())
 
@@ -95,7 +145,10 @@ def test_any_bytes_as_a_pickle_are_read_or_refused(data: bytes) -> None:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 @given(data=st.binary(max_size=2000), suffix=st.sampled_from(
-    [".tar", ".npz", ".csv", ".tsv", ".jsonl", ".txt", ".parquet", ".arrow", ".tar.gz"]
+    [
+        ".tar", ".npz", ".csv", ".tsv", ".jsonl", ".txt", ".parquet", ".arrow", ".tar.gz", ".tgz",
+        ".tar.bz2", ".tar.xz", ".tar.zst", ".lst",
+    ]
 ))  # fmt: skip
 def test_any_bytes_as_a_file_are_read_or_refused(tmp_path: Path, data: bytes, suffix: str) -> None:
     path = tmp_path / f"x{suffix}"
