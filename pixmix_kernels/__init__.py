@@ -22,11 +22,12 @@ All give the same bytes. PIXMIX_KERNELS chooses: auto, library, x86-64, x86-64-v
 from __future__ import annotations
 
 from pixmix_kernels.decorators import entry, kernel, llvm, record
-from pixmix_kernels.ways import compiler, copies, prepare, tell
+from pixmix_kernels.ways import bound, compiler, copies, prepare, tell
 
 __distribution__ = "pixmix"  # pixmix_cli looks for this line
 __version__ = "0.1.0"  # of the whole distribution: pyproject.toml and the stamp read it here
 
 __all__ = [
-    "__version__", "compiler", "copies", "entry", "kernel", "llvm", "prepare", "record", "tell",
+    "__version__", "bound", "compiler", "copies", "entry", "kernel", "llvm", "prepare", "record",
+    "tell",
 ]  # fmt: skip

@@ -12,15 +12,13 @@ if TYPE_CHECKING:
     from pixmix_cli.mixing.config import PRESETS, PixMixConfig
     from pixmix_cli.mixing.draws import Draws, draw
     from pixmix_cli.mixing.mixer import Mixer
-    from pixmix_cli.mixing.transform import PixMix
 
-__all__ = ["PRESETS", "Draws", "Mixer", "PixMix", "PixMixConfig", "draw"]
+__all__ = ["PRESETS", "Draws", "Mixer", "PixMixConfig", "draw"]
 
 _HOMES = {
     "PRESETS": "config",
     "Draws": "draws",
     "Mixer": "mixer",
-    "PixMix": "transform",
     "PixMixConfig": "config",
     "draw": "draws",
 }

@@ -16,6 +16,7 @@ from pixmix_cli.mixing.config import PAPER_OPERATIONS, PixMixConfig
 from pixmix_cli.mixing.draws import ALL_OPS, BASE_OPS
 from pixmix_cli.mixing.mixer import mixing_corner
 from pixmix_cli.mixing.uniforms import as_numbers
+from pixmix_kernels import bound
 
 U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
@@ -34,6 +35,74 @@ def possible(config: PixMixConfig) -> bool:
     return plain and small and not disagreeing()
 
 
+def _recipe(config: PixMixConfig) -> tuple[int, int, int, int]:
+    """What `draw_many` takes."""
+    return config.size, config.padding, config.k, len(ALL_OPS if config.all_ops else BASE_OPS)
+
+
+def _rotations(size: int) -> NDArray[np.float64]:
+    angles = range(-batch_kernels.LARGEST_ANGLE, batch_kernels.LARGEST_ANGLE + 1)
+    return np.array([rotation(angle, size) for angle in angles])
+
+
+def _settle_crops(config: PixMixConfig, heads: NDArray[np.float64]) -> None:
+    """Undo the flips and crops that the recipe has switched off."""
+    if not config.flip:
+        heads[:, batch_kernels.FLIP] = 0
+    if config.crop != "random":
+        heads[:, [batch_kernels.TOP, batch_kernels.LEFT]] = 0
+
+
+class SmallMixer:
+    """PixMix on one small picture at a time: a batch of one, without a batch's preparations.
+
+    Not for several threads.
+    """
+
+    def __init__(self, config: PixMixConfig, mixing_count: int) -> None:
+        """As BatchMixer. Only for recipes that are `possible`."""
+        self._config, size = config, config.size
+        flat = size * size * 3
+        self._keys = np.empty((1, 2), np.uint64)
+        self._heads = np.empty((1, batch_kernels.HEAD))
+        records = np.empty((1, 1 + config.k, mix.COLUMNS))
+        self._square = np.empty((1, flat), np.uint8)
+        self._mixing = np.zeros((1, flat), np.uint8)
+        self._out = np.empty((1, flat), np.uint8)
+        self._draw = bound(
+            batch_kernels.draw_many, self._keys, _recipe(config), float(config.severity),
+            1 / config.beta, mixing_count, _rotations(size), np.empty(philox.STREAM, np.uint64),
+            self._heads, records,
+        )  # fmt: skip
+        self._render = bound(
+            batch_kernels.render_many, self._heads, records, self._square, np.zeros(1, np.int64),
+            self._mixing, size, sample_kernels.NOTHING, mix.workspace(size, size),
+            np.empty(flat, np.uint8), self._out,
+        )  # fmt: skip
+
+    def __call__(self, key: bytes, square: U8, mixing_picture: Callable[[int], U8]) -> U8:
+        """Draw and mix.
+
+        key             the sample's Philox key
+        square          (size, size, 3) uint8: the original, fitted
+        mixing_picture  as for BatchMixer
+        returns         (size, size, 3) uint8, a new array
+        """
+        self._keys[:] = as_numbers([key])
+        self._draw()
+        _settle_crops(self._config, self._heads)
+        size, head = self._config.size, self._heads[0].tolist()
+        if head[batch_kernels.USES_MIXING]:
+            picture = mixing_picture(int(head[batch_kernels.MIXING]))
+            offset = head[batch_kernels.VERTICAL], head[batch_kernels.HORIZONTAL]
+            top, left = mixing_corner(size, offset, picture)
+            crop = self._mixing.reshape(size, size, 3)
+            crop[:] = picture[top : top + size, left : left + size]
+        self._square.reshape(size, size, 3)[:] = square
+        self._render()
+        return self._out.reshape(size, size, 3).copy()
+
+
 class BatchMixer:
     """PixMix on many samples at once, with its scratch memory. Not for several threads."""
 
@@ -42,8 +111,7 @@ class BatchMixer:
         self._config = config
         self._mixing_count = mixing_count
         size = config.size
-        angles = range(-batch_kernels.LARGEST_ANGLE, batch_kernels.LARGEST_ANGLE + 1)
-        self._rotations = np.array([rotation(angle, size) for angle in angles])
+        self._rotations = _rotations(size)
         self._work = mix.workspace(size, size)
         self._stream = np.empty(philox.STREAM, np.uint64)
         self._original = np.empty(size * size * 3, np.uint8)
@@ -59,16 +127,11 @@ class BatchMixer:
         config = self._config
         heads = np.empty((len(keys), batch_kernels.HEAD))
         records = np.empty((len(keys), 1 + config.k, mix.COLUMNS))
-        operations = len(ALL_OPS if config.all_ops else BASE_OPS)
-        recipe = (config.size, config.padding, config.k, operations)
         batch_kernels.draw_many(
-            as_numbers(keys), recipe, float(config.severity), 1 / config.beta, self._mixing_count,
-            self._rotations, self._stream, heads, records,
+            as_numbers(keys), _recipe(config), float(config.severity), 1 / config.beta,
+            self._mixing_count, self._rotations, self._stream, heads, records,
         )  # fmt: skip
-        if not config.flip:
-            heads[:, batch_kernels.FLIP] = 0
-        if config.crop != "random":
-            heads[:, [batch_kernels.TOP, batch_kernels.LEFT]] = 0
+        _settle_crops(config, heads)
         return heads, records
 
     def __call__(

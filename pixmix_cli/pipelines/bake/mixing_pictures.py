@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from pixmix_cli.errors import PictureError, PixMixError
@@ -10,6 +12,7 @@ from pixmix_cli.mixing.mixer import (
     resize_shorter_side,
 )
 from pixmix_cli.outputs.rows import SkippedSample
+from pixmix_cli.sources import picture_cache
 from pixmix_cli.sources.mixing_set import MixingSet
 from pixmix_cli.sources.picture_cache import PictureCache
 from pixmix_cli.sources.pictures import PictureRef, PixelsRef
@@ -18,6 +21,20 @@ from pixmix_cli.units import MAX_PIXELS
 
 KEPT_BYTES = 64 << 20  # resized mixing pictures kept in a worker's memory: 320 at 256 x 256
 MAX_ASPECT = 50  # of a mixing picture: 1 x 5000 px would need 1 GB at a shorter side of 256
+RESIZE = "1"  # raise it when mixing pictures would be resized to other bytes
+
+
+def cache_key(mixing: MixingSet, shorter_side: int, max_pixels: int, folder: Path) -> str:
+    """The place of a set, decoded and resized, in a cache folder, with room made for it.
+
+    shorter_side, max_pixels  as for MixingPictures
+    """
+    versions = {"resize": RESIZE, **images.reader(), **images.codec("jpeg")}
+    made_how = f"{shorter_side} {max_pixels} {versions}"
+    pictures = mixing.pictures
+    key = picture_cache.identity(pictures, made_how, pictures.versions)
+    picture_cache.make_room(folder, key)
+    return key
 
 
 def _check_not_thin(picture: U8, name: str) -> None:

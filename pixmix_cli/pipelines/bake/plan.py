@@ -17,10 +17,10 @@ from pixmix_cli.pipelines.bake.estimate import bake_a_few
 from pixmix_cli.pipelines.bake.formats.base import Format
 from pixmix_cli.pipelines.bake.formats.registry import FORMATS, names_with
 from pixmix_cli.pipelines.bake.job import BakeJob, Copy, Sample, ShardTask
+from pixmix_cli.pipelines.bake.mixing_pictures import cache_key
 from pixmix_cli.pipelines.bake.settings import run_plan
 from pixmix_cli.pipelines.bake.worker import Context
 from pixmix_cli.seeding import Stream, rng_for
-from pixmix_cli.sources import picture_cache
 from pixmix_cli.sources.mixing_set import MixingSet, open_mixing_set
 from pixmix_cli.sources.open import open_source
 from pixmix_cli.sources.pictures import STDIN
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from pixmix_cli.pipelines.bake.reference_draws import ReferenceDraws
 
 
-RESIZE = "1"  # raise it when mixing pictures would be resized to other bytes
 STREAM_TASK = 64  # samples: a few MB of pictures, held until their turn comes
 
 
@@ -294,12 +293,9 @@ def context_of(plan: BakePlan, tmp: Tmp) -> Context:
 
 def _mixing_key(plan: BakePlan) -> str:
     """The mixing set's place in the cache of decoded pictures, with room made for it."""
-    folder = plan.job.running.mixing_cache
-    if folder is None:
+    job = plan.job
+    if job.running.mixing_cache is None:
         return ""
-    versions = {"resize": RESIZE, **images.reader(), **images.codec("jpeg")}
-    made_how = f"{plan.job.config.mixing_size} {plan.job.inputs.max_pixels} {versions}"
-    pictures = plan.mixing.pictures
-    key = picture_cache.identity(pictures, made_how, pictures.versions)
-    picture_cache.make_room(folder, key)
-    return key
+    return cache_key(
+        plan.mixing, job.config.mixing_size, job.inputs.max_pixels, job.running.mixing_cache
+    )
