@@ -24,7 +24,7 @@ import numpy as np
 from pixmix_cli.errors import InputError, PictureError, PixMixError, StorageError
 from pixmix_cli.sources.kind import Choice, Kind, Listing
 from pixmix_cli.sources.labels import Labels
-from pixmix_cli.sources.passed_over import missing_parts
+from pixmix_cli.sources.passed_over import gap_in, missing_parts, warn_of_loose_pictures
 from pixmix_cli.sources.pictures import Container, PictureRef, Pictures, UprightRef, Warn
 from pixmix_cli.sources.source import Source, digest_of_source
 from pixmix_cli.sources.walk import walk
@@ -169,12 +169,14 @@ def files_of(
     elif (path / "state.json").is_file():
         found = _arrow_files(path)
     else:
-        found = [
+        every = [
             (Path(entry.path), relative + entry.name)
             for relative, entries in walk(path, warn)
             for entry in entries
-            if entry.name.lower().endswith(ENDINGS)
         ]
+        found = [pair for pair in every if pair[1].lower().endswith(ENDINGS)]
+        if found:
+            warn_of_loose_pictures(path, (file.name for file, _ in every), warn)
     splits: dict[str | None, list[tuple[Path, str]]] = {}
     for file, name in found:
         match = _SPLIT.fullmatch(file.stem)
@@ -210,7 +212,12 @@ def _matching(pattern: Path) -> list[tuple[Path, str]]:
 def _check_whole(path: Path, names: Sequence[str], warn: Warn) -> None:
     """Refuse a folder that lacks a part; but a pattern names what is meant. Raises InputError."""
     missing = missing_parts(names)
-    if missing is None or not path.exists():
+    if not path.exists():
+        return
+    if missing is None:
+        gap = gap_in(names)
+        if gap is not None:
+            warn(f"the numbers of the files in SOURCE {path} lack {gap[0]}, as {gap[1]}")
         return
     lacks = f"SOURCE {path} lacks {missing[0]} of {missing[1]} files, as {missing[2]}"
     if path.is_dir():

@@ -7,6 +7,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from pixmix_cli.sources.pictures import Warn
+from pixmix_cli.storage.images import EXTENSIONS
+
 # Of pictures that are not read, as torchvision does not
 UNREAD = (
     ".gif", ".avif", ".jfif", ".jp2", ".tga", ".heic", ".heif", ".jxl", ".ico", ".svg", ".eps",
@@ -26,6 +29,15 @@ def told(endings: Counter[str]) -> str:
     found = [f"{count} {ending or 'without ending'}" for ending, count in endings.most_common(5)]
     rest = endings.total() - sum(count for _, count in endings.most_common(5))
     return ", ".join(found) + (f" and {rest} others" if rest else "")
+
+
+def warn_of_loose_pictures(folder: object, names: Iterable[str], warn: Warn) -> None:
+    """Tell of pictures in a folder of archives, which are not read."""
+    found = Counter(
+        ending_of(n) for n in names if n[0] != "." and n.lower().endswith((*EXTENSIONS, *UNREAD))
+    )
+    if found:
+        warn(f"{told(found)} in SOURCE {folder} lie outside its archives; passed over")
 
 
 def missing_parts(names: Iterable[str]) -> tuple[int, int, str] | None:

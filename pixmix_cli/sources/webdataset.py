@@ -22,7 +22,13 @@ from pixmix_cli.sources.labels import (
     label_text,
     names_beside,
 )
-from pixmix_cli.sources.passed_over import UNREAD, gap_in, missing_parts, told
+from pixmix_cli.sources.passed_over import (
+    UNREAD,
+    gap_in,
+    missing_parts,
+    told,
+    warn_of_loose_pictures,
+)
 from pixmix_cli.sources.pictures import STDIN, Container, Pictures, Unusable, Warn
 from pixmix_cli.sources.source import Source, digest_of_source
 from pixmix_cli.storage import remote, spool, tar
@@ -35,6 +41,7 @@ PACKED = (
     ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst", ".tar.lz4",
 )  # fmt: skip
 ENDINGS = (".tar", *PACKED)
+REFUSED = (".zip", ".7z", ".rar", ".tar.z", ".tar.lz", ".tlz")  # with the command that unpacks them
 LABEL_FIELDS = ("label", "cls", "class", "class_name")  # of a .json, the first there is
 
 
@@ -53,13 +60,14 @@ def open_webdataset(path: AnyPath, warn: Warn, label_field: str | None = None) -
     names = [name for _, name in shards]
     if path.is_dir():
         _check_whole(path, names, warn)
+        warn_of_loose_pictures(path, (entry.name for entry in path.iterdir()), warn)
     indexes: Iterator[tuple[AnyPath, Iterable[_Sample]]] = (
         _opened(shard, label_field) for shard, _ in shards
     )
     if any(isinstance(shard, Url) for shard, _ in shards):  # several at a time
         indexes = remote.ahead(lambda pair: _opened(pair[0], label_field, whole=True), shards)
     pictures, labels = Pictures(), Labels()
-    bad, first = 0, ""
+    bad, first, halves = 0, "", set()
     passed_over: Counter[str] = Counter()
     begun: tuple[str, str] | None = None
     for sample in _joined(indexes, names):
@@ -75,6 +83,7 @@ def open_webdataset(path: AnyPath, warn: Warn, label_field: str | None = None) -
             continue
         reason = sample.problem if sample.picture is not None else sample.no_picture
         bad, first = bad + 1, first or f"{sample.name}/{sample.key}: {reason}"
+        halves.add((sample.picture is None, sample.label is None))
         if begun != (reason, sample.name):
             begun = reason, sample.name
             pictures.begin(Unusable(f"{sample.name}/", reason))
@@ -82,9 +91,11 @@ def open_webdataset(path: AnyPath, warn: Warn, label_field: str | None = None) -
         labels.leave_out()
     if bad == len(pictures):
         if bad:
+            hint = None if label_field is None else "another --label-field, or without it"
+            if {(True, False), (False, True)} <= halves:
+                hint = "tar --sort=name: the files of a sample must follow each other"
             raise InputError(
-                f"SOURCE {path}: none of its {bad} samples can be used, as {first}",
-                None if label_field is None else "another --label-field, or without it",
+                f"SOURCE {path}: none of its {bad} samples can be used, as {first}", hint
             )
         raise InputError(f"SOURCE {path} holds no samples with a picture")
     if bad:
@@ -400,6 +411,10 @@ class WebDataset(Kind):
     def is_folder(self, listing: Listing) -> bool:
         """Tars and no folders."""
         return not listing.folders and any(name.lower().endswith(ENDINGS) for name in listing.names)
+
+    def is_file(self, path: AnyPath) -> bool:
+        """By its ending; also archives that are refused with the mend."""
+        return path.name.lower().endswith((*ENDINGS, *REFUSED))
 
     def is_pattern(self, path: AnyPath) -> bool:
         """As shards/{000000..000099}.tar."""

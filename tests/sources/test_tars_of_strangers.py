@@ -224,6 +224,12 @@ def test_a_sparse_member_is_refused_by_name(
     )
 
 
+def test_samples_whose_files_lie_apart_are_refused_with_the_mend(tmp_path: Path) -> None:
+    apart = sorted(THREE, key=lambda member: member[0].rpartition(".")[2])
+    with pytest.raises(InputError, match=r"none of its 6 samples .*Try: tar --sort=name"):
+        open_source(written(tmp_path / "x.tar", apart), silent)
+
+
 def test_members_in_upper_case_are_read(tmp_path: Path) -> None:
     members = [(name.upper(), data) for name, data in THREE]
     check_three(open_source(written(tmp_path / "X.TAR", members), silent))
@@ -262,6 +268,8 @@ def test_a_compressed_tar_is_read_whatever_it_is_called(
     [
         ("x.tar.zst", b"\x28\xb5\x2f\xfd" + bytes(99), "packed by zstd. Try: unzstd x.tar.zst"),
         ("x.tar", b"\x28\xb5\x2f\xfd" + bytes(99), "packed by zstd. Try: unzstd x.tar"),
+        ("x.zip", b"PK\3\4" + bytes(99), "packed by zip. Try: unzip x.zip"),
+        ("x.tar.Z", b"\x1f\x9d" + bytes(99), "packed by compress. Try: uncompress x.tar.Z"),
         ("x.tar", b"PK\3\4" + bytes(99), "packed by zip. Try: unzip x.tar"),
         ("x.tar.gz", gzip.compress(tar_of(THREE))[:-99], "is not whole gzip data"),
         ("x.tar", gzip.compress(tar_of(THREE)[:-2000]), r"x.tar is truncated at .*after 2\.png"),

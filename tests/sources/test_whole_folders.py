@@ -115,6 +115,25 @@ def test_a_folder_that_lacks_a_shard_is_refused_or_told_of(tmp_path: Path) -> No
     assert len(open_source(tmp_path / "d" / "*.tar", silent).pictures) == 6
 
 
+@pytest.mark.parametrize("kind", ["webdataset", "parquet"])
+def test_pictures_beside_archives_are_counted(tmp_path: Path, kind: str) -> None:
+    made.KINDS[kind](tmp_path / "d")
+    (tmp_path / "d" / "loose.png").write_bytes(made.PNGS[0])
+    warnings: list[str] = []
+    open_source(tmp_path / "d", warnings.append, kind=kind)
+    assert [text.partition(" in SOURCE")[0] for text in warnings] == ["1 .png"]
+
+
+def test_a_gap_in_the_numbers_of_parquet_files_is_told_of(tmp_path: Path) -> None:
+    data = made.parquet(tmp_path / "d") / "data"
+    (tmp_path / "q").mkdir()
+    for number in (0, 1, 3):
+        shutil.copy(data / "train-00000-of-00001.parquet", tmp_path / "q" / f"{number:04d}.parquet")
+    warnings: list[str] = []
+    open_source(tmp_path / "q", warnings.append)
+    assert "lack 1, as 0002.parquet" in warnings[0]
+
+
 def test_endings_in_upper_case_are_read(tmp_path: Path) -> None:
     parquet = made.parquet(tmp_path / "p") / "data" / "train-00000-of-00001.parquet"
     (tmp_path / "q").mkdir()
