@@ -32,7 +32,7 @@ def main() -> None:
         ("fractals.jpg", pictures, CELL),
         ("fractals-32.jpg", small, SMALL * ENLARGED),
     ):
-        sheet = draw(Sheet(tuple(cells), COLUMNS, False), side)
+        sheet = draw(Sheet(cells, len(cells), COLUMNS, False), side)
         data = next(d for q in range(90, 20, -5) if len(d := encode(sheet, "jpeg", q)) < LIMIT)
         (Path(sys.argv[2]) / name).write_bytes(data)
 

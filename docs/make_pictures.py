@@ -5,12 +5,13 @@ python docs/make_pictures.py DEMO DOCS
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from pixmix_cli.pipelines.preview import Sheet, draw, sheet_of
+from pixmix_cli.pipelines.preview import Sheet, draw, open_set, sheet_of
 from pixmix_cli.sources.find import find_pictures
 from pixmix_cli.storage.images import decode_rgb, encode
 
@@ -20,7 +21,8 @@ CELL, COLUMNS, ROWS = 96, 6, 7
 def block(folder: Path, count: int) -> np.ndarray:
     """The first pictures of a mixing set, COLUMNS in a row."""
     refs = find_pictures(folder, print)[:count]
-    return draw(Sheet(tuple(decode_rgb(r.read(), r.name) for r in refs), COLUMNS, False), CELL)
+    cells = (decode_rgb(ref.read(), ref.name) for ref in refs)
+    return draw(Sheet(cells, len(refs), COLUMNS, False), CELL)
 
 
 def main() -> None:
@@ -29,7 +31,9 @@ def main() -> None:
     left = np.vstack(
         [block(demo / "mixing" / "fractals", 24), block(demo / "mixing" / "featvis", 18)]
     )
-    right = sheet_of(demo / "baked", ROWS, 1, CELL, print)
+    with contextlib.ExitStack() as files:
+        baked = open_set(demo / "baked", ROWS, print)
+        right = draw(sheet_of(baked, 1, CELL, files, print), CELL)
     height = max(left.shape[0], right.shape[0])
     paper = np.full((height, left.shape[1] + right.shape[1] + 16, 3), 255, np.uint8)
     paper[: left.shape[0], : left.shape[1]] = left

@@ -58,27 +58,50 @@ def command(
     spaced where it is not shuffled, each row shows an original and its copies. Several PATHs are
     drawn one below the other.
     """
+    import contextlib
+
+    import numpy as np
+
     from pixmix_cli.commands.common import picture_output
     from pixmix_cli.errors import InputError
     from pixmix_cli.pipelines import preview
     from pixmix_cli.storage import images
-    from pixmix_cli.storage.files import write_whole
+    from pixmix_cli.storage.files import partial_files, write_whole
+    from pixmix_cli.storage.png import encode_strips
 
     terminal = options.make_terminal(quiet, verbose, progress, as_json)
     image_format = picture_output(output, overwrite)
     for path in paths:
         if not path.exists():
             raise InputError(f"{path} does not exist")
-    sheet = preview.stack(
-        [preview.sheet_of(path, count, columns, cell, terminal.warn) for path in paths]
-    )
-    limit = MAX_SIDE.get(image_format)
-    if limit is not None and max(sheet.shape) > limit:
-        raise InputError(
-            f"a sheet of {sheet.shape[1]} x {sheet.shape[0]} pixels does not fit {image_format}",
-            "a smaller --count or --cell, or a name that ends in .png",
-        )
-    data = images.encode(sheet, image_format)
-    write_whole(output, data)
-    terminal.emit({"path": str(output), "width": sheet.shape[1], "height": sheet.shape[0]})
+    opened = [preview.open_set(path, count, terminal.warn) for path in paths]
+    left = sum(one.work for one in opened)
+    with contextlib.ExitStack() as files, terminal.meter(left, "pic") as meter:
+
+        def done(number: int) -> None:
+            nonlocal left
+            number = min(number, left)
+            left -= number
+            meter.update(number)
+
+        sheets = [
+            preview.sheet_of(one, columns, cell, files, terminal.warn, done) for one in opened
+        ]
+        shapes = [sheet.shape(cell) for sheet in sheets]
+        height, width = sum(shape[0] for shape in shapes), max(shape[1] for shape in shapes)
+        limit = MAX_SIDE.get(image_format)
+        if limit is not None and max(height, width) > limit:
+            raise InputError(
+                f"a sheet of {width} x {height} pixels does not fit {image_format}",
+                "a smaller --count or --cell, or a name that ends in .png",
+            )
+        strips = (strip for sheet in sheets for strip in preview.strips(sheet, cell, width))
+        if image_format == "png":  # of any height, in the memory of a row of cells
+            with partial_files([output], output.parent) as (file,):
+                for piece in encode_strips(width, height, strips):
+                    file.write(piece)
+        else:
+            write_whole(output, images.encode(np.concatenate(list(strips)), image_format))
+        done(left)  # a baked set may have fewer samples than were asked for
+    terminal.emit({"path": str(output), "width": width, "height": height})
     return 0

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pixmix_cli.errors import InputError, PixMixError
+from pixmix_cli.errors import InputError, PixMixError, StorageError
 from pixmix_cli.outputs.row_files import committed_rows
 from pixmix_cli.outputs.rows import BakedRow
 from pixmix_cli.outputs.run_plan import Manifest, look
@@ -33,35 +36,93 @@ MISSING = 200  # grey level of a cell whose picture cannot be had
 PICTURES, SAMPLES = 60, 10  # shown unless told otherwise
 
 
+Done = Callable[[int], object]
+
+
+def _no_progress(count: int) -> None:
+    """Nobody looks."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """What a sheet shows: `per_row` cells a row; None is a cell without a picture."""
+    """What a sheet shows: `count` cells, `per_row` a row; None is a cell without a picture.
 
-    cells: tuple[U8 | None, ...]
+    The cells may be made one by one, as they are drawn.
+    """
+
+    cells: Iterable[U8 | None]
+    count: int
     per_row: int
     originals: bool  # the first column is set apart
 
+    def shape(self, cell: int) -> tuple[int, int]:
+        """Height and width in pixels."""
+        apart = 3 * GAP if self.originals else 0
+        rows = math.ceil(self.count / self.per_row)
+        return rows * (cell + GAP) + GAP, self.per_row * (cell + GAP) + GAP + apart
 
-def sheet_of(
-    path: Path, count: int | None, columns: int, cell: int, warn: Callable[[str], None]
-) -> U8:
-    """The contact sheet of a set.
 
-    count    pictures of a mixing set, or samples (rows) of a baked set; None: PICTURES, SAMPLES
-    columns  pictures a row of a mixing set; a baked set has the original and its copies in a row
-    cell     side of a cell, pixels
-    returns  (h, w, 3) uint8
-    raises   InputError when there is nothing to show
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A set that is looked at but not read.
+
+    refs   pictures of a mixing set
+    count  pictures of a mixing set that are shown; samples of a baked set, at most
+    """
+
+    path: Path
+    manifest: Manifest | None
+    refs: Pictures
+    count: int
+
+    @property
+    def work(self) -> int:
+        """What `sheet_of` will report as done, at most: samples are read, then their originals."""
+        return self.count if self.refs else 2 * self.count
+
+
+def open_set(path: Path, count: int | None, warn: Callable[[str], None]) -> Opened:
+    """A set of any kind.
+
+    count   pictures of a mixing set, or samples (rows) of a baked set; None: PICTURES, SAMPLES
+    raises  InputError when there is nothing to show
     """
     if path.is_dir():
         state = look_or_none(path)
         if state is not None and state["command"] == "bake":
-            return draw(_baked_sheet(path, state, count or SAMPLES, warn), cell)
+            return Opened(path, state, Pictures(), count or SAMPLES)
     found = find_pictures(path, warn)
     if not found:
         raise InputError(f"{path} holds no pictures")
-    cells = tuple(_decode(ref, ref.name, warn) for ref in found[: count or PICTURES])
-    return draw(Sheet(cells, min(columns, len(cells)), False), cell)
+    return Opened(path, None, found, min(count or PICTURES, len(found)))
+
+
+def sheet_of(
+    opened: Opened,
+    columns: int,
+    cell: int,
+    files: contextlib.ExitStack,
+    warn: Callable[[str], None],
+    done: Done = _no_progress,
+) -> Sheet:
+    """The contact sheet of a set.
+
+    columns  pictures a row of a mixing set; a baked set has the original and its copies in a row
+    cell     side of a cell, pixels
+    files    closes what the cells are read from, once they are drawn
+    done     called with how much was read since the last time, now and while the cells are drawn
+    raises   InputError when there is nothing to show
+    """
+    if opened.manifest is not None:
+        return _baked_sheet(opened.path, opened.manifest, opened.count, cell, files, warn, done)
+
+    def cells() -> Iterator[U8 | None]:
+        for number in range(opened.count):
+            ref = opened.refs[number]
+            yield _decode(ref, ref.name, warn)
+            done(1)
+
+    return Sheet(cells(), opened.count, min(columns, opened.count), False)
 
 
 def look_or_none(path: Path) -> Manifest | None:
@@ -83,15 +144,51 @@ def _decode(ref: PictureRef, name: str, warn: Callable[[str], None] | None = Non
         return None
 
 
-def _baked_sheet(path: Path, manifest: Manifest, count: int, warn: Callable[[str], None]) -> Sheet:
-    samples = list(samples_of(path, manifest, count))
-    source = originals_of(manifest, {key for key, _ in samples}, warn)
-    per_row = 1 + max(len(copies) for _, copies in samples)
-    cells: list[U8 | None] = []
-    for key, copies in samples:
-        shown = original_of(source, key, warn)
-        cells.extend([shown, *copies, *[None] * (per_row - 1 - len(copies))])
-    return Sheet(tuple(cells), per_row, True)
+def _baked_sheet(
+    path: Path,
+    manifest: Manifest,
+    count: int,
+    cell: int,
+    files: contextlib.ExitStack,
+    warn: Callable[[str], None],
+    done: Done,
+) -> Sheet:
+    """Copies wait in a temporary file, shrunk: how many rows there are shows at the end."""
+    keys: list[str] = []
+    numbers: list[int] = []  # of copies
+    with _errors_of_spool():
+        spool = files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+    for key, copies in samples_of(path, manifest, count):
+        keys.append(key)
+        numbers.append(len(copies))
+        tiles = b"".join(square(copy, cell).tobytes() for copy in copies)
+        with _errors_of_spool():
+            spool.write(tiles)
+        done(1)
+    with _errors_of_spool():
+        spool.seek(0)
+    source = originals_of(manifest, set(keys), warn)
+    per_row = 1 + max(numbers)
+
+    def cells() -> Iterator[U8 | None]:
+        for key, number in zip(keys, numbers, strict=True):
+            yield original_of(source, key, warn)
+            for _ in range(number):
+                data = spool.read(cell * cell * 3)
+                yield np.frombuffer(data, np.uint8).reshape(cell, cell, 3)
+            yield from (None for _ in range(per_row - 1 - number))
+            done(1)
+
+    return Sheet(cells(), len(keys) * per_row, per_row, True)
+
+
+@contextlib.contextmanager
+def _errors_of_spool() -> Iterator[None]:
+    """A full disk below TMPDIR is one line."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError.from_os_error(error, tempfile.gettempdir()) from error
 
 
 def originals_of(
@@ -151,11 +248,12 @@ def samples_of(path: Path, manifest: Manifest, count: int) -> Iterator[tuple[str
     """
     layout = format_of(manifest)
     rows = [row for row in committed_rows(path) if isinstance(row, BakedRow)]
-    samples = [] if layout is None else list(layout.shown(path, rows, count))
-    if not samples:
-        raise InputError(f"{path} holds no finished pictures yet")
-    for sample in samples:
+    found = False
+    for sample in () if layout is None else layout.shown(path, rows, count):
+        found = True
         yield _key_of(sample, manifest), sample.copies
+    if not found:
+        raise InputError(f"{path} holds no finished pictures yet")
 
 
 def _key_of(sample: Shown, manifest: Manifest) -> str:
@@ -172,31 +270,37 @@ def _source_keys(manifest: Manifest) -> list[str]:
     return [ref.name for ref in _listed(**_told(manifest))[0]]
 
 
-def stack(sheets: Sequence[U8]) -> U8:
-    """Sheets one below the other, on paper as wide as the widest."""
-    width = max(sheet.shape[1] for sheet in sheets)
-    padded = [
-        np.pad(sheet, ((0, 0), (0, width - sheet.shape[1]), (0, 0)), constant_values=PAPER)
-        for sheet in sheets
-    ]
-    return np.concatenate(padded)
-
-
 def draw(sheet: Sheet, cell: int) -> U8:
-    """Lay the cells out on paper, each shrunk (or enlarged) to fit its square."""
-    rows = math.ceil(len(sheet.cells) / sheet.per_row)
+    """The cells on paper, each shrunk (or enlarged) to fit its square: (h, w, 3) uint8."""
+    return np.concatenate(list(strips(sheet, cell)))
+
+
+def strips(sheet: Sheet, cell: int, width: int | None = None) -> Iterator[U8]:
+    """The sheet from the top, (h, width, 3) uint8 a row of cells.
+
+    width  of the paper, at least the sheet's own
+    """
+    own = sheet.shape(cell)[1]
+    width = own if width is None else width
     apart = 3 * GAP if sheet.originals else 0
-    height = rows * (cell + GAP) + GAP
-    width = sheet.per_row * (cell + GAP) + GAP + apart
-    paper = np.full((height, width, 3), PAPER, np.uint8)
-    nothing = np.full((cell, cell, 3), MISSING, np.uint8)
-    for number, picture in enumerate(sheet.cells):
-        row, column = divmod(number, sheet.per_row)
-        top = GAP + row * (cell + GAP)
-        left = GAP + column * (cell + GAP) + (apart if column else 0)
-        tile = fit(picture, cell) if picture is not None else nothing
-        y, x = top + (cell - tile.shape[0]) // 2, left + (cell - tile.shape[1]) // 2
-        paper[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
+    yield np.full((GAP, width, 3), PAPER, np.uint8)
+    cells = iter(sheet.cells)
+    for _ in range(math.ceil(sheet.count / sheet.per_row)):
+        strip = np.full((cell + GAP, width, 3), PAPER, np.uint8)
+        for column, picture in enumerate(itertools.islice(cells, sheet.per_row)):
+            left = GAP + column * (cell + GAP) + (apart if column else 0)
+            strip[:cell, left : left + cell] = square(picture, cell)
+        yield strip
+
+
+def square(picture: U8 | None, cell: int) -> U8:
+    """A picture in the middle of a square of paper; a grey one for None: (cell, cell, 3) uint8."""
+    if picture is None:
+        return np.full((cell, cell, 3), MISSING, np.uint8)
+    paper = np.full((cell, cell, 3), PAPER, np.uint8)
+    tile = fit(picture, cell)
+    y, x = (cell - tile.shape[0]) // 2, (cell - tile.shape[1]) // 2
+    paper[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
     return paper
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -160,3 +162,45 @@ def test_several_sets_are_drawn_one_below_the_other(
     pixels = np.array(Image.open(sheet))
     assert pixels.shape == (2 * 28, 5 * 24 + 4, 3)
     assert pixels[28:].std() > 20
+
+
+def test_preview_shows_progress_of_every_kind(cli: Cli, made: Path, tmp_path: Path) -> None:
+    words = ["preview", made, "-o", tmp_path / "s.png", "--cell", 16, "--progress", "json"]
+    code, _, err = cli(*words)
+    assert code == 0
+    last = json.loads(err.splitlines()[-1])
+    assert last["done"] == last["total"] > 0
+
+
+def test_a_long_sheet_takes_the_memory_of_a_row_of_cells(
+    cli: Cli, mixing: Path, tmp_path: Path
+) -> None:
+    for number in range(300):
+        shutil.copy(mixing / "m1.png", tmp_path / f"{number}.png")
+    tracemalloc.start()
+    code, _, err = cli("preview", tmp_path, "-o", tmp_path / "s.png", "--count", 300, "--cell", 200)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert code == 0, err
+    with Image.open(tmp_path / "s.png") as sheet:
+        width, height = sheet.size
+    assert (width, height) == (10 * 204 + 4, 30 * 204 + 4)
+    assert peak < width * height * 3 / 4
+
+
+@pytest.mark.parametrize("name", ["s.png", "s.webp"])
+def test_a_sheet_has_the_pixels_of_its_pictures(cli: Cli, tmp_path: Path, name: str) -> None:
+    made = [np.full((8, 8, 3), 20 * number, np.uint8) for number in range(5)]
+    (tmp_path / "set").mkdir()
+    for number, pixels in enumerate(made):
+        Image.fromarray(pixels).save(tmp_path / "set" / f"{number}.png")
+    sheet = tmp_path / name
+    words = ["preview", tmp_path / "set", "-o", sheet, "--cell", 8, "--columns", 2]
+    assert cli(*words)[0] == 0
+    pixels = np.asarray(Image.open(sheet).convert("RGB"))
+    assert pixels.shape == (3 * 12 + 4, 2 * 12 + 4, 3)
+    for number, expected in enumerate(made):
+        row, column = divmod(number, 2)
+        top, left = 4 + row * 12, 4 + column * 12
+        assert (pixels[top : top + 8, left : left + 8] == expected).all()
+    assert (pixels[28:36, 16:24] == 255).all()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice, zip_longest
 from pathlib import Path
 
 from pixmix_cli.outputs.rows import BakedShard, Row
 from pixmix_cli.outputs.run_plan import Manifest
 from pixmix_cli.pipelines.bake.formats.base import (
     MAX_COPIES,
-    U8,
     Format,
     Record,
     Shown,
@@ -110,6 +110,24 @@ def shard_path(copy: Copy, shard: int, suffix: str) -> str:
     return f"{copy.folder}/{shard:06d}{suffix}"
 
 
+def _together(streams: Sequence[Iterator[Stored]]) -> Iterator[tuple[str, list[Stored]]]:
+    """A shard's samples, each with its copies side by side, which come in one order but for gaps.
+
+    streams  a copy's samples each
+    yields   a sample's key, and of it what the copies have
+    """
+    waiting: dict[str, dict[int, Stored]] = {}
+    for group in zip_longest(*streams):
+        for number, sample in enumerate(group):
+            if sample is not None:
+                key = sample.name.partition(".")[0]
+                waiting.setdefault(key, {})[number] = sample
+                if len(waiting[key]) == len(streams):
+                    yield key, [one for _, one in sorted(waiting.pop(key).items())]
+    for key, samples in waiting.items():
+        yield key, [one for _, one in sorted(samples.items())]
+
+
 class ShardFormat(Format[BakedShard]):
     """A layout in which each shard of a copy is one file; a subclass writes and reads `Stored`."""
 
@@ -168,18 +186,12 @@ class ShardFormat(Format[BakedShard]):
             shards.setdefault(row.shard, []).append(row)
         left = count
         for shard in sorted(shards):
-            copies: dict[str, list[U8 | None]] = {}
-            keys: dict[str, str | None] = {}
-            for row in sorted(shards[shard], key=lambda row: row.copy)[:MAX_COPIES]:
-                for number, sample in enumerate(self.samples(folder / row.path)):
-                    if number == left:
-                        break
-                    key = sample.name.partition(".")[0]
-                    copies.setdefault(key, []).append(decoded(sample.picture, sample.name))
-                    keys[key] = sample.key
-            for key, pictures in copies.items():
-                yield Shown(keys[key], index_of(key), pictures)
-            left -= len(copies)
+            copies = sorted(shards[shard], key=lambda row: row.copy)[:MAX_COPIES]
+            streams = [islice(self.samples(folder / row.path), left) for row in copies]
+            for key, samples in _together(streams):
+                pictures = [decoded(sample.picture, sample.name) for sample in samples]
+                yield Shown(samples[0].key, index_of(key), pictures)
+                left -= 1
             if left <= 0:
                 return
 
