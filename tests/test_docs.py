@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from pixmix_cli.main import COMMANDS
-from tests.conftest import ROOT, environment, picture
+from tests.conftest import ROOT, command_line, environment, picture
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SMALLER = [  # the same command, for a machine that has seconds
@@ -120,6 +120,9 @@ def test_every_example_of_the_library_runs_and_prints_what_it_says(
     (workplace / "mixing").mkdir(exist_ok=True)
     for index in range(3):
         Image.fromarray(picture(index, 64, 64)).save(workplace / "mixing" / f"example{index}.jpg")
+    baked = ("bake", "photos/train", "--mixing-set", "mixing", "-o", "baked", "-q", "--copies", "2")
+    if not (workplace / "baked").exists():
+        subprocess.run(command_line(baked), cwd=workplace, env=environment(), check=True)
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=workplace, env=environment(), timeout=240,
         capture_output=True, text=True, check=False,

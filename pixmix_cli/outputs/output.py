@@ -36,6 +36,7 @@ import json
 import os
 import platform
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -65,8 +66,17 @@ from pixmix_cli.outputs.row_files import (
     nothing_is_beyond,
     row_files,
     sorted_lines,
+    totals_of_copies,
 )
-from pixmix_cli.outputs.rows import FOLDERS, Artefact, Row, SkippedRow, files_of, kinds_of
+from pixmix_cli.outputs.rows import (
+    FOLDERS,
+    Artefact,
+    BakedRow,
+    Row,
+    SkippedRow,
+    files_of,
+    kinds_of,
+)
 from pixmix_cli.outputs.run_plan import FractalTotals, OutputState, RunPlan, look, shown
 from pixmix_cli.outputs.store import Store
 from pixmix_cli.storage import inside
@@ -305,12 +315,16 @@ class Output:
             raise StorageError.from_os_error(error, str(self.path)) from error
 
     def finish(
-        self, extra_files: dict[str, bytes] | None = None, made_with: dict[str, str] | None = None
+        self,
+        extra_files: dict[str, bytes] | None = None,
+        made_with: dict[str, str] | None = None,
+        facts: FractalTotals | None = None,
     ) -> FractalTotals:
         """Turn the journal into the manifest and mark the output finished.
 
         extra_files  name -> content, written beside it
         made_with    library -> version, recorded in the manifest but not compared
+        facts        more totals, that do not follow from rows
         returns      the totals that the manifest records: pictures, bytes, skipped and the like
         """
         if self.finished_before:
@@ -321,6 +335,7 @@ class Output:
         try:
             summary, known = self._write_rows()
             self._remove_strays(known)
+            summary.update(facts or {})
             for name, data in (extra_files or {}).items():
                 write_whole(self.path / name, data, self.tmp)
             versions = {**_made_with(), **(made_with or {})}
@@ -347,6 +362,7 @@ class Output:
         kinds = kinds_of(self.plan.command, self.plan.options)
         sources = row_files(self.path)
         totals: FractalTotals = {"pictures": 0, "bytes": 0, "skipped": 0}
+        copies: Counter[int] = Counter()
         with contextlib.ExitStack() as stack:
             files = [
                 stack.enter_context(source.open("rb")) if source.exists() else None
@@ -366,6 +382,10 @@ class Output:
                 add_to_totals(totals, kind, row)
                 if issubclass(kind, Artefact):
                     known.extend(map(hash, files_of(row)))
+                if issubclass(kind, BakedRow):
+                    copies[row["copy"]] += row.get("count", 1)
+            if issubclass(kinds.artefact, BakedRow):
+                totals.update(totals_of_copies(copies))
             if totals["skipped"] == 0:
                 outputs.pop().discard()
         if totals["skipped"] == 0:

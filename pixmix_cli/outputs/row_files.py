@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import json
 import os
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from pixmix_cli.outputs.file_names import (
     ROWS,
 )
 from pixmix_cli.outputs.rows import (
+    FIRST_PLAIN,
     Artefact,
     Kinds,
     Place,
@@ -214,6 +215,16 @@ def add_to_totals(totals: FractalTotals, kind: type[Row], line: dict[str, Any]) 
         totals["bytes"] += line["bytes"]
     if "rejected" in line:
         totals["rejected"] = totals.get("rejected", 0) + line["rejected"]
+
+
+def totals_of_copies(pictures: Mapping[int, int]) -> FractalTotals:
+    """What manifest.json records of a baked set beside its pictures.
+
+    pictures  how many each copy has, by the copy's code
+    """
+    plain = sum(code >= FIRST_PLAIN for code in pictures)
+    most = max(pictures.values(), default=0)
+    return {"samples": most, "copies": len(pictures) - plain, "plain": plain}  # type: ignore[typeddict-item]
 
 
 def sorted_lines(

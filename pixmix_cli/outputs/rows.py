@@ -28,6 +28,7 @@ from typing import Any, ClassVar
 from pixmix_cli.mixing.draws import DrawsJson
 from pixmix_cli.storage.json_types import checked
 
+FIRST_PLAIN = 1_000_000  # the code of the first plain copy of a baked set
 _BIGGEST = 2**62  # of the whole numbers in a row
 
 Place = tuple[int, int, int, int]

@@ -42,9 +42,16 @@ class Totals(TypedDict):
 
 
 class FractalTotals(Totals, total=False):
-    """Of fractals also how many were drawn and thrown away."""
+    """Of fractals also how many were drawn and thrown away; of a baked set what it holds.
+
+    Baked sets that were finished earlier record no more than Totals.
+    """
 
     rejected: int
+    samples: int  # of a copy
+    copies: int  # augmented ones
+    plain: int  # copies without PixMix
+    classes: int
 
 
 class Settled(TypedDict):

@@ -13,7 +13,7 @@ from pixmix_cli.outputs.destination import Destination
 from pixmix_cli.outputs.output import Output, open_output
 from pixmix_cli.outputs.part import Whole
 from pixmix_cli.outputs.rows import Place
-from pixmix_cli.outputs.run_plan import RunPlan
+from pixmix_cli.outputs.run_plan import FractalTotals, RunPlan
 from pixmix_cli.pipelines.steps import Step
 
 
@@ -21,16 +21,18 @@ from pixmix_cli.pipelines.steps import Step
 class Completion:
     """What a command says of the end of its outputs, so that this module knows no command.
 
-    gaps  names of what has still to be made of an output; none when it is complete
+    gaps    names of what has still to be made of an output; none when it is complete
     beyond  whether a row's place is more than the whole
-    join  puts together what was stored in pieces; returns a record for each file it wrote
-    check refuses an end that would mislead, by raising PixMixError; what is committed stays
+    join    puts together what was stored in pieces; returns a record for each file it wrote
+    check   refuses an end that would mislead, by raising PixMixError; what is committed stays
+    facts   totals for the manifest that do not follow from rows
     """
 
     gaps: Callable[[Path, RunPlan, Whole], Iterator[str]]
     beyond: Callable[[Whole, Place], bool]
     join: Callable[[Output], list[dict[str, Any]]] = lambda output: []
     check: Callable[[Output, Whole], None] = lambda output, whole: None
+    facts: Callable[[Whole], FractalTotals | None] = lambda whole: None
 
 
 def open_for(
@@ -93,4 +95,4 @@ def write_manifest(output: Output, whole: Whole, completion: Completion) -> Step
         completion.check(output, whole)
     records = [] if output.finished_before else completion.join(output)
     extras = {name: text.encode() for name, text in whole.extras.items()}
-    return Step(0, tuple(records), output.finish(extras, whole.made_with))
+    return Step(0, tuple(records), output.finish(extras, whole.made_with, completion.facts(whole)))

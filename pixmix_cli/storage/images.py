@@ -209,6 +209,22 @@ def _check_size(size: tuple[int, int], rate: int, length: int, name: str, max_pi
         )
 
 
+SMALL = 8192  # bytes of a JPEG; copying the pixels of larger ones costs more than Pillow's start
+
+
+def decode_pil(data: bytes, name: str) -> Image.Image:
+    """What `decode_rgb` gives as a PIL picture, of a set that pixmix made. Raises PictureError."""
+    if len(data) >= SMALL and data.startswith(_JPEG_START):
+        try:
+            with _opened(data, name, OWN_PIXELS) as picture:
+                picture.load()
+            if picture.mode == "RGB":
+                return picture
+        except Exception:  # whatever it is, the next line says it in words
+            pass
+    return Image.fromarray(decode_rgb(data, name, None, OWN_PIXELS))
+
+
 def _decode_jpeg(data: bytes, name: str, scratch: Scratch | None, max_pixels: int) -> U8 | None:
     """The pixels of an ordinary, whole JPEG; None for everything that Pillow should judge.
 

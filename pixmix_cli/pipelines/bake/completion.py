@@ -14,7 +14,7 @@ from pixmix_cli.outputs.output import Output
 from pixmix_cli.outputs.part import Whole
 from pixmix_cli.outputs.row_files import committed_rows, finished_until
 from pixmix_cli.outputs.rows import BakedPicture, BakedRow, Place, SkippedSample
-from pixmix_cli.outputs.run_plan import RunPlan
+from pixmix_cli.outputs.run_plan import FractalTotals, RunPlan
 from pixmix_cli.pipelines.bake.formats.base import Format
 from pixmix_cli.pipelines.bake.formats.registry import FORMATS
 from pixmix_cli.pipelines.bake.job import FIRST_PLAIN, Copy, all_copies
@@ -124,4 +124,9 @@ def class_lost(name: str) -> PictureError:
     )
 
 
-COMPLETION = Completion(gaps, beyond, join, check)
+def facts(whole: Whole) -> FractalTotals:
+    """How many classes there are, whether or not each has a sample."""
+    return {"classes": len(json.loads(whole.extras["classes.json"]))}  # type: ignore[typeddict-item]
+
+
+COMPLETION = Completion(gaps, beyond, join, check, facts)

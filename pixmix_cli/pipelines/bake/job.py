@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from pixmix_cli.mixing.config import PixMixConfig
 from pixmix_cli.mixing.draws import Draws
 from pixmix_cli.outputs.destination import Destination
+from pixmix_cli.outputs.rows import FIRST_PLAIN
 from pixmix_cli.pipelines.engines.local import Engine, run_tasks
 from pixmix_cli.sources.pictures import PictureRef
 from pixmix_cli.storage.remote import AnyPath
 from pixmix_cli.units import MAX_PIXELS, Bytes
-
-FIRST_PLAIN = 1_000_000  # the code of the first plain copy
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from pixmix_cli.mixing.draws import DrawsJson
 from pixmix_cli.outputs.output import Output
 from pixmix_cli.outputs.rows import BakedRow, BakedShard, Row, companions, has_its_length
 from pixmix_cli.outputs.run_plan import Manifest
+from pixmix_cli.pipelines.bake.formats.reading import CopyReader
 from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Sample, ShardTask
 from pixmix_cli.pipelines.checks import Expected, Finding
 from pixmix_cli.sources.source import Source
@@ -235,6 +236,16 @@ class Format(Protocol[R]):
         rows  of all artefacts
         """
         yield from ()
+
+    # ---------------------------------------------------------------- reading, to train
+
+    def reader(self, folder: Path, rows: Iterable[R], size: int) -> CopyReader:
+        """The samples of every copy, to be read one by one in any order.
+
+        rows    the artefacts', sorted; those of the first copy decide what the samples are
+        size    of the pictures, pixels
+        raises  StorageError, InputError when the set is not what its rows say
+        """
 
     # ---------------------------------------------------------------- showing
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice, pairwise
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from pixmix_cli.errors import InputError, PixMixError
 from pixmix_cli.outputs.rows import BakedPicture, Row
 from pixmix_cli.outputs.run_plan import Manifest
@@ -21,6 +23,7 @@ from pixmix_cli.pipelines.bake.formats.base import (
     draws_of,
     encoded,
 )
+from pixmix_cli.pipelines.bake.formats.reading import CopyReader
 from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Sample, ShardTask
 from pixmix_cli.pipelines.checks import (
     Expected,
@@ -126,6 +129,29 @@ class FolderShard:
             file.discard()
 
 
+class FolderReader:
+    """The pictures of every copy, which have the same names in each."""
+
+    def __init__(self, folder: Path, rows: Iterable[BakedPicture]) -> None:
+        """Note names and labels, from the rows of the first copy; the others' are not read."""
+        first: int | None = None
+        found: list[tuple[int, int, str]] = []
+        for row in rows:
+            if row.copy != first and first is not None:
+                break
+            first = row.copy
+            found.append((row.index, row.label, row.path.partition("/")[2]))
+        found.sort()
+        self._folder = folder
+        self.labels = np.array([label for _, label, _ in found], np.int64)
+        self._names = [name for _, _, name in found]
+
+    def picture(self, copy: str, number: int) -> tuple[str, bytes | U8]:
+        """One sample of a copy."""
+        path = self._folder / copy / self._names[number]
+        return str(path), read_bytes(path)
+
+
 class ImageFolder(Format[BakedPicture]):
     """Loose pictures that `torchvision.datasets.ImageFolder` and `timm` read."""
 
@@ -208,6 +234,10 @@ dataset = ImageFolder("copy-000", transform)
                     "its folders are not the classes of classes.json: ImageFolder would number "
                     "them otherwise",
                 )
+
+    def reader(self, folder: Path, rows: Iterable[BakedPicture], size: int) -> CopyReader:
+        """A file a sample."""
+        return FolderReader(folder, rows)
 
     def shown(self, folder: Path, rows: Sequence[BakedPicture], count: int) -> Iterator[Shown]:
         """Samples evenly spaced, in the order of the source."""

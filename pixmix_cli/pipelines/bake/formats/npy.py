@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import itertools
+import math
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -30,6 +31,7 @@ from pixmix_cli.pipelines.bake.formats.base import (
     Shown,
     even_shards,
 )
+from pixmix_cli.pipelines.bake.formats.reading import U8, CopyReader, Files
 from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Sample, ShardTask
 from pixmix_cli.pipelines.checks import Expected, Finding
 from pixmix_cli.storage.files import PartialFile, Tmp, commit_all, partial_files, sha256_hex
@@ -175,6 +177,50 @@ class _StoredArrays(Mapping[str, bytes]):
         return sum(len(array) for array in self._arrays.values())
 
 
+class ArrayReader:
+    """The pictures of every copy, by their places in its array."""
+
+    def __init__(self, folder: Path, rows: Iterable[BakedSlice], size: int) -> None:
+        """Read the labels."""
+        counts: dict[int, int] = {}
+        for row in rows:
+            counts[row.copy] = counts.get(row.copy, 0) + row.count
+        self._shape = (size, size, 3)
+        self._header: dict[str, bytes] = {}
+        lengths: dict[str, int] = {}
+        for code, count in counts.items():
+            for name, header, each in zip(ARRAYS, npy_headers(count, size), self._each):
+                path = f"{Copy.from_code(code).folder}/{name}"
+                self._header[path] = header
+                lengths[path] = len(header) + count * each
+        self._files = Files(folder, lengths)
+        self._seen: set[str] = set()
+        first = next(iter(lengths))
+        data = self._data(first.replace(*ARRAYS), 0, None)
+        self.labels = np.frombuffer(data, "<i8").astype(np.int64)
+
+    @property
+    def _each(self) -> tuple[int, int]:
+        return math.prod(self._shape), LABEL_BYTES
+
+    def picture(self, copy: str, number: int) -> tuple[str, bytes | U8]:
+        """One sample of a copy."""
+        each, _ = self._each
+        data = self._data(f"{copy}/{ARRAYS[0]}", number * each, each)
+        return copy, np.frombuffer(data, np.uint8).reshape(self._shape)
+
+    def _data(self, path: str, offset: int, length: int | None) -> bytes:
+        """Some bytes of an array, or all of them."""
+        header = self._header[path]
+        if path not in self._seen:
+            if self._files.read(path, 0, len(header)) != header:
+                raise self._files.damaged(path, "it is not the array that was written")
+            self._seen.add(path)
+        if length is None:
+            return self._files.read(path)[len(header) :]
+        return self._files.read(path, len(header) + offset, length)
+
+
 class Placed(NamedTuple):
     """A slice of one copy's arrays: its row, and where its bytes lie in the two files."""
 
@@ -318,6 +364,10 @@ labels = np.load("copy-000/labels.npy")  # (n,) int64
                         for block in _piece(*there):
                             file.write(block)
             yield Finding(f"{folder.name}/{ARRAYS[0]}", "written again", repaired=True)
+
+    def reader(self, folder: Path, rows: Iterable[BakedSlice], size: int) -> CopyReader:
+        """A stretch of an array a sample."""
+        return ArrayReader(folder, rows, size)
 
     def shown(self, folder: Path, rows: Sequence[BakedSlice], count: int) -> Iterator[Shown]:
         """Samples of the augmented copies evenly spaced, in the order of the source."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pixmix_cli.errors import InputError, StorageError
 from pixmix_cli.pipelines.bake.formats.base import ShardWriter, draws_of, encoded, picture_name
-from pixmix_cli.pipelines.bake.formats.shards import ShardFiles, ShardFormat, Stored
+from pixmix_cli.pipelines.bake.formats.reading import Files
+from pixmix_cli.pipelines.bake.formats.shards import OpenShard, ShardFiles, ShardFormat, Stored
 from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, ShardTask
 from pixmix_cli.sources.source import Source
 from pixmix_cli.storage.files import PartialFile, Tmp, canonical_json
@@ -121,10 +126,64 @@ def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
     """The samples in a Parquet file of ours, as `parquet_row` makes them. Raises StorageError."""
     import pyarrow.parquet as pq
 
+    with _errors_about(path), pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(ROW_GROUP):
+            yield from batch.to_pylist()
+
+
+class ParquetPieces:
+    """The pictures of a Parquet file, read by row groups, and each of these only once.
+
+    A row group holds 100 pictures, and training asks for them in any order. Pictures are stored as
+    they are, so when a group is read the first time, where each of its pictures lies in the file is
+    noted, and from then on they are read there.
+    """
+
+    def __init__(self, path: str, files: Files, meta: Any) -> None:
+        """Nothing is read yet. path: in the set; meta: the file's pyarrow.parquet.FileMetaData."""
+        self._path, self._files, self._meta = path, files, meta
+        lengths = [meta.row_group(number).num_rows for number in range(meta.num_row_groups)]
+        self._begins = np.cumsum([0, *lengths]).tolist()
+        self._pieces: dict[int, list[tuple[int, int] | bytes]] = {}  # by row group
+
+    def picture(self, place: int) -> bytes:
+        """The encoded picture."""
+        group = bisect_right(self._begins, place) - 1
+        pieces = self._pieces.get(group)
+        if pieces is None:
+            pieces = self._pieces[group] = self._located(group)
+        piece = pieces[place - self._begins[group]]
+        return piece if isinstance(piece, bytes) else self._files.read(self._path, *piece)
+
+    def _located(self, group: int) -> list[tuple[int, int] | bytes]:
+        """(offset, length) of each picture of a row group; itself where it is not found so."""
+        import pyarrow.parquet as pq
+
+        where = self._files.at(self._path)
+        with _errors_about(where), pq.ParquetFile(where, metadata=self._meta) as file:
+            table = file.read_row_group(group, ["image.bytes"], use_threads=False)
+        pictures = [one["bytes"] for one in table.column("image").to_pylist()]
+        column = self._meta.row_group(group).column(0)
+        begin = column.data_page_offset
+        if column.dictionary_page_offset is not None:
+            begin = min(begin, column.dictionary_page_offset)
+        chunk = self._files.read(self._path, begin, column.total_compressed_size)
+        found: list[tuple[int, int] | bytes] = []
+        last = 0
+        for picture in pictures:
+            stored = len(picture).to_bytes(4, "little") + picture  # as PLAIN pages have it
+            at = chunk.find(stored, last)
+            if at < 0:  # equal pictures are stored once
+                at = chunk.find(stored)
+            found.append(picture if at < 0 else (begin + at + 4, len(picture)))
+            last = max(last, at)
+        return found
+
+
+@contextlib.contextmanager
+def _errors_about(path: Path) -> Iterator[None]:
     try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(ROW_GROUP):
-                yield from batch.to_pylist()
+        yield
     except FileNotFoundError:
         raise
     except Exception as error:  # pyarrow raises many kinds on damaged files
@@ -150,7 +209,7 @@ dataset = dataset.with_transform(transform)  # columns image, label, key, copy, 
             import pyarrow.parquet  # noqa: F401
         except ImportError:
             raise InputError(
-                "writing Parquet files needs pyarrow", "pip install 'pixmix[parquet]'"
+                "Parquet files need pyarrow", "pip install 'pixmix[parquet]'"
             ) from None
 
     def versions(self) -> dict[str, str]:
@@ -181,6 +240,18 @@ dataset = dataset.with_transform(transform)  # columns image, label, key, copy, 
         """Columns and what a row costs beside them."""
         row = parquet_row(job, baked)
         return len(row["image"]["bytes"]) + len(str(row["key"])) + len(row.get("draws", "")) + 40
+
+    def open_shard(self, path: str, files: Files) -> OpenShard:
+        """A file's names and labels, and its pictures by row group."""
+        self.check_available()
+        import pyarrow.parquet as pq
+
+        where = files.at(path)
+        with _errors_about(where), pq.ParquetFile(where) as file:
+            pieces = ParquetPieces(path, files, file.metadata)
+            table = file.read(["image.path", "label"], use_threads=False)
+        names = [one["path"] for one in table.column("image").to_pylist()]
+        return OpenShard(names, table.column("label").to_pylist(), pieces.picture)
 
     def samples(self, path: Path) -> Iterator[Stored]:
         """Each row of the file."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, zip_longest
 from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from pixmix_cli.outputs.rows import BakedShard, Row
 from pixmix_cli.outputs.run_plan import Manifest
@@ -21,6 +24,7 @@ from pixmix_cli.pipelines.bake.formats.base import (
     picture_name,
     recorded_draws,
 )
+from pixmix_cli.pipelines.bake.formats.reading import I64, CopyReader, Files
 from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Sample, ShardTask
 from pixmix_cli.pipelines.checks import (
     Expected,
@@ -105,6 +109,83 @@ class ShardFiles:
             file.discard()
 
 
+class OpenShard(NamedTuple):
+    """A shard's file to be read sample by sample.
+
+    names    of the samples' pictures, in the file's order
+    labels   the samples' labels
+    picture  the encoded picture at a place in the file's order; raises StorageError
+    """
+
+    names: Sequence[str]
+    labels: Sequence[int]
+    picture: Callable[[int], bytes]
+
+
+def _rank(name: str) -> tuple[int, int]:
+    """The place of a picture of `picture_name` among all: by lap of padding, then by index."""
+    digits, _, lap = name.partition(".")[0].partition("-pad")
+    if not digits.isdecimal() or not (lap or "0").isdecimal():
+        raise ValueError(f"{name} is no sample of ours")
+    return int(lap or 0), int(digits)
+
+
+class ShardReader:
+    """The samples of a set of shards, in the order of the source; those that fill up come last.
+
+    What lies where in a shard is found when the shard is first needed, by each process for itself.
+    """
+
+    def __init__(self, layout: ShardFormat, folder: Path, rows: Iterable[BakedShard]) -> None:
+        """See which samples there are; `rows` as for `Format.reader`."""
+        everything = list(rows)
+        self._layout = layout
+        self._files = Files(folder, {row.path: row.bytes for row in everything})
+        self._copy = ""
+        self._open: dict[int, Callable[[int], bytes]] = {}
+        self._expected: dict[int, I64] = {}  # by shard: the ranks of its samples, in their order
+        labels: list[int] = []
+        for row in everything:
+            if row.copy == everything[0].copy:
+                shard, self._expected[row.shard] = self._opened(row.path)
+                if len(shard.names) != row.count:
+                    reason = f"it holds {len(shard.names)} pictures, {row.count} expected"
+                    raise self._files.damaged(row.path, reason)
+                labels += shard.labels
+        ranks = np.concatenate([np.empty((0, 2), np.int64), *self._expected.values()])
+        places = [(n, i) for n, these in self._expected.items() for i in range(len(these))]
+        order = np.lexsort((ranks[:, 1], ranks[:, 0]))
+        self.labels: I64 = np.array(labels, np.int64)[order]
+        self._places = np.array(places, np.int64).reshape(-1, 2)[order]
+
+    def picture(self, copy: str, number: int) -> tuple[str, bytes | U8]:
+        """One sample of a copy."""
+        if copy != self._copy:
+            self._open, self._copy = {}, copy
+            self._files.close()
+        shard, place = self._places[number].tolist()
+        path = f"{copy}/{shard:06d}{self._layout.suffixes[0]}"
+        read = self._open.get(shard)
+        if read is None:
+            opened, ranks = self._opened(path)
+            if not np.array_equal(ranks, self._expected[shard]):
+                raise self._files.damaged(path, "it does not hold the samples of the first copy")
+            read = self._open[shard] = opened.picture
+        return f"{self._files.folder / path}: picture {place}", read(place)
+
+    def _opened(self, path: str) -> tuple[OpenShard, I64]:
+        """A shard, and the rank of each of its samples."""
+        try:
+            shard = self._layout.open_shard(path, self._files)
+            return shard, np.array([_rank(name) for name in shard.names], np.int64).reshape(-1, 2)
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._files.damaged(path, " ".join(str(error).split())) from None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what this process found out about the shards."""
+        return {**self.__dict__, "_open": {}, "_copy": ""}
+
+
 def shard_path(copy: Copy, shard: int, suffix: str) -> str:
     """`copy-000/000012.tar`."""
     return f"{copy.folder}/{shard:06d}{suffix}"
@@ -178,6 +259,16 @@ class ShardFormat(Format[BakedShard]):
                 yield f"sample {sample.name}: {problem}"
         if count != row.count:
             yield f"holds {count} pictures, {row.count} expected"
+
+    def open_shard(self, path: str, files: Files) -> OpenShard:
+        """A shard, by its path in the set. Raises StorageError, ValueError."""
+        found = list(self.samples(files.at(path)))  # of layouts that are not read in pieces
+        names, labels = [one.name for one in found], [one.label for one in found]
+        return OpenShard(names, labels, lambda place: found[place].picture)
+
+    def reader(self, folder: Path, rows: Iterable[BakedShard], size: int) -> CopyReader:
+        """Every sample, wherever the shuffle put it."""
+        return ShardReader(self, folder, rows)
 
     def shown(self, folder: Path, rows: Sequence[BakedShard], count: int) -> Iterator[Shown]:
         """The first samples of the first shards: those that are shuffled are as good as any."""

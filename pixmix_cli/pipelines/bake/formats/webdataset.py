@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from pixmix_cli.errors import InputError
 from pixmix_cli.outputs.rows import BakedShard, Row
 from pixmix_cli.outputs.run_plan import Manifest
@@ -21,7 +23,8 @@ from pixmix_cli.pipelines.bake.formats.base import (
     recorded_draws,
     sample_key,
 )
-from pixmix_cli.pipelines.bake.formats.shards import ShardFiles, ShardFormat, Stored
+from pixmix_cli.pipelines.bake.formats.reading import Files
+from pixmix_cli.pipelines.bake.formats.shards import OpenShard, ShardFiles, ShardFormat, Stored
 from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, ShardTask
 from pixmix_cli.pipelines.checks import (
     Expected,
@@ -142,6 +145,9 @@ class StreamShard:
         """Nothing is left behind."""
 
 
+_ENDINGS = frozenset(images.FORMATS.values())
+
+
 class WebDataset(ShardFormat):
     """Tars that `webdataset` and NVIDIA DALI read."""
 
@@ -193,6 +199,23 @@ dataset = dataset.to_tuple("{extension}", "cls")
             for key, found in samples_in_tar(path)
             for extension, data in found.items()
         }
+
+    def open_shard(self, path: str, files: Files) -> OpenShard:
+        """A tar read by offset: its headers say where the pictures lie."""
+        names: list[str] = []
+        labels: list[int] = []
+        pieces: list[tuple[int, int]] = []
+        for member in members(files.at(path)):
+            ending = member.name.partition(".")[2]
+            if ending in _ENDINGS:
+                names.append(member.name)
+                pieces.append((member.offset, member.length))
+            elif ending == "cls":
+                labels.append(int(files.read(path, member.offset, member.length)))
+        if len(labels) != len(names):
+            raise ValueError(f"{len(names)} pictures have {len(labels)} labels")
+        where = np.array(pieces, np.int64).reshape(-1, 2)
+        return OpenShard(names, labels, lambda place: files.read(path, *where[place].tolist()))
 
     def samples(self, path: Path) -> Iterator[Stored]:
         """Each sample's picture, label and record. Raises InputError for a damaged record."""
