@@ -10,9 +10,13 @@ from pixmix_cli.sources.kind import Choice, Kind, Listing
 from pixmix_cli.sources.passed_over import UNREAD, ending_of, told
 from pixmix_cli.sources.pictures import Folder, Pictures, Warn, digest_of
 from pixmix_cli.sources.source import Source
-from pixmix_cli.sources.walk import walk_each
+from pixmix_cli.sources.walk import has_picture, walk_each
 from pixmix_cli.storage.images import EXTENSIONS, is_picture_name
-from pixmix_cli.storage.remote import AnyPath
+from pixmix_cli.storage.remote import AnyPath, Url
+
+LOOKED_AT = 10_000  # entries of a class folder in which a picture must show
+# files that hold pictures of other kinds of datasets
+OTHERS = (".tar", ".gz", ".tgz", ".zst", ".parquet", ".arrow", ".npy", ".npz")
 
 
 def open_imagefolder(path: AnyPath, warn: Warn) -> Source:
@@ -84,6 +88,12 @@ class ImageFolder(Kind):
         """Anything with folders or pictures in it; also an empty folder, to say what is missing."""
         pictures = any(is_picture_name(name) for name in listing.names)
         return bool(listing.folders) or not listing.names or pictures
+
+    def holds_pictures(self, listing: Listing) -> bool:
+        """Whether any folder has pictures in it, or nothing else lies there."""
+        if isinstance(listing.path, Url) or not listing.folders:
+            return not any(listing.endings[ending] for ending in OTHERS)
+        return any(has_picture(listing.path / name, LOOKED_AT) for name in listing.folders)
 
     def open(self, path: AnyPath, warn: Warn, choice: Choice) -> Source:
         """List the pictures of every class."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -60,8 +60,12 @@ class Listing:
         names = frozenset(name for name, _ in found)
         folders = tuple(sorted(name for name, is_folder in found if is_folder))
         files = names - set(folders)
-        endings = Counter(os.path.splitext(name)[1].lower() for name in sorted(files))
-        return cls(path, names, folders, endings)
+        return cls(path, names, folders, cls.endings_of(sorted(files)))
+
+    @staticmethod
+    def endings_of(files: Iterable[str]) -> Counter[str]:
+        """How many files there are of each ending."""
+        return Counter(os.path.splitext(name)[1].lower() for name in files)
 
     def below(self, folder: str, ending: str) -> bool:
         """Whether a folder in it holds a file with this ending."""
@@ -99,6 +103,10 @@ class Kind(Protocol):
     def is_folder(self, listing: Listing) -> bool:
         """Whether a folder is, going by the names in it."""
         return False
+
+    def holds_pictures(self, listing: Listing) -> bool:
+        """Whether a folder of this kind, going by names, holds pictures, as far as a look tells."""
+        return True
 
     def is_pattern(self, path: AnyPath) -> bool:
         """Whether what is no file's or folder's name stands for several of this kind."""

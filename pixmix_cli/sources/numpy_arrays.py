@@ -27,6 +27,7 @@ from pixmix_cli.storage.remote import AnyPath
 
 IMAGE_NAMES = ("images", "x", "data", "pictures", "arr_0")
 LABEL_NAMES = ("labels", "y", "targets", "arr_1")
+SPLITS = ("train", "test", "val")
 MAX_LABEL_BYTES = 1 << 30  # of the array of labels
 MAX_SIDE = 65_535  # pixels
 SAMPLED = 4096  # blocks of a large array that are hashed, the first and last among them
@@ -165,7 +166,7 @@ def _choose(
     arrays: Arrays, path: Path, split: str | None, label_field: str | None
 ) -> tuple[Array, Array, str | None]:
     """The arrays of pictures and of labels, and the split."""
-    present = [s for s in ("train", "test", "val") if any(s in name.split("_") for name in arrays)]
+    present = [s for s in SPLITS if any(s in name.split("_") for name in arrays)]
     if split is None and present:
         split = present[0]
     if split is not None and split not in present:
@@ -193,6 +194,13 @@ def _choose(
             f"SOURCE {path} has no array of {what} (it has {there})", "arrays images and labels"
         )
     return images, labels, split
+
+
+def _of_any_split(names: tuple[str, ...], listing: Listing) -> bool:
+    """Whether a folder has an array of one of these names, alone or with a split's."""
+    spelt = {*names, *(f"{name}_{split}" for name in names for split in SPLITS)}
+    spelt |= {f"{split}_{name}" for name in names for split in SPLITS}
+    return any(name[-4:].lower() == ".npy" and name[:-4] in spelt for name in listing.names)
 
 
 def _layout(images: Array, where: str) -> tuple[tuple[int, int, str], int, int]:
@@ -262,8 +270,12 @@ class NumpyArrays(Kind):
     spooled = True
 
     def is_folder(self, listing: Listing) -> bool:
-        """By the name of the pictures' array."""
-        return "images.npy" in listing.names
+        """By the name of an array of pictures, of a split perhaps."""
+        return _of_any_split(IMAGE_NAMES, listing)
+
+    def holds_pictures(self, listing: Listing) -> bool:
+        """Whether there are labels, too."""
+        return _of_any_split(LABEL_NAMES, listing)
 
     def open(self, path: AnyPath, warn: Warn, choice: Choice) -> Source:
         """List the pictures of the arrays."""

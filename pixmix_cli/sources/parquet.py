@@ -28,7 +28,7 @@ from pixmix_cli.sources.passed_over import gap_in, missing_parts, warn_of_loose_
 from pixmix_cli.sources.pictures import Container, PictureRef, Pictures, UprightRef, Warn
 from pixmix_cli.sources.source import Source, digest_of_source
 from pixmix_cli.sources.walk import walk
-from pixmix_cli.storage.remote import AnyPath
+from pixmix_cli.storage.remote import AnyPath, Url
 
 ENDINGS = (".parquet", ".arrow")
 IMAGE_NAMES = ("image", "img", "picture", "jpg", "png", "webp", "bytes")
@@ -475,6 +475,26 @@ class Parquet(Kind):
             return True
         found = any(listing.endings[ending] for ending in self.endings)
         return "images.npy" not in listing.names and (found or listing.below("data", ".parquet"))
+
+    def holds_pictures(self, listing: Listing) -> bool:
+        """Whether the first file has a column of them; True where that cannot be told."""
+        if isinstance(listing.path, Url):
+            return True
+        folder = Path(str(listing.path))
+        names = [n for n in sorted(listing.names) if n.lower().endswith(".parquet")]
+        if not names and listing.below("data", ".parquet"):
+            folder /= "data"
+            names = sorted(p.name for p in folder.iterdir() if p.name.endswith(".parquet"))
+        if not names:
+            return True
+        try:
+            schema = _pyarrow().read_schema(folder / names[0])
+            _Columns.find(schema, folder, schema.names[0])
+        except InputError:
+            return False
+        except Exception:  # pyarrow's, or what is said when the files are read
+            return True
+        return True
 
     def is_pattern(self, path: AnyPath) -> bool:
         """As data/train-*.parquet."""

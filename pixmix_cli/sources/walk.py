@@ -5,11 +5,13 @@ from __future__ import annotations
 import heapq
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple, overload
 
 from pixmix_cli.errors import StorageError
 from pixmix_cli.sources.pictures import Warn
 from pixmix_cli.storage import remote
+from pixmix_cli.storage.images import is_picture_name
 from pixmix_cli.storage.remote import AnyPath, Url
 
 
@@ -137,3 +139,29 @@ def _listed(folder: str, warn: Warn) -> tuple[os.stat_result, list[str], list[st
 def length_at(path: AnyPath) -> int:
     """A file's bytes. Raises StorageError, OSError."""
     return path.length if isinstance(path, Url) else path.stat().st_size
+
+
+def has_picture(folder: AnyPath, entries: int) -> bool:
+    """Whether a folder holds a picture at any depth; True where it takes more entries to tell."""
+    left = entries
+    level: list[AnyPath] = [folder]
+    while level:
+        deeper: list[AnyPath] = []
+        for place in level:
+            try:
+                some: Iterable[AnyPath] = islice(place.iterdir(), left)
+                inside = sorted(some, key=lambda entry: entry.name)
+            except OSError:
+                continue
+            left -= len(inside)
+            for entry in inside:
+                if entry.name.startswith("."):
+                    continue
+                if is_picture_name(entry.name):
+                    return True
+                if entry.is_dir():
+                    deeper.append(entry)
+            if left <= 0:
+                return True
+        level = deeper
+    return False

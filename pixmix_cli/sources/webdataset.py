@@ -409,8 +409,8 @@ class WebDataset(Kind):
     takes = ("label_field",)
 
     def is_folder(self, listing: Listing) -> bool:
-        """Tars and no folders."""
-        return not listing.folders and any(name.lower().endswith(ENDINGS) for name in listing.names)
+        """Tars."""
+        return any(name.lower().endswith(ENDINGS) for name in listing.names)
 
     def is_file(self, path: AnyPath) -> bool:
         """By its ending; also archives that are refused with the mend."""
