@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pixmix_cli.errors import InputError, StorageError
 from pixmix_cli.outputs.file_names import META
+from pixmix_cli.outputs.rows import check_path
 from pixmix_cli.storage import remote, spool
 from pixmix_cli.storage.remote import Url
 
@@ -73,7 +74,8 @@ def refresh(folder: Path, url: Url, own: frozenset[str] = frozenset()) -> None:
     raises  StorageError
     """
     try:
-        there = {name: entry for name, entry in remote.files_below(url) if not _is_lock(name)}
+        there = dict(remote.files_below(url))
+        there = {name: there[name] for name in there if not _is_lock(name) and _fits(name, there)}
     except FileNotFoundError:
         there = {}
     try:
@@ -101,6 +103,25 @@ def refresh(folder: Path, url: Url, own: frozenset[str] = frozenset()) -> None:
 def _fetch_if_there(pair: tuple[str, Path]) -> None:
     with contextlib.suppress(FileNotFoundError):  # the run that wrote it has just ended
         pair[1].write_bytes(remote.read(pair[0]))
+
+
+LONGEST_NAME = 255  # bytes, on most file systems
+
+
+def _fits(name: str, there: Container[str]) -> bool:
+    """Whether a file below a folder can have this name, beside the others that are there.
+
+    Keys of a store need not be names of files: `../x`, `a//b`, one with a NUL, and `a` beside `a/b`
+    are all right there. pixmix gives none of them, and passes them over.
+    """
+    try:
+        check_path(name)
+    except ValueError:
+        return False
+    parts = name.split("/")
+    above = ("/".join(parts[:number]) for number in range(1, len(parts)))
+    too_long = any(len(part.encode("utf-8", "replace")) > LONGEST_NAME for part in parts)
+    return not too_long and not any(folder in there for folder in above)
 
 
 def _is_lock(name: str) -> bool:
