@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pixmix_cli.errors import InputError, StorageError
-from pixmix_cli.outputs.file_names import META
-from pixmix_cli.outputs.rows import check_path
+from pixmix_cli.outputs.file_names import BAKE_EXTRAS, ERRORS, MANIFEST, META, PLAN, ROWS
+from pixmix_cli.outputs.rows import check_path, is_given
 from pixmix_cli.storage import remote, spool
 from pixmix_cli.storage.remote import Url
 
@@ -105,6 +105,7 @@ def _fetch_if_there(pair: tuple[str, Path]) -> None:
         pair[1].write_bytes(remote.read(pair[0]))
 
 
+_FILES = (MANIFEST, ROWS, ERRORS, PLAN, *BAKE_EXTRAS)
 LONGEST_NAME = 255  # bytes, on most file systems
 
 
@@ -121,7 +122,9 @@ def _fits(name: str, there: Container[str]) -> bool:
     parts = name.split("/")
     above = ("/".join(parts[:number]) for number in range(1, len(parts)))
     too_long = any(len(part.encode("utf-8", "replace")) > LONGEST_NAME for part in parts)
-    return not too_long and not any(folder in there for folder in above)
+    return not too_long and not any(
+        folder in there or folder in _FILES or is_given(folder) for folder in above
+    )
 
 
 def _is_lock(name: str) -> bool:
