@@ -14,6 +14,7 @@ from pixmix_cli.outputs.rows import BakedShard, Row
 from pixmix_cli.outputs.run_plan import Manifest
 from pixmix_cli.pipelines.bake.formats.base import (
     MAX_COPIES,
+    U8,
     Format,
     Record,
     Shown,
