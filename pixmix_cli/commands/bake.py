@@ -68,7 +68,8 @@ _SOURCE, _RECIPE, _OUT, _RUN = "Source", "Recipe", "Output", "Running"
     section=_RECIPE,
     metavar="PATH[:WEIGHT]",
     show_default=False,
-    help="Folder, tar or URL of pictures to mix in, or - for a tar on stdin; may be given several "
+    help="Folder, tar, array (.npy), list of paths or URL of these, with pictures to mix in, or - "
+    "for a tar on stdin; may be given several "
     "times (in the environment with : between). With weights, as fractals:1 featvis:2, a set is "
     "picked from so often whatever its size; without, every picture is equally likely.",
 )

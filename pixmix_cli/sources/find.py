@@ -7,18 +7,22 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pixmix_cli.errors import InputError, StorageError
+from pixmix_cli.sources.lists import SUFFIXES as LISTS
+from pixmix_cli.sources.lists import pictures_in_list
+from pixmix_cli.sources.numpy_arrays import pictures_in_array
 from pixmix_cli.sources.pictures import Container, Folder, Pictures, Warn, encoded
 from pixmix_cli.sources.walk import Files, length_at, walk
 from pixmix_cli.storage import remote, spool, tar
 from pixmix_cli.storage.images import is_picture_name
 from pixmix_cli.storage.remote import AnyPath, Url
 
+ARRAYS = (".npy", ".npz")
 _GZIPPED = (".tar.gz", ".tgz")
 _GZIP_START = b"\x1f\x8b"
 
 
 def find_pictures(path: AnyPath, warn: Warn) -> Pictures:
-    """The pictures of one folder, tar file or picture file, sorted by name.
+    """The pictures of a folder, tar or picture, sorted by name; of an array or list, in its order.
 
     warn    called with one line for each thing passed over
     raises  InputError when the path is missing; StorageError for a broken tar
@@ -35,8 +39,17 @@ def find_pictures(path: AnyPath, warn: Warn) -> Pictures:
         elif is_picture_name(path.name):
             found.begin(Folder("", str(path.parent)))
             found.add(path.name, length_at(path))
+        elif path.name.lower().endswith(ARRAYS):
+            local = spool.fetch(path) if isinstance(path, Url) else path
+            with spool.errors_about(local, str(path)):
+                found = pictures_in_array(local)
+        elif path.name.lower().endswith(LISTS):
+            found = pictures_in_list(path, warn)
         else:
-            raise InputError(f"{path} is neither a folder, a .tar or .tar.gz file nor a picture")
+            raise InputError(
+                f"{path} is neither a folder, a .tar or .tar.gz, an .npy, a list "
+                f"({' '.join(LISTS)}) nor a picture"
+            )
         if isinstance(path, Url):
             _note_version(found, path.look())
         return found

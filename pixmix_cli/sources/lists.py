@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -16,6 +17,7 @@ from pixmix_cli.sources.labels import Labels, label_in, names_beside
 from pixmix_cli.sources.pictures import STDIN, Folder, Pictures, Warn
 from pixmix_cli.sources.source import Source, digest_of_source
 from pixmix_cli.storage import remote, spool, tar
+from pixmix_cli.storage.images import EXTENSIONS, is_picture_name
 from pixmix_cli.storage.remote import AnyPath, Url, is_url
 
 PATH_FIELDS = (
@@ -88,6 +90,98 @@ def open_list(
     )
     digest = digest_of_source("list", classes, pictures, numbers)
     return Source(str(path), "list", classes, pictures, numbers, digest)
+
+
+def pictures_in_list(path: AnyPath, warn: Warn) -> Pictures:
+    """The pictures that a list names, whatever it says of labels.
+
+    path    plain lines, each a path, perhaps with a label behind it after a blank or TAB, as
+            OpenOOD writes them; or .csv, .tsv or .jsonl with a column of paths. Relative paths
+            begin at the list's folder, or at the current one where none is found there.
+    warn    called with one line for each thing passed over
+    raises  InputError, StorageError
+    """
+    names = list(_names_in(path))
+    pictures = Pictures()
+    places = [str(path.parent)] if isinstance(path, Url) else [str(path.parent), ""]
+    found: list[int | None] = []
+    for folder in places:
+        found = list(_lengths(folder, names))
+        if any(length is not None for length in found):
+            break
+    missing = found.count(None)
+    if missing == len(names) > 0:
+        raise InputError(
+            f"{path}: none of its {missing} files exists, as {names[0]}",
+            f"absolute paths, or paths that begin at {path.parent} or at the current folder",
+        )
+    if missing:
+        warn(f"{missing} of the {len(names)} files that {path} names do not exist")
+    current = None
+    for name, length in zip(names, found):
+        above, slash, rest = name.rpartition("/")
+        if above + slash != current:
+            current = above + slash
+            pictures.begin(Folder(current, _joined(folder, current)))
+        pictures.add(rest, length or 0)  # listed as unreadable when it is read
+    return pictures
+
+
+def _names_in(path: AnyPath) -> Iterator[str]:
+    """The paths that a list names, without labels. Raises InputError, StorageError."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StorageError.from_os_error(error, str(path), "reading") from error
+    ending = path.suffix.lower()
+    entries = _entries(data, str(path))
+    first = entries[0] if entries else ""
+    headed = ending in (".csv", ".tsv") and not (is_picture_name(first) or _LABELLED.match(first))
+    if headed:
+        delimiter = "\t" if ending == ".tsv" else ","
+        rows = csv.reader(io.StringIO(_text(data, str(path)), newline=""), delimiter=delimiter)
+        try:
+            columns = [name.strip().lower() for name in next(rows, [])]
+            place = _column(columns, PATH_FIELDS, path, "path")
+            names = [row[place].strip() for row in rows if len(row) > place]
+        except csv.Error as error:
+            raise InputError(f"line {rows.line_num} of {path} is damaged: {error}") from None
+    elif ending in (".jsonl", ".ndjson"):
+        names = [_path_in(entry, path) for entry in entries]
+    else:
+        names = [_path_before_label(entry, path) for entry in entries if entry.strip()]
+    for name in names:
+        if not name or "\0" in name:
+            raise InputError(f"{path} names an impossible path: {name!r}")
+        yield name.removeprefix("./")
+
+
+# a path of a picture, and after it a label
+_LABELLED = re.compile(
+    rf"(.*?(?:{'|'.join(map(re.escape, EXTENSIONS))}))[\s,].*$", re.IGNORECASE | re.DOTALL
+)
+
+
+def _path_before_label(entry: str, path: AnyPath) -> str:
+    """The path in a plain line; MXNet's lists have it behind the label."""
+    last = entry.rpartition("\t")[2].strip()
+    if is_picture_name(last):
+        return last
+    match = _LABELLED.match(entry.strip())
+    if match is None:
+        raise InputError(
+            f"{path}: {entry[:100]!r} is no path of a picture", "one path a line, or a .csv"
+        )
+    return match[1]
+
+
+def _path_in(line: str, path: AnyPath) -> str:
+    """The path in a line of JSON."""
+    try:
+        record = json.loads(line)
+        return str(next(record[field] for field in PATH_FIELDS if field in record))
+    except (ValueError, RecursionError, TypeError, StopIteration):
+        raise InputError(f"{path}: {line[:100]!r} has no path", '{"path": "a.jpg"}') from None
 
 
 def _lengths(folder: str, names: list[str]) -> Iterator[int | None]:

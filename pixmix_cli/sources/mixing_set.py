@@ -50,7 +50,7 @@ def open_mixing_set(
 ) -> MixingSet:
     """The pictures of one or several sets together.
 
-    paths    folders, tars or pictures; - is a tar on stdin
+    paths    folders, tars, pictures, arrays (.npy) or lists of paths; - is a tar on stdin
     weights  how often each set is picked from, relative to the others; without them every picture
              is picked equally often
     raises   InputError when one is missing or holds no picture; StorageError for a broken tar
@@ -72,6 +72,8 @@ def open_mixing_set(
         starts.append(len(pictures))
         pictures.extend(found)
     digest = digest_of(pictures)
+    if pictures.content:
+        digest = hashlib.sha256(f"{digest} {pictures.content.hex()}".encode()).hexdigest()
     shares = _shares(weights, [*starts, len(pictures)])
     if shares:  # which picture is of which set counts too
         digest = hashlib.sha256(f"{digest} {starts}".encode()).hexdigest()

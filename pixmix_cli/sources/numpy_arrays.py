@@ -92,6 +92,35 @@ def open_numpy(
     return Source(str(path), "numpy", numbered, pictures, numbers, digest, split)
 
 
+def pictures_in_array(path: Path) -> Pictures:
+    """The pictures of an .npy, or of the only array of pictures in an .npz, without labels.
+
+    raises  InputError, StorageError
+    """
+    try:
+        if path.suffix.lower() == ".npy":
+            images = _npy(path)
+        else:
+            found = [member() for member in _arrays(path).values()]
+            found = [a for a in found if a.dtype == np.uint8 and len(a.shape) > 2]
+            if len(found) != 1:
+                raise InputError(
+                    f"{path} holds {len(found)} arrays of uint8 pictures", "an .npy with one"
+                )
+            images = found[0]
+        layout, count, size = _layout(images, str(path))
+        if images.path.stat().st_size < images.offset + count * size:
+            raise InputError(f"{path} is truncated")
+        pictures = Pictures()
+        pictures.begin(Container(f"{path.name}/", str(images.path), layout))
+        for number in range(count):
+            pictures.add(f"{number:09d}", size, images.offset + number * size)
+        pictures.content = _digest(images, count * size)
+    except OSError as error:
+        raise StorageError.from_os_error(error, str(path), "reading") from error
+    return pictures
+
+
 Arrays = dict[str, Callable[[], Array]]  # looked at only when chosen
 
 

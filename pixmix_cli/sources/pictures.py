@@ -220,6 +220,7 @@ class Pictures(Sequence[PictureRef]):
         self._ends = array.array("q", [0])
         self._offsets = array.array("q")
         self._lengths = array.array("q")
+        self.content = b""  # a hash over pixels, where names and lengths say nothing of them
         self.versions = b""  # a hash over the versions that the stores of remote pictures give
 
     def begin(self, place: Place) -> None:
@@ -243,6 +244,8 @@ class Pictures(Sequence[PictureRef]):
         self._ends.extend(array.array("q", (end + start for end in more._ends[1:])))
         self._offsets.extend(more._offsets)
         self._lengths.extend(more._lengths)
+        if more.content:
+            self.content = hashlib.sha256(self.content + more.content).digest()
         if more.versions:
             self.note_version(more.versions)
 
