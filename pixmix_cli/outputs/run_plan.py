@@ -142,11 +142,13 @@ def look(path: Path) -> OutputState:
     raises  InputError when it is a file, or holds files that pixmix did not write
     """
     if not path.exists():
-        if path.is_symlink():
-            raise InputError(
-                f"output {path} is a link to {os.readlink(path)}, which is not there",
-                f"mkdir {os.readlink(path)}, or another --output",
-            )
+        for place in (path, *path.parents):
+            if place.is_symlink() and not place.exists():
+                what = "output" if place == path else f"output {path} cannot be made:"
+                raise InputError(
+                    f"{what} {place} is a link to {os.readlink(place)}, which is not there",
+                    f"mkdir {os.readlink(place)}, or another --output",
+                )
         return OutputState("absent")
     if not path.is_dir():
         raise InputError(f"output {path} is a file, not a folder", "another --output")

@@ -171,10 +171,11 @@ def test_an_output_that_is_a_link_to_nothing_is_named_with_the_reason(
     cli: Cli, tmp_path: Path
 ) -> None:
     (tmp_path / "o").symlink_to("unplugged")
-    code, _, err = cli("generate-fractals", "-n", 1, "-o", tmp_path / "o", "-j", 1)
-    assert code == 2
-    assert "is a link to unplugged, which is not there" in err
-    assert len(err.splitlines()) == 1
+    for out in (tmp_path / "o", tmp_path / "o" / "below" / "it"):
+        code, _, err = cli("generate-fractals", "-n", 1, "-o", out, "-j", 1)
+        assert code == 2
+        assert f"{tmp_path / 'o'} is a link to unplugged, which is not there" in err
+        assert len(err.splitlines()) == 1
 
 
 def test_overwrite_leaves_a_file_that_a_row_names_under_a_name_that_is_not_pixmix_s(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from pixmix_cli.errors import PictureError, PixMixError
+from pixmix_cli.errors import PictureError, PixMixError, StorageError
+from pixmix_cli.limits import explain
 from pixmix_cli.mixing import batch
 from pixmix_cli.mixing.augmentations import disagreeing
 from pixmix_cli.mixing.config import PixMixConfig
@@ -33,6 +36,7 @@ from pixmix_cli.sources.pictures import Ahead, PixelsRef
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import Tmp
 from pixmix_cli.storage.orientation import upright
+from pixmix_cli.storage.remote import AnyPath
 
 AT = "at"  # file in tmp that says which sample is being baked: eight bytes, its index
 BATCH = 512  # small pictures a compiled call: 1.5 MB at 32 px
@@ -49,6 +53,23 @@ class Context:
     classes: tuple[str, ...]
     tmp: Tmp
     mixing_key: str = ""  # of the mixing set in the cache of decoded pictures
+
+
+def _check_place(error: PixMixError, source: AnyPath) -> None:
+    """Tell what is the fault of a disk or of a limit from what is a picture's.
+
+    source   where the pictures lie
+    raises   StorageError: they are not to be left out, but to be read once that is mended
+    """
+    system = error.__cause__
+    if not isinstance(system, OSError):
+        return
+    lost = system.errno in (errno.ESTALE, errno.ENODEV, errno.ENOTCONN)
+    if isinstance(source, Path) and (lost or not source.exists()):
+        mend = "put it back, then the same command with --resume"
+        raise StorageError(f"SOURCE {source} is gone: {error.message}", mend) from None
+    if explain(system) is not None:
+        raise error
 
 
 class Baker:
@@ -112,6 +133,7 @@ class Baker:
             try:
                 picture = self.read(sample)
             except PixMixError as error:
+                _check_place(error, self._context.job.inputs.source)
                 if self._context.job.running.on_error == "fail":
                     raise PictureError(
                         f"SOURCE {self._context.job.inputs.source}: {error.message}",
