@@ -8,10 +8,10 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from pixmix_cli.errors import InputError, StorageError
 from pixmix_cli.sources.kind import Choice, Kind, Listing
@@ -36,6 +36,7 @@ from pixmix_cli.storage.images import is_picture_name
 from pixmix_cli.storage.remote import AnyPath, Url
 
 MAX_LABEL_BYTES = 1 << 20  # of a .cls or .json member
+KEPT_LABELS = 100_000  # of a tar, so that most are made out once
 MAX_SHARDS = 1_000_000  # of a pattern; beyond it is surely a slip
 PACKED = (
     ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst", ".tar.lz4",
@@ -69,24 +70,27 @@ def open_webdataset(path: AnyPath, warn: Warn, label_field: str | None = None) -
     pictures, labels = Pictures(), Labels()
     bad, first, halves = 0, "", set()
     passed_over: Counter[str] = Counter()
+    nothing = "it has no .cls member, and no .json with a label"
+    if label_field is not None:
+        nothing = f"it has no .json member with {label_field}"
     begun: tuple[str, str] | None = None
-    for sample in _joined(indexes, names):
+    for (shard, name), sample in _joined(indexes, names):
         if sample.picture is not None and sample.label is not None:
-            if begun != ("", sample.shard):
-                begun = "", sample.shard
-                pictures.begin(Container(f"{sample.name}/", sample.shard))
+            if begun != ("", shard):
+                begun = "", shard
+                pictures.begin(Container(f"{name}/", shard))
             pictures.add(sample.picture.name, sample.picture.length, sample.picture.offset)
             labels.add_name(sample.label)
             continue
         if not sample.is_meant:
             passed_over.update(f".{extension.rpartition('.')[2]}" for extension in sample.others)
             continue
-        reason = sample.problem if sample.picture is not None else sample.no_picture
-        bad, first = bad + 1, first or f"{sample.name}/{sample.key}: {reason}"
+        reason = (sample.problem or nothing) if sample.picture is not None else sample.no_picture
+        bad, first = bad + 1, first or f"{name}/{sample.key}: {reason}"
         halves.add((sample.picture is None, sample.label is None))
-        if begun != (reason, sample.name):
-            begun = reason, sample.name
-            pictures.begin(Unusable(f"{sample.name}/", reason))
+        if begun != (reason, name):
+            begun = reason, name
+            pictures.begin(Unusable(f"{name}/", reason))
         pictures.add(sample.key if sample.picture is None else sample.picture.name, 0)
         labels.leave_out()
     if bad == len(pictures):
@@ -111,16 +115,14 @@ def open_webdataset(path: AnyPath, warn: Warn, label_field: str | None = None) -
     return Source(str(path), "webdataset", classes, pictures, numbers, digest)
 
 
-@dataclass(frozen=True, slots=True)
-class _Sample:
+class _Sample(NamedTuple):
     """What a tar's index says of a sample.
 
     key      the names of its members up to the extension
     picture  its picture, None where it has none
-    label    its label, None where `problem` says what is wrong with it
-    problem  "" where nothing is, or where nothing in it could be a label
+    label    its label, None where there is none, or `problem` says what is wrong with it
+    problem  "" where nothing is, or nothing is there
     others   the extensions of its members, where it has no picture
-    shard    the file that holds the picture; `name` is that of the shard in keys
     """
 
     key: str
@@ -128,13 +130,12 @@ class _Sample:
     label: str | None
     problem: str
     others: tuple[str, ...]
-    shard: str = ""
-    name: str = ""
 
     @property
     def is_meant(self) -> bool:
         """Whether it was to be a sample, going by what there is of it."""
-        return self.picture is not None or self.label is not None or self.has_other_picture
+        told = self.picture is not None or self.label is not None or self.problem
+        return bool(told) or self.has_other_picture
 
     @property
     def has_other_picture(self) -> bool:
@@ -147,19 +148,15 @@ class _Sample:
         there = " ".join(f".{other}" for other in self.others)[:100]
         return f"the sample has no picture that is read, but {there}"
 
-    def joined(self, following: _Sample) -> _Sample | None:
-        """This and the next one as one; None where they are two.
+    @property
+    def is_half(self) -> bool:
+        """Whether it has one of picture and label, and nothing is wrong with that."""
+        return (self.picture is None) != (self.label is None) and not self.problem
 
-        A sample lies in two shards where tars were cut by size.
-        """
-        if self.key != following.key or self.name == following.name:
-            return None
-        with_picture, other = (self, following) if self.picture else (following, self)
-        if with_picture.picture is None or other.picture is not None:
-            return None
-        if with_picture.label is not None or other.label is None:
-            return None
-        return replace(with_picture, label=other.label)
+    def fits(self, other: _Sample) -> bool:
+        """Whether two halves are one sample."""
+        both = self.is_half and other.is_half and self.key == other.key
+        return both and (self.picture is None) != (other.picture is None)
 
 
 def _check_whole(path: AnyPath, names: Sequence[str], warn: Warn) -> None:
@@ -177,20 +174,33 @@ def _check_whole(path: AnyPath, names: Sequence[str], warn: Warn) -> None:
 
 def _joined(
     indexes: Iterable[tuple[AnyPath, Iterable[_Sample]]], names: Sequence[str]
-) -> Iterator[_Sample]:
-    """All samples in order, those in two shards made one."""
-    held: _Sample | None = None
-    for (shard, index), name in zip(indexes, names):
-        for found in index:
-            sample = replace(found, shard=str(shard), name=name)
+) -> Iterator[tuple[tuple[str, str], _Sample]]:
+    """All samples in order, each with the file that holds its picture and the shard's name.
+
+    A sample lies in two shards where tars were cut by size: it is made one.
+    """
+    held: tuple[tuple[str, str], _Sample] | None = None  # half of one, at the end of a shard
+    for (path, index), name in zip(indexes, names):
+        place = str(path), name
+        last: _Sample | None = None
+        for sample in index:
             if held is not None:
-                whole = held.joined(sample)
-                if whole is not None:
-                    held = None
-                    yield whole
+                before, half = held
+                held = None
+                if half.fits(sample):
+                    if half.picture is None:
+                        yield place, sample._replace(label=half.label)
+                    else:
+                        yield before, half._replace(label=sample.label)
                     continue
-                yield held
-            held = sample
+                yield before, half
+            if last is not None:
+                yield place, last
+            last = sample
+        if last is not None and last.is_half:
+            held = place, last
+        elif last is not None:
+            yield place, last
     if held is not None:
         yield held
 
@@ -217,8 +227,6 @@ def _index(shard: AnyPath, label_field: str | None, called: str) -> Iterator[_Sa
                 label = labelled.read(members)
             except UnusableLabelError as error:
                 problem = str(error)
-            if label is None and not problem:
-                problem = labelled.nothing
             yield _Sample(key, picture, label, problem, () if picture else tuple(members))
 
 
@@ -346,6 +354,7 @@ class _Labelled:
         self._fields = LABEL_FIELDS if field is None else (field,)
         self._cls = field is None
         self._descriptor = -1
+        self._known: dict[bytes, str] = {}  # contents of .cls members
         self.reader = remote.Reader(shard) if isinstance(shard, Url) else None
 
     def __enter__(self) -> _Labelled:
@@ -361,20 +370,13 @@ class _Labelled:
         if self._descriptor >= 0:
             os.close(self._descriptor)
 
-    @property
-    def nothing(self) -> str:
-        """What is wrong with a sample in which nothing could be a label."""
-        if self._cls:
-            return "it has no .cls member, and no .json with a label"
-        return f"it has no .json member with {' or '.join(self._fields)}"
-
     def read(self, members: dict[str, tar.Member]) -> str | None:
         """The label of a sample, or None where nothing could be one.
 
         raises  UnusableLabelError
         """
         if self._cls and "cls" in members:
-            return label_text(self._read(members["cls"]))
+            return self._text(self._read(members["cls"]))
         if "json" not in members:
             return None
         member = members["json"]
@@ -387,6 +389,14 @@ class _Labelled:
             raise UnusableLabelError(f"{member.name} is no JSON: {reason}") from None
         value = label_in(record, self._fields) if isinstance(record, dict) else None
         return None if value is None else label_text(value)
+
+    def _text(self, content: bytes) -> str:
+        text = self._known.get(content)
+        if text is None:
+            text = label_text(content)
+            if len(self._known) < KEPT_LABELS:
+                self._known[content] = text
+        return text
 
     def _read(self, member: tar.Member) -> bytes:
         if member.length > MAX_LABEL_BYTES:

@@ -127,6 +127,15 @@ def test_a_sample_cut_in_two_by_the_end_of_a_shard_is_one(tmp_path: Path) -> Non
         assert not warnings
 
 
+def test_halves_of_two_samples_of_one_key_are_two(tmp_path: Path) -> None:
+    written(tmp_path / "000.tar", [*THREE, ("x.png", b"1")])
+    written(tmp_path / "001.tar", [("x.png", b"2"), ("y.cls", b"1.5")])
+    written(tmp_path / "002.tar", [("y.cls", b"1"), *THREE])
+    names = [ref.name for ref in open_source(tmp_path, silent).pictures]
+    assert names[3:7] == ["000.tar/x.png", "001.tar/x.png", "001.tar/y", "002.tar/y"]
+    assert len(names) == 10
+
+
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 @pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE])
 @pytest.mark.parametrize("target", ["a.png", "n" * 120 + ".png"])
