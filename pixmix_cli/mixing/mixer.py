@@ -123,10 +123,13 @@ def crop_original(
     square_pixels = fit_square(picture, config.size, whole=config.crop == "none")
     if draws.flip:
         square_pixels = square_pixels[:, ::-1]
-    pad = config.padding
-    padded = np.pad(square_pixels, ((pad, pad), (pad, pad), (0, 0)))
-    top, left = draws.crop[0] + pad, draws.crop[1] + pad
-    return np.ascontiguousarray(padded[top : top + config.size, left : left + config.size])
+    size, (top, left) = config.size, draws.crop[:2]
+    crop = np.zeros((size, size, 3), np.uint8)  # black beyond the border
+    rows, columns = slice(max(0, top), size + min(0, top)), slice(max(0, left), size + min(0, left))
+    seen = square_pixels[rows, columns]
+    y, x = max(0, -top), max(0, -left)
+    crop[y : y + seen.shape[0], x : x + seen.shape[1]] = seen
+    return crop
 
 
 def fit_square(picture: U8, size: int, *, whole: bool = False) -> U8:
