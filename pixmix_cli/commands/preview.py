@@ -67,13 +67,14 @@ def command(
     from pixmix_cli.pipelines import preview
     from pixmix_cli.storage import images
     from pixmix_cli.storage.files import partial_files, write_whole
+    from pixmix_cli.storage.missing import missing
     from pixmix_cli.storage.png import encode_strips
 
     terminal = options.make_terminal(quiet, verbose, progress, as_json)
     image_format = picture_output(output, overwrite)
     for path in paths:
         if not path.exists():
-            raise InputError(f"{path} does not exist")
+            raise missing("", path)
     opened = [preview.open_set(path, count, terminal.warn) for path in paths]
     left = sum(one.work for one in opened)
     with contextlib.ExitStack() as files, terminal.meter(left, "pic") as meter:

@@ -58,18 +58,18 @@ def command(
     long as its file lies where it lay, seen from the page.
     """
     from pixmix_cli.commands.common import check_new_file
-    from pixmix_cli.errors import InputError
     from pixmix_cli.pipelines.engines.local import default_workers
     from pixmix_cli.pipelines.report import sections
     from pixmix_cli.pipelines.report.page import page_of
     from pixmix_cli.pipelines.report.sections import MOST_PICTURES
     from pixmix_cli.storage.files import write_whole
+    from pixmix_cli.storage.missing import missing
 
     terminal = options.make_terminal(quiet, verbose, progress, as_json)
     check_new_file(output, overwrite)
     for path in paths:
         if not path.exists():
-            raise InputError(f"{path} does not exist")
+            raise missing("", path)
     most = min(pictures, MOST_PICTURES // len(paths))
     opened = [sections.look(path, most, samples, terminal.warn) for path in paths]
     measured = sum(len(one.refs) for one in opened if one.refs is not None)

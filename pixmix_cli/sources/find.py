@@ -14,6 +14,7 @@ from pixmix_cli.sources.pictures import Container, Folder, Pictures, Warn, encod
 from pixmix_cli.sources.walk import Files, length_at, walk
 from pixmix_cli.storage import remote, spool, tar
 from pixmix_cli.storage.images import is_picture_name
+from pixmix_cli.storage.missing import missing
 from pixmix_cli.storage.remote import AnyPath, Url
 
 ARRAYS = (".npy", ".npz")
@@ -29,7 +30,7 @@ def find_pictures(path: AnyPath, warn: Warn) -> Pictures:
     """
     found = Pictures()
     if not path.exists():
-        raise InputError(f"{path} does not exist")
+        raise missing("", path)
     if path.is_file():
         if path.suffix.lower() == ".tar":
             _add_tar(found, path, path.name, _picture_members(path))

@@ -12,6 +12,7 @@ from pixmix_cli.sources.pictures import Folder, Pictures, Warn, digest_of
 from pixmix_cli.sources.source import Source
 from pixmix_cli.sources.walk import has_picture, walk_each
 from pixmix_cli.storage.images import EXTENSIONS, is_picture_name
+from pixmix_cli.storage.missing import missing
 from pixmix_cli.storage.remote import AnyPath, Url
 
 LOOKED_AT = 10_000  # entries of a class folder in which a picture must show
@@ -26,7 +27,7 @@ def open_imagefolder(path: AnyPath, warn: Warn) -> Source:
     raises  InputError: missing, not a folder, empty, or pictures without class folders
     """
     if not path.exists():
-        raise InputError(f"SOURCE {path} does not exist")
+        raise missing("SOURCE ", path)
     if not path.is_dir():
         raise InputError(
             f"SOURCE {path} is a file, not a folder", "a folder with one folder of pictures a class"

@@ -12,6 +12,7 @@ from pixmix_cli.errors import InputError
 from pixmix_cli.sources.find import find_pictures, pictures_on_stdin
 from pixmix_cli.sources.pictures import STDIN, Pictures, Warn, digest_of
 from pixmix_cli.storage.images import EXTENSIONS
+from pixmix_cli.storage.missing import missing
 from pixmix_cli.storage.remote import AnyPath, any_path
 
 WEIGHTED_DRAWS = 1 << 40  # numbers that a weighted choice is drawn from; a float holds them all
@@ -61,7 +62,7 @@ def open_mixing_set(
     starts = []
     for path in paths:
         if path != STDIN and not path.exists():
-            raise InputError(f"mixing set {path} does not exist")
+            raise missing("mixing set ", path)
         found = pictures_on_stdin() if path == STDIN else find_pictures(path, warn)
         if not found:
             endings = " ".join(EXTENSIONS)

@@ -12,6 +12,7 @@ from pixmix_cli.sources.recognise import in_order, recognise, too_high, with_way
 from pixmix_cli.sources.registry import KINDS
 from pixmix_cli.sources.source import Source
 from pixmix_cli.storage import spool, tar
+from pixmix_cli.storage.missing import missing
 from pixmix_cli.storage.remote import AnyPath, Url
 
 
@@ -86,7 +87,7 @@ def _check_takes(kind: Kind, path: AnyPath, choice: Choice) -> None:
 
 def _check_there(path: AnyPath, kind: Kind) -> None:
     if not path.exists() and not kind.is_pattern(path):
-        raise InputError(f"SOURCE {path} does not exist")
+        raise missing("SOURCE ", path)
 
 
 def _open_stdin(name: str, warn: Warn, choice: Choice) -> Source:

@@ -11,6 +11,7 @@ from pixmix_cli.sources.kind import Kind, Listing
 from pixmix_cli.sources.pictures import Warn
 from pixmix_cli.sources.registry import KINDS
 from pixmix_cli.sources.source import Source
+from pixmix_cli.storage.missing import missing
 from pixmix_cli.storage.remote import AnyPath, Url
 
 LEVELS = 3  # of folders below SOURCE that are searched for a dataset
@@ -40,7 +41,7 @@ def recognise(path: AnyPath, warn: Warn = lambda line: None) -> Kind:
         for kind in in_order():
             if kind.is_pattern(path):
                 return kind
-        raise InputError(f"SOURCE {path} does not exist")
+        raise missing("SOURCE ", path)
     return _kind_of_folder(path, warn) if path.is_dir() else _kind_of_file(path)
 
 

@@ -34,6 +34,7 @@ from pixmix_cli.sources.find import find_pictures
 from pixmix_cli.sources.pictures import Folder, PictureRef, Pictures, digest_of
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import canonical_json
+from pixmix_cli.storage.missing import missing
 
 MAX_RECIPE = 1 << 20  # bytes of a recipe file: the longest that is allowed has 300 KB
 UNKNOWN_SIZE = 512  # pixels, for cutting tasks where each recipe has its own size
@@ -130,7 +131,7 @@ def find_recipes(paths: Sequence[Path], warn: Callable[[str], None]) -> Pictures
     refs = Pictures()
     for path in paths:
         if not path.exists():
-            raise InputError(f"{path} does not exist")
+            raise missing("", path)
         if path.is_file() and path.name in (MANIFEST, ROWS):
             path = path.parent
         if path.is_file() and path.suffix == ".json":
