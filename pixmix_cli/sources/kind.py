@@ -70,7 +70,7 @@ class Listing:
     def below(self, folder: str, ending: str) -> bool:
         """Whether a folder in it holds a file with this ending."""
         there = self.path / folder
-        return there.is_dir() and any(p.name.endswith(ending) for p in there.iterdir())
+        return there.is_dir() and any(p.name.lower().endswith(ending) for p in there.iterdir())
 
 
 def _names_in(path: AnyPath) -> Iterator[tuple[str, bool]]:

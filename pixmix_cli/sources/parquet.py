@@ -179,7 +179,7 @@ def files_of(
             warn_of_loose_pictures(path, (file.name for file, _ in every), warn)
     splits: dict[str | None, list[tuple[Path, str]]] = {}
     for file, name in found:
-        match = _SPLIT.fullmatch(file.stem)
+        match = _SPLIT.fullmatch(file.stem.lower())
         splits.setdefault(match[1] if match else None, []).append((file, name))
     if not found:
         raise InputError(f"SOURCE {path} holds neither .parquet nor .arrow files")
@@ -484,7 +484,7 @@ class Parquet(Kind):
         names = [n for n in sorted(listing.names) if n.lower().endswith(".parquet")]
         if not names and listing.below("data", ".parquet"):
             folder /= "data"
-            names = sorted(p.name for p in folder.iterdir() if p.name.endswith(".parquet"))
+            names = sorted(p.name for p in folder.iterdir() if p.name.lower().endswith(".parquet"))
         if not names:
             return True
         try:

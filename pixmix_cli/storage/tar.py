@@ -18,6 +18,7 @@ from pixmix_cli.storage import remote, spool
 from pixmix_cli.storage.remote import AnyPath, Url
 
 BLOCK = 512
+_AGAIN = "downloading or making it again"
 
 
 class Sink(Protocol):
@@ -325,21 +326,21 @@ def _members_by_tarfile(path: Path) -> Iterator[Member]:
                         "tar without --sparse (-S)",
                     )
                 if info.offset_data + info.size > size:
-                    raise ArchiveError(f"{path} is truncated at member {info.name}")
+                    raise ArchiveError(f"{path} is truncated at member {info.name}", _AGAIN)
                 last = f"the member after {info.name}"
                 yield Member(info.name, info.offset_data, info.size)
         with path.open("rb") as raw:
             whole = _ends_properly(partial(os.pread, raw.fileno()), size)
         if not whole:
-            raise ArchiveError(f"{path} is truncated at {last}")
+            raise ArchiveError(f"{path} is truncated at {last}", _AGAIN)
     except tarfile.ReadError as error:
         reason = " ".join(str(error).split())
         with path.open("rb") as raw:
             packing = spool.packing_of(raw.read(spool.HEAD))
-        hint = None if packing is None else packing.mend(path.name)
+        hint = _AGAIN if packing is None else packing.mend(path.name)
         raise ArchiveError(f"{path} is not a whole uncompressed tar file: {reason}", hint) from None
     except (tarfile.TarError, ValueError, OverflowError) as error:
-        raise ArchiveError(f"{path} is broken at {last}: {error}") from None
+        raise ArchiveError(f"{path} is broken at {last}: {error}", _AGAIN) from None
     except OSError as error:
         raise StorageError.from_os_error(error, str(path), "reading") from error
 

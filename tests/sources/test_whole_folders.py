@@ -150,6 +150,15 @@ def test_endings_in_upper_case_are_read(tmp_path: Path) -> None:
         assert open_source(source, silent).labels.tolist() == made.LABELS, source
 
 
+def test_splits_are_known_in_upper_case(tmp_path: Path) -> None:
+    data = made.parquet(tmp_path / "d") / "data"
+    for name in ("train", "test"):
+        file = data / f"{name}-00000-of-00001.parquet"
+        file.rename(data / f"{name.upper()}-00000-of-00001.PARQUET")
+    source = open_source(tmp_path / "d", silent)
+    assert (len(source.pictures), source.split) == (9, "train")
+
+
 def test_a_mixing_tar_in_upper_case_is_read(tmp_path: Path) -> None:
     with (tmp_path / "M.TAR").open("wb") as file:
         writer = TarWriter(file)
