@@ -43,7 +43,9 @@ def acquire(lock: Path, output: Path, seconds: float = 0, *, shared: bool = Fals
             ) from None
         except OSError as error:
             os.close(descriptor)
-            raise StorageError.from_os_error(error, str(lock), "locking") from error
+            failed = StorageError.from_os_error(error, str(lock), "locking")
+            failed.hint = failed.hint or "an --output on a file system that has locks (flock)"
+            raise failed from error
         try:
             same = os.fstat(descriptor).st_ino == lock.stat().st_ino
         except FileNotFoundError:

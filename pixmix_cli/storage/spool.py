@@ -55,6 +55,11 @@ def new_file(name: str) -> Path:
     return Path(folder) / name
 
 
+def is_temporary(path: str) -> bool:
+    """Whether a path lies in a folder that `new_file` has made."""
+    return any(path.startswith(f"{folder}{os.sep}") for folder in _folders)
+
+
 def sweep() -> None:
     """Remove what runs on this machine left that were killed. Never fails."""
     _begin(tempfile.gettempdir())

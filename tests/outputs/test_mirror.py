@@ -18,7 +18,8 @@ from tests.object_store import ObjectStore
 KEYS = [
     "../x.jpg", "../../../x.jpg", "/tmp/x.jpg", "//x.jpg", "a//b.jpg", "nul\0.jpg", "./z.jpg",
     "x/./z.jpg", "x/../../../z.json", ".pixmix/../../q.json", "l" * 900 + ".jpg", "é" * 200,
-    "manifest.json/../../w.jsonl", "manifest.json/x", "", "a/",
+    "manifest.json/../../w.jsonl", "manifest.json/x", "", "a/", "errors.jsonl/x",
+    "000/000009.jpg/x",
 ]  # fmt: skip
 
 

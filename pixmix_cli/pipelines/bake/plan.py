@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pixmix_cli.errors import InputError
+from pixmix_cli.outputs.file_names import MANIFEST, PLAN
 from pixmix_cli.outputs.run_plan import RunPlan
 from pixmix_cli.pipelines.bake import completion
 from pixmix_cli.pipelines.bake.completion import shard_lengths
@@ -23,11 +26,11 @@ from pixmix_cli.pipelines.bake.worker import Context
 from pixmix_cli.seeding import Stream, rng_for
 from pixmix_cli.sources.mixing_set import MixingSet, open_mixing_set
 from pixmix_cli.sources.open import open_source
-from pixmix_cli.sources.pictures import STDIN
+from pixmix_cli.sources.pictures import STDIN, PictureRef
 from pixmix_cli.sources.source import Source
 from pixmix_cli.storage import images, spool
 from pixmix_cli.storage.files import Tmp
-from pixmix_cli.storage.remote import is_inside
+from pixmix_cli.storage.remote import is_inside, is_url
 from pixmix_cli.units import Bytes
 
 if TYPE_CHECKING:
@@ -116,12 +119,48 @@ def plan_bake(job: BakeJob, warn: Callable[[str], None]) -> BakePlan:
         own = [s for s in range(laid_out.shards) if part is None or part.has(s)]
         return replace(laid_out, pending=tuple((s, (c,)) for c in job.all_copies for s in own))
     job.destination.check(laid_out.run)
-    if job.destination.goes_on:  # what is finished is not made smaller
+    if job.destination.goes_on:
+        _warn_of_changes(laid_out, warn)
+        # what is finished is not made smaller
         copies, plain = completion.finished_copies(job.output)
         job = replace(laid_out.job, copies=max(job.copies, copies), plain=max(job.plain, plain))
         laid_out = replace(laid_out, job=job)
     pending = tuple(row for row in unbaked(laid_out) if part is None or part.has(row[0]))
     return replace(laid_out, pending=pending)
+
+
+def _warn_of_changes(plan: BakePlan, warn: Callable[[str], None]) -> None:
+    """Warn of inputs that were written after what is there of the output.
+
+    An input's hash is over names and lengths: over the pictures themselves it would take as long as
+    reading them all. So a picture that another of the same length has replaced shows by its time
+    alone. Where the output or an input lies elsewhere there is no such time.
+    """
+    output = plan.job.destination
+    if output.elsewhere is not None:
+        return
+    told = [output.folder / name for name in (MANIFEST, PLAN)]
+    when = min((file.stat().st_mtime for file in told if file.is_file()), default=float("inf"))
+    for name, pictures in (("SOURCE", plan.source.pictures), ("mixing-set", plan.mixing.pictures)):
+        newer = sorted(_written_after(pictures, when))
+        if newer:
+            some = f"{newer[0]} and {len(newer) - 1} more" if len(newer) > 1 else newer[0]
+            warn(
+                f"{some} of {name} changed after output {output.place} was begun: what is there "
+                "was made of what they held then. Try: --overwrite, unless they hold the same"
+            )
+
+
+def _written_after(pictures: Iterable[PictureRef], when: float) -> set[str]:
+    """The files of pictures that were written after a time, in seconds since 1970."""
+    found, last = set[str](), ""
+    for ref in pictures:
+        if ref.path != last and not is_url(ref.path) and not spool.is_temporary(ref.path):
+            with contextlib.suppress(OSError):
+                if os.stat(ref.path).st_mtime > when:
+                    found.add(ref.path)
+        last = ref.path  # pictures of one tar follow each other
+    return found
 
 
 def lay_out(job: BakeJob, warn: Callable[[str], None]) -> BakePlan:
