@@ -1,12 +1,14 @@
 """Feature visualizations on a GPU: pictures a second by model, layer and batch size.
 
     python -m benchmarks.featvis_gpu --models googlenet:inception4c resnet50:layer3 --count 1024
-    python -m benchmarks.featvis_gpu --models googlenet:inception4c --lucent 3
+    python -m benchmarks.featvis_gpu --models googlenet:inception4c --lucent 3 --minutes 5
+    python -m benchmarks.featvis_gpu --smoke        # any machine, seconds
 
 Random weights (the arithmetic is the same), 128 px, 64 steps, end to end in memory; the first
 batch warms up and is not counted. With --lucent N also N pictures by lucent 0.1.8 on the same
 device, at its defaults of 512 steps; --lucent wants its package, as `make bench-featvis` installs
 it (on a machine without a network: `pip install --target peers` elsewhere, and PYTHONPATH=peers).
+Where it is missing the records say so. After --minutes no further case is begun.
 Prints one JSON line a case: pictures a second, the tera-operations a second of the network's
 forward and backward passes that this makes, and the GPU memory at its peak.
 """
@@ -14,9 +16,12 @@ forward and backward passes that this makes, and the GPU memory at its peak.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import statistics
+import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -60,7 +65,13 @@ def lucent_seconds(model: str, layer: str, pictures: int, steps: int) -> list[fl
     return seconds
 
 
-def main() -> None:
+SMOKE = {
+    "models": ["squeezenet1_1:features.4"], "count": 2, "batch_sizes": [2], "size": 32, "steps": 2,
+    "lucent": 1, "lucent_steps": 2,
+}  # fmt: skip
+
+
+def main(words: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", default=["googlenet:inception4c", "resnet50:layer3"])
@@ -70,7 +81,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=64)
     parser.add_argument("--lucent", type=int, default=0, help="so many pictures by lucent")
     parser.add_argument("--lucent-steps", type=int, default=THEIR_STEPS)
-    arguments = parser.parse_args()
+    parser.add_argument("--minutes", type=float, default=60, help="begin no case after them")
+    parser.add_argument("--smoke", action="store_true", help="one tiny case")
+    arguments = parser.parse_args(words)
+    if arguments.smoke:
+        parser.set_defaults(**SMOKE)
+        arguments = parser.parse_args(words)
+    end = time.monotonic() + 60 * arguments.minutes
+    has_lucent = importlib.util.find_spec("lucent") is not None
     device = "cuda" if torch.cuda.is_available() else "cpu"
     name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
     for case in arguments.models:
@@ -78,9 +96,12 @@ def main() -> None:
         network = load_network(model, "random", device=device)
         layer = next(layer for layer in list_layers(network) if layer.name == layer_name)
         theirs = []
-        if arguments.lucent:
+        if arguments.lucent and has_lucent:
             theirs = lucent_seconds(model, layer_name, arguments.lucent, arguments.lucent_steps)
         for batch in arguments.batch_sizes:
+            if time.monotonic() > end:
+                print(f"no time left for {case} in batches of {batch}", file=sys.stderr)
+                continue
             config = FeatVisConfig(size=arguments.size, steps=arguments.steps, batch_size=batch)
             operations = operations_a_step(network, layer, config)
             render_batch(network, layer, config, 0)
@@ -103,6 +124,8 @@ def main() -> None:
                 record["lucent_seconds"] = [round(s, 2) for s in theirs]
                 record["lucent_steps"] = arguments.lucent_steps
                 record["ratio"] = round(statistics.median(theirs) * rate, 1)
+            elif arguments.lucent:
+                record["lucent"] = "not installed"
             print(json.dumps(record), flush=True)
 
 

@@ -18,6 +18,7 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -44,18 +45,22 @@ CIFAR10 = (
 SMOKE_SIZE = evaluate.Size(severities=(1, 3, 5), sequence_pictures=50, attacked=200, anomalies=300)
 
 
-def main() -> int:
-    """Run what is not done yet and report. Exit code 0, or the error's."""
-    arguments = _arguments()
+def main(words: Sequence[str] | None = None) -> int:
+    """Run what is not done yet and report. Exit code 0, or the error's.
+
+    words  the command's arguments; those of this process when not given
+    """
+    words = sys.argv[1:] if words is None else words
+    arguments = _arguments(words)
     try:
-        _run(arguments)
+        _run(arguments, words)
     except PixMixError as error:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.safety",
         description=__doc__,
@@ -104,14 +109,16 @@ def _arguments() -> argparse.Namespace:
         metavar="[NAME=]MODEL:FILE",
         help="examined without training: resnet50:FILE, wrn-40-4:FILE or package.module:function",
     )
-    parser.add_argument("--smoke", action="store_true", help="minutes on a small CPU")
+    parser.add_argument(
+        "--smoke", action="store_true", help="minutes on a small CPU: digits, a small network"
+    )
     parser.add_argument("--plan", action="store_true", help="say what the runs will cost, and stop")
     parser.add_argument("--report", action="store_true", help="only from the runs there are")
     parser.add_argument("-o", "--output", type=Path, required=True)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     if arguments.smoke:
-        for name, value in SMOKE.items():
-            setattr(arguments, name, value)
+        parser.set_defaults(**SMOKE)
+        arguments = parser.parse_args(words)
         arguments.arm = arguments.arm or ["plain", "fractals"]
         arguments.data = arguments.data or "digits"
     elif not (arguments.report or arguments.checkpoint) and not (arguments.data and arguments.arm):
@@ -129,7 +136,7 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-def _run(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace, words: Sequence[str]) -> None:
     out: Path = arguments.output
     if not arguments.report:
         device = _device(arguments.device)
@@ -158,7 +165,7 @@ def _run(arguments: argparse.Namespace) -> None:
     print(text)
     details = "\n".join(report.detail(runs, part) for part in report.parts(runs))
     write_whole(out / "table.md", f"{text}\n{details}".encode())
-    command = shlex.join(["python", "-m", "benchmarks.safety", *sys.argv[1:]])
+    command = shlex.join(["python", "-m", "benchmarks.safety", *words])
     results = {"command": command, "runs": runs}
     write_whole(out / "results.json", (json.dumps(results, indent=1) + "\n").encode())
     try:

@@ -150,6 +150,7 @@ def do(job: Job, folder: Path | None) -> str:
     device = torch.device(job.device)
     torch.set_num_threads(1)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True  # every batch has the same shape
     train_set = data.kept(job.train)
     test_set = data.kept(job.train.with_name("test.npz"))
     exam = evaluate.make_exam(test_set, job.sources, job.out / "exam")
