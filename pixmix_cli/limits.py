@@ -37,6 +37,11 @@ def memory_limit() -> str | None:
     return None if limit is None else f"`ulimit -v` allows {limit / 1e6:.0f} MB of memory"
 
 
+def open_files_limit() -> int | None:
+    """How many files this process may have open, where there is a limit."""
+    return _limit("NOFILE")
+
+
 def _limit(name: str) -> int | None:
     if resource is None:
         return None

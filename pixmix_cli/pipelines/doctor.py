@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from pixmix_cli import __version__
+from pixmix_cli.limits import memory_limit, open_files_limit
 from pixmix_cli.pipelines.engines.local import default_workers
 from pixmix_kernels import folders, libraries, ways
 from pixmix_kernels.modules import FAMILIES, entries
 
 LOW_DISK = 2 << 30  # bytes: below it the cache of mixing pictures is not written either
+FILES, FILES_A_WORKER = 32, 4  # open ones of a run without workers, and of its parent for each
 MEMORY_A_WORKER = 1 << 30  # bytes: what a worker needs at 224 px, with room for large photographs
 
 
@@ -52,6 +54,7 @@ def examine(folder: Path) -> Iterator[Finding]:
     yield Finding("pixmix", "ok", f"{__version__}, Python {platform.python_version()}, {_system()}")
     yield from _packages()
     yield _cores()
+    yield _limits()
     yield _disk("output", folder, "another disk, or room on this one")
     for name, look in (("mixing cache", _picture_cache), ("pictures", _codecs)):
         yield _guarded(name, look)
@@ -111,6 +114,20 @@ def _cores() -> Finding:
         fitting = max(1, memory // MEMORY_A_WORKER)
         return Finding("cores", "slow", f"{text}: little for {cores} workers", f"-j {fitting}")
     return Finding("cores", "ok", text)
+
+
+def _limits() -> Finding:
+    """What the shell allows a run with a worker for each core."""
+    memory, files = memory_limit(), open_files_limit()
+    if memory is not None:
+        return Finding(
+            "limits", "slow", f"{memory}; a worker reserves some 300 MB", "ulimit -v unlimited"
+        )
+    needed = FILES + FILES_A_WORKER * default_workers()
+    if files is not None and files < needed:
+        text = f"`ulimit -n` allows {files} open files; {default_workers()} workers need {needed}"
+        return Finding("limits", "slow", text, f"ulimit -n {needed}, or fewer workers (-j)")
+    return Finding("limits", "ok", "none of the shell's that a run would meet")
 
 
 def _available_memory() -> int | None:

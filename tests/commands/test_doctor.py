@@ -24,7 +24,7 @@ def test_a_machine_on_which_the_tests_run_has_nothing_that_fails(cli: Cli, tmp_p
     found = statuses(out)
     for name in ("click", "numpy", "numba", "pillow", "torch", "torchvision", "simplejpeg"):
         assert found[name] == "ok"
-    machine = {"cores", "output", "mixing cache", "GPU", "weights"}
+    machine = {"cores", "limits", "output", "mixing cache", "GPU", "weights"}
     assert machine | {"pictures", "mixing code", "fractals code"} <= set(found)
     assert "fail" not in found.values()
     assert "0 would fail" in err
@@ -73,6 +73,26 @@ def test_too_little_memory_for_the_workers_is_slow(monkeypatch: pytest.MonkeyPat
     assert (found.status, found.hint) == ("slow", "-j 3")
     monkeypatch.setattr(doctor, "_available_memory", lambda: 64 << 30)
     assert doctor._cores().status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("memory", "files", "words"),
+    [
+        ("`ulimit -v` allows 400 MB of memory", None, "allows 400 MB"),
+        (None, 20, "`ulimit -n` allows 20 open files"),
+        (None, 100_000, None),
+        (None, None, None),
+    ],
+)
+def test_limits_of_the_shell_that_workers_would_meet_are_slow(
+    monkeypatch: pytest.MonkeyPatch, memory: str | None, files: int | None, words: str | None
+) -> None:
+    monkeypatch.setattr(doctor, "memory_limit", lambda: memory)
+    monkeypatch.setattr(doctor, "open_files_limit", lambda: files)
+    found = doctor._limits()
+    assert found.status == ("ok" if words is None else "slow")
+    assert words is None or words in found.text
+    assert (found.hint is None) == (words is None)
 
 
 def test_a_torch_that_cannot_be_imported_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
