@@ -34,6 +34,7 @@ class BakedDataset(Dataset[tuple[Any, int]]):
     class_to_idx  label by name, as torchvision's ImageFolder has it
     targets       the label of each sample
     copies        how many copies it reads in turn
+    settings      options of the bake as manifest.json has them: "size" in pixels, "preset", ...
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class BakedDataset(Dataset[tuple[Any, int]]):
                 f"{self.path} is of the format {name}, which this version does not know",
                 "the version that made it",
             )
+        self.settings: dict[str, Any] = manifest["options"]
         self.classes = _classes(self.path)
         counts = _counts(manifest, self.path)
         self._folders = _folders(self.path, counts, read)

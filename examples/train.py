@@ -1,0 +1,196 @@
+"""Train a network on what pixmix made: on a CPU, one GPU, or several with torchrun.
+
+    python examples/train.py baked --val photos/val --epochs 8 --checkpoint run.pt
+    python examples/train.py photos/train --mixing-set mixing --val photos/val
+    torchrun --nproc-per-node 2 examples/train.py baked --val photos/val
+
+DATA is a baked set, of which epoch e reads copy e mod N, or an ImageFolder, to which PixMix is
+applied as it is read. A JSON line an epoch goes to stdout. With --checkpoint a run goes on where it
+stopped, and ends as if it had not. Needs torch, torchvision and pixmix.
+"""
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torchvision
+from torch import nn
+from torch.utils.data import DataLoader, DistributedSampler, Subset
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
+
+from pixmix_cli import BakedDataset, PixMix
+
+# Of the published recipes: per channel, of pictures in [0, 1]
+MEAN_STD = {
+    "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+    "cifar": ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5]),
+}
+
+
+def options(arguments):
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, help="a baked set, or an ImageFolder")
+    parser.add_argument("--mixing-set", nargs="+", help="for an ImageFolder: what is mixed in")
+    parser.add_argument("--preset", choices=MEAN_STD, default="imagenet", help="of an ImageFolder")
+    parser.add_argument("--val", help="an ImageFolder with the same classes, never augmented")
+    parser.add_argument("--val-every", type=int, default=1, help="epochs; the last one always")
+    parser.add_argument("--model", default="small", help="small, or a name in torchvision.models")
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--batch-size", type=int, default=64, help="of each process")
+    parser.add_argument("--lr", type=float, default=0.05)
+    parser.add_argument("--weight-decay", type=float, default=5e-4)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--amp", action=argparse.BooleanOptionalAction, help="default: on a GPU")
+    parser.add_argument("--checkpoint", type=Path, help="written every epoch; gone on with")
+    return parser.parse_args(arguments)
+
+
+def small_network(classes):
+    """Four convolutions for any size: enough to see a network learn, in seconds on a CPU."""
+    layers, channels = [], 3
+    for width in (32, 64, 128, 128):
+        layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1, bias=False)]
+        layers += [nn.BatchNorm2d(width), nn.ReLU()]
+        channels = width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes))
+
+
+def open_data(args):
+    """The training set, the validation set or None."""
+    if (args.data / "manifest.json").exists():
+        preset = BakedDataset(args.data).settings["preset"]
+        mean, std = MEAN_STD[preset]
+        # cropped, flipped and mixed already
+        train = BakedDataset(args.data, Compose([ToTensor(), Normalize(mean, std)]))
+        size = train.settings["size"]
+    elif args.mixing_set:
+        preset, (mean, std) = args.preset, MEAN_STD[args.preset]
+        train = ImageFolder(args.data, PixMix(args.mixing_set, preset=preset, mean=mean, std=std))
+        size = 32 if preset == "cifar" else 224
+    else:
+        sys.exit(f"{args.data} is no baked set, and there is no --mixing-set for an ImageFolder")
+    if args.val is None:
+        return train, None
+    # what the network will meet: the whole picture, without a flip, and never mixed
+    shorter = size if preset == "cifar" else round(size * 8 / 7)
+    usual = [Resize(shorter), CenterCrop(size), ToTensor(), Normalize(mean, std)]
+    val = ImageFolder(args.val, Compose(usual))
+    if list(val.classes) != list(train.classes):
+        sys.exit(f"{args.val} has the classes {val.classes}, {args.data} {list(train.classes)}")
+    return train, val
+
+
+def main(arguments=None):
+    """Train, and print a JSON line an epoch."""
+    args = options(arguments)
+    world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        torch.cuda.set_device(device)
+    if world > 1:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    train, val = open_data(args)
+
+    torch.manual_seed(args.seed)
+    if args.model == "small":
+        network = small_network(len(train.classes))
+    else:
+        network = torchvision.models.get_model(args.model, num_classes=len(train.classes))
+    network = network.to(device)
+    optimizer = torch.optim.SGD(
+        network.parameters(), args.lr, momentum=0.9, nesterov=True, weight_decay=args.weight_decay
+    )
+    amp = device.type == "cuda" if args.amp is None else args.amp
+    half = torch.float16 if device.type == "cuda" else torch.bfloat16
+    scaler = torch.amp.GradScaler(device.type, enabled=amp and half == torch.float16)
+    begin = 0
+    if args.checkpoint and args.checkpoint.exists():
+        saved = torch.load(args.checkpoint, map_location=device, weights_only=True)
+        network.load_state_dict(saved["network"])
+        optimizer.load_state_dict(saved["optimizer"])
+        scaler.load_state_dict(saved["scaler"])
+        begin = saved["epochs"]
+    trained = nn.parallel.DistributedDataParallel(network) if world > 1 else network
+
+    # every process reads as many samples: where they do not divide, some are read twice
+    sampler = DistributedSampler(train, world, rank, seed=args.seed)
+    usual = {"num_workers": args.workers, "pin_memory": device.type == "cuda"}
+    stay = args.workers > 0 and isinstance(train, BakedDataset)  # others draw by a new seed
+    loader = DataLoader(train, args.batch_size, sampler=sampler, persistent_workers=stay, **usual)
+    if val is not None:  # each process its part of it, and no sample twice
+        part = Subset(val, range(rank, len(val), world))
+        val_loader = DataLoader(part, args.batch_size, **usual)
+
+    def add_up(*numbers):
+        """The sums over all processes."""
+        sums = torch.tensor(numbers, dtype=torch.float64, device=device)
+        if world > 1:
+            dist.all_reduce(sums)
+        return sums.tolist()
+
+    for epoch in range(begin, args.epochs):
+        started = time.perf_counter()
+        torch.manual_seed(args.seed + 1_000_003 * epoch + rank)  # so that a run goes on alike
+        sampler.set_epoch(epoch)
+        if isinstance(train, BakedDataset):
+            train.set_epoch(epoch)  # copy epoch mod N
+        trained.train()
+        loss_sum = right = seen = 0
+        for batch, (pictures, labels) in enumerate(loader):
+            done = (epoch + batch / len(loader)) / args.epochs
+            for group in optimizer.param_groups:
+                group["lr"] = args.lr * (1 + math.cos(math.pi * done)) / 2
+            pictures, labels = pictures.to(device), labels.to(device)
+            with torch.autocast(device.type, half, enabled=amp):
+                logits = trained(pictures)
+                loss = nn.functional.cross_entropy(logits, labels)
+            optimizer.zero_grad()
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            loss_sum += loss.item() * len(labels)
+            right += (logits.argmax(1) == labels).sum().item()
+            seen += len(labels)
+        parts = add_up(*(seen if number == rank else 0 for number in range(world)))
+        loss_sum, right = add_up(loss_sum, right)
+        record = {"epoch": epoch, "loss": loss_sum / sum(parts), "accuracy": right / sum(parts)}
+        if val is not None and (epoch + 1 == args.epochs or (epoch + 1) % args.val_every == 0):
+            network.eval()
+            right = seen = 0
+            with torch.no_grad(), torch.autocast(device.type, half, enabled=amp):
+                for pictures, labels in val_loader:
+                    logits = network(pictures.to(device)).cpu()
+                    right += (logits.argmax(1) == labels).sum().item()
+                    seen += len(labels)
+            right, seen = add_up(right, seen)
+            record["val_accuracy"] = right / seen
+        record["samples"] = [int(part) for part in parts]  # of each process
+        record["seconds"] = round(time.perf_counter() - started, 2)
+        if rank == 0:
+            print(json.dumps(record), flush=True)
+            if args.checkpoint:
+                save(args.checkpoint, network, optimizer, scaler, epoch + 1)
+    if world > 1:
+        dist.destroy_process_group()
+
+
+def save(path, network, optimizer, scaler, epochs):
+    """Write a checkpoint whole, or leave the last one."""
+    parts = {"network": network, "optimizer": optimizer, "scaler": scaler}
+    partial = path.with_name(path.name + ".partial")
+    torch.save({**{name: p.state_dict() for name, p in parts.items()}, "epochs": epochs}, partial)
+    os.replace(partial, path)
+
+
+if __name__ == "__main__":
+    main()
