@@ -238,20 +238,26 @@ def _entries(data: bytes, where: str) -> list[str]:
     _check_encoding(data, where)
     data = data.removeprefix(codecs.BOM_UTF8)
     if b"\0" in data:
-        parts = data.split(b"\0")
-    else:
-        parts = data.replace(b"\r\n", b"\n").split(b"\n" if b"\n" in data else b"\r")
-    return [os.fsdecode(part) for part in parts if part]
+        return [os.fsdecode(part) for part in data.split(b"\0") if part]
+    lines = data.replace(b"\r\n", b"\n").split(b"\n" if b"\n" in data else b"\r")
+    return [os.fsdecode(line) for line in lines if line.strip()]
 
 
 def _plain_rows(data: bytes, where: str) -> Iterator[Row]:
     """Entries that are each a path, TAB, label.
 
-    Where no entry has a TAB, or not all have one, each is a path, and its class is the folder that
-    it lies in.
+    Where none has a TAB each is a path, and its class is the folder that it lies in. So it is where
+    entries end with NUL and not all have a TAB, since a name may hold one.
     """
     entries = [entry.removeprefix("./") for entry in _entries(data, where)]
-    labelled = all("\t" in entry for entry in entries)
+    without = [entry for entry in entries if "\t" not in entry]
+    labelled = not without
+    if b"\0" not in data and 0 < len(without) < len(entries):
+        raise InputError(
+            f"{where}: {len(without)} of {len(entries)} lines have no TAB and label, as "
+            f"{without[0]}",
+            "a label on each, or for names with a TAB paths that end with NUL (find -print0)",
+        )
     for entry in entries:
         if labelled:
             name, _, label = entry.rpartition("\t")

@@ -272,6 +272,28 @@ def test_folders_of_a_list_that_are_numbers_and_words_have_a_mend_of_their_own(
         open_source(Path("-"), silent)
 
 
+def test_a_line_without_a_label_among_others_is_refused(tmp_path: Path) -> None:
+    _write_pictures(tmp_path, 3)
+    (tmp_path / "l.txt").write_text("c/000.png\t0\nc/001.png\nc/002.png\t1\n")
+    with pytest.raises(InputError, match=r"1 of 3 lines have no TAB and label, as c/001\.png"):
+        open_source(tmp_path / "l.txt", silent)
+    (tmp_path / "l.txt").write_text("c/000.png\t0\n \n\nc/002.png\t1\n\t\n")
+    assert open_source(tmp_path / "l.txt", silent).labels.tolist() == [0, 1]
+
+
+def test_names_with_a_tab_may_stand_in_a_list_that_has_nuls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "c").mkdir()
+    for name in ("a\tb.png", "d.png"):
+        (tmp_path / "c" / name).write_bytes(made.PNGS[0])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"c/a\tb.png\0c/d.png\0")))
+    source = open_source(Path("-"), silent)
+    assert source.classes == ("c",)
+    assert all(ref.read() for ref in source.pictures)
+
+
 def test_a_list_in_another_encoding_is_refused_with_the_mend(tmp_path: Path) -> None:
     for name in ("l.csv", "l.txt", "l.jsonl"):
         (tmp_path / name).write_text("path,label\na.png,0\n", encoding="utf-16")
