@@ -37,6 +37,10 @@ LABEL_NAMES = ("label", "labels", "cls", "fine_label", "class", "target")
 KEPT_GROUPS = 2  # row groups in a worker's memory: the one in use, and its neighbour in the shard
 _SPLIT = re.compile(r"(?:.*[-_])?(train|test|validation|valid|val|dev)(?:-\d+-of-\d+|-\d+|_\d+)?")
 
+_SPLIT_WORD = re.compile(
+    r"(?<![a-z])(train|training|test|testing|eval|evaluation|validation|valid|val|dev)(?![a-z])"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class ParquetRef(UprightRef):
@@ -179,19 +183,41 @@ def files_of(
             warn_of_loose_pictures(path, (file.name for file, _ in every), warn)
     splits: dict[str | None, list[tuple[Path, str]]] = {}
     for file, name in found:
-        match = _SPLIT.fullmatch(file.stem.lower())
-        splits.setdefault(match[1] if match else None, []).append((file, name))
+        splits.setdefault(split_of(name), []).append((file, name))
     if not found:
         raise InputError(f"SOURCE {path} holds neither .parquet nor .arrow files")
-    if path.is_file() or None in splits:
+    known = [name for name in splits if name]
+    if path.is_file() or not known:
         if split is not None:
             raise InputError(f"SOURCE {path} has no splits", "without --split")
         chosen = found
+    elif split is None and None in splits:
+        if len(known) > 1:
+            raise InputError(
+                f"SOURCE {path} has files of the splits {' and '.join(sorted(known))}, and of "
+                f"none, as {splits[None][0][1]}",
+                f"--split {known[0]}, or a pattern as '{path}/*{found[0][0].suffix}' for all",
+            )
+        chosen = found
     else:
-        split = _choose_split(path, [name for name in splits if name], split)
+        split = _choose_split(path, known, split)
         chosen = splits[split]
     _check_whole(path, [name for _, name in chosen], warn)
     return chosen, split
+
+
+def split_of(name: str) -> str | None:
+    """The split that a file belongs to, going by its name, or else by its folders' names."""
+    *folders, file = name.lower().split("/")
+    stem = os.path.splitext(file)[0]
+    match = _SPLIT.fullmatch(stem)
+    if match is not None:
+        return match[1]
+    for text in (stem, *reversed(folders)):
+        words = _SPLIT_WORD.findall(text)
+        if words:
+            return str(words[-1])
+    return None
 
 
 def is_pattern(path: AnyPath) -> bool:

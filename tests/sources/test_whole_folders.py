@@ -150,6 +150,39 @@ def test_endings_in_upper_case_are_read(tmp_path: Path) -> None:
         assert open_source(source, silent).labels.tolist() == made.LABELS, source
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["train/0000.parquet", "test/0000.parquet"], "train"),
+        (["default/train/0000.parquet", "default/validation/0000.parquet"], "train"),
+        (["test_images.parquet", "train_images.parquet"], "train"),
+        (["x-train.arrow.parquet", "x-test.parquet"], "train"),
+        (["training_set.parquet"], "training"),
+        (["trainer.parquet", "contest.parquet"], None),
+        (["a.parquet", "b.parquet"], None),
+        (["train.parquet", "extra.parquet"], None),
+    ],
+)
+def test_splits_are_told_by_the_names_of_files_and_folders(
+    tmp_path: Path, names: list[str], expected: str | None
+) -> None:
+    whole = made.parquet(tmp_path / "d") / "data" / "train-00000-of-00001.parquet"
+    for name in names:
+        (tmp_path / "q" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(whole, tmp_path / "q" / name)
+    source = open_source(tmp_path / "q", silent, kind="parquet")
+    assert source.split == expected
+    assert len(source.pictures) == (9 if expected else 9 * len(names))
+
+
+def test_files_of_no_split_beside_several_splits_are_refused(tmp_path: Path) -> None:
+    data = made.parquet(tmp_path / "d") / "data"
+    shutil.copy(data / "test-00000-of-00001.parquet", data / "extra.parquet")
+    with pytest.raises(InputError, match=r"splits test and train, and of none, as data/extra"):
+        open_source(tmp_path / "d", silent)
+    assert len(open_source(tmp_path / "d", silent, split="train").pictures) == 9
+
+
 def test_splits_are_known_in_upper_case(tmp_path: Path) -> None:
     data = made.parquet(tmp_path / "d") / "data"
     for name in ("train", "test"):
