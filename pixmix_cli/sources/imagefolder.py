@@ -45,6 +45,7 @@ def open_imagefolder(path: AnyPath, warn: Warn) -> Source:
     pictures = Pictures()
     labels = array.array("i")
     passed_over: Counter[str] = Counter()
+    empty: list[tuple[str, int]] = []
     walks = walk_each([path / name for name in folders], warn)
     for label, (name, below) in enumerate(zip(folders, walks)):
         before = len(pictures)
@@ -58,9 +59,11 @@ def open_imagefolder(path: AnyPath, warn: Warn) -> Source:
                 else:
                     passed_over[ending_of(entry.name)] += 1
         if len(pictures) == before:
-            warn(f"class folder {path / name} holds no pictures; the class keeps label {label}")
+            empty.append((name, label))
     if not pictures:
         raise InputError(f"SOURCE {path} holds no pictures ({' '.join(EXTENSIONS)})")
+    for name, label in empty:
+        warn(f"class folder {path / name} holds no pictures; the class keeps label {label}")
     if passed_over:
         warn(f"{told(passed_over)} in SOURCE {path} are no pictures that are read; passed over")
     outside = Counter(ending_of(n) for n in loose if n.lower().endswith((*EXTENSIONS, *UNREAD)))

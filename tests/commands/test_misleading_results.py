@@ -204,6 +204,42 @@ def test_folders_inside_classes_are_not_taken_for_classes(
     assert "It sees no labels here" in (tmp_path / "o" / "README.md").read_text()
 
 
+@pytest.mark.parametrize("layout", ["webdataset", "parquet", "imagefolder"])
+def test_datasets_reads_names_whose_bytes_are_no_unicode(
+    cli: Cli, mixing: Path, tmp_path: Path, load: Any, layout: str
+) -> None:
+    latin = b"caf\xe9".decode("utf-8", "surrogateescape")
+    source = folder(tmp_path / "in", {"a": 1, latin: 1, "d": 1})
+    (source / "a" / "0.png").rename(source / "a" / f"{latin}.png")
+    out = tmp_path / "o"
+    assert bake(cli, source, mixing, out, "--format", layout)[0] == 0
+    found = load(out)
+    assert sorted(found["cls" if layout == "webdataset" else "label"]) == [0, 1, 2]
+    assert json.loads((out / "classes.json").read_text()) == ["a", "caf\\xe9", "d"]
+    assert cli("verify", out, "--rebake-sample", 3, "-j", 1)[0] == 0
+
+
+@pytest.mark.parametrize("layout", ["webdataset", "parquet"])
+def test_a_shard_of_which_nothing_could_be_read_is_not_there(
+    cli: Cli, mixing: Path, tmp_path: Path, load: Any, layout: str
+) -> None:
+    source = folder(tmp_path / "in", {"a": 4, "b": 2})
+    spoil(source, "a")
+    out = tmp_path / "o"
+    more = ("--format", layout, "--shard-size", 2, "--no-shuffle")
+    dali = ("--dali-index",) if layout == "webdataset" else ()
+    assert bake(cli, source, mixing, out, *more, *dali)[0] == 3
+    assert [file.stem for file in (out / "copy-000").iterdir() if file.suffix != ".idx"] == [
+        "000002"
+    ]
+    assert len(load(out)) == 2
+    assert cli("verify", out)[0] == 0
+    code, err = bake(cli, source, mixing, out, *more, *dali, "--resume")
+    assert (code, "nothing to do" in err) == (3, True)
+    assert bake(cli, source, mixing, out, *more, *dali, "--resume", "--copies", 2)[0] == 3
+    assert cli("verify", out, "--rebake-sample", 4, "-j", 1)[0] == 0
+
+
 def test_datasets_reads_classes_of_one_name(
     cli: Cli, mixing: Path, tmp_path: Path, load: Any
 ) -> None:

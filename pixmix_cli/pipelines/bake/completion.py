@@ -48,9 +48,9 @@ def unbaked(
         missing = tuple(
             copy
             for copy in copies
-            # a shard of which every sample was skipped is a row of 0 pictures, or no row at all
+            # of a shard of which every sample was skipped only slices have a row, of 0 pictures
             if done[copy.code, shard] < expected
-            or (expected == 0 and not layout.row_a_picture and (copy.code, shard) not in done)
+            or (expected == 0 and layout.joined and (copy.code, shard) not in done)
         )
         if missing:
             yield shard, missing

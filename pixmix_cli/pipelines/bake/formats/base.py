@@ -140,7 +140,7 @@ class Format(Protocol[R]):
 
     def class_names(self, source: Source) -> tuple[str, ...]:
         """The classes' names in the output. Raises InputError when it cannot keep the labels."""
-        return source.classes
+        return tuple(map(unicode_text, source.classes))
 
     def targets(self, source: Source) -> Sequence[str] | None:
         """The name in the output of each sample of the source, where it has one of its own."""
@@ -306,6 +306,14 @@ def recorded_draws(text: str, where: str) -> DrawsJson:
         return checked(DrawsJson, json.loads(text), "draws")
     except (ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{where} is damaged: {error}", "pixmix verify, on this set") from None
+
+
+def unicode_text(name: str) -> str:
+    r"""A name as libraries want text: bytes in it that are no UTF-8 become \xe9 and so on."""
+    try:
+        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half of a pair, out of JSON
+        return name.encode("utf-8", "backslashreplace").decode()
 
 
 def encoded(job: BakeJob, baked: Baked) -> bytes:

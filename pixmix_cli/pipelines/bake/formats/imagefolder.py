@@ -22,6 +22,7 @@ from pixmix_cli.pipelines.bake.formats.base import (
     decoded,
     draws_of,
     encoded,
+    unicode_text,
 )
 from pixmix_cli.pipelines.bake.formats.reading import CopyReader
 from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Sample, ShardTask
@@ -66,7 +67,7 @@ def target_names(source: Source) -> list[str]:
     if source.kind != "imagefolder":
         return [f"{source.classes[label]}/{index:09d}" for index, label in enumerate(source.labels)]
     full = [
-        f"{source.classes[label]}/{ref.name.partition('/')[2].replace(CHAIN, '__')}"
+        f"{source.classes[label]}/" + unicode_text(ref.name.partition("/")[2].replace(CHAIN, "__"))
         for ref, label in zip(source.pictures, source.labels)
     ]
     names = [str(PurePosixPath(name).with_suffix("")) for name in full]
@@ -174,7 +175,7 @@ dataset = ImageFolder("copy-000", transform)
                     "an ImageFolder cannot keep its label",
                     "without that class, or --format webdataset",
                 )
-        return folder_names(source.classes)
+        return folder_names([unicode_text(name) for name in source.classes])
 
     def targets(self, source: Source) -> Sequence[str]:
         """Class and file name, without extension."""

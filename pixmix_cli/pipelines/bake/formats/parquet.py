@@ -220,10 +220,10 @@ dataset = dataset.with_transform(transform)  # columns image, label, key, copy, 
 
     def class_names(self, source: Source) -> tuple[str, ...]:
         """Each name once, as `datasets` wants it: a second crane is `134 crane`, by its label."""
-        seen = Counter(source.classes)
+        classes = super().class_names(source)
+        seen = Counter(classes)
         named = [
-            f"{label} {name}" if seen[name] > 1 else name
-            for label, name in enumerate(source.classes)
+            f"{label} {name}" if seen[name] > 1 else name for label, name in enumerate(classes)
         ]
         while len(set(named)) < len(named):  # where a class is called that already
             seen = Counter(named)

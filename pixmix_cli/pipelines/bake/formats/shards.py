@@ -73,6 +73,10 @@ class ShardFiles:
     def end(self, copy: Copy, file: PartialFile) -> None:
         """Append what follows a copy's last sample."""
 
+    def drop(self, copy: Copy) -> None:
+        """Leave nothing of a copy of which no sample could be baked."""
+        self.files.pop(copy).discard()
+
     def beside(self) -> list[PartialFile]:
         """What is committed together with the shards and has no row of its own."""
         return []
@@ -87,7 +91,9 @@ class ShardFiles:
         self.counts[baked.copy] += 1
 
     def commit(self) -> list[Row]:
-        """End the files and put them in place."""
+        """End the files and put them in place; a file without samples stops those who read it."""
+        for copy in [copy for copy, count in self.counts.items() if not count]:
+            self.drop(copy)
         for copy, file in self.files.items():
             self.end(copy, file)
         commit_all([*self.files.values(), *self.beside()])

@@ -22,6 +22,7 @@ from pixmix_cli.pipelines.bake.formats.base import (
     evenly_spaced,
     recorded_draws,
     sample_key,
+    unicode_text,
 )
 from pixmix_cli.pipelines.bake.formats.reading import Files
 from pixmix_cli.pipelines.bake.formats.shards import OpenShard, ShardFiles, ShardFormat, Stored
@@ -48,7 +49,7 @@ def sample_record(job: BakeJob, baked: Baked, class_name: str) -> dict[str, Any]
         "class": class_name,
         "copy": baked.copy.number,
         "draws": canonical_json(draws_of(baked)),
-        "key": baked.sample.ref.name,
+        "key": unicode_text(baked.sample.ref.name),
         "label": baked.sample.label,
     }
     if baked.copy.plain:
@@ -108,6 +109,12 @@ class TarShard(ShardFiles):
         if copy in self._indexes:
             lines = [f"{DALI_INDEX} {len(self._lines[copy])}", *self._lines[copy]]
             self._indexes[copy].write("".join(f"{line}\n" for line in lines).encode())
+
+    def drop(self, copy: Copy) -> None:
+        """The tar and its index."""
+        super().drop(copy)
+        if copy in self._indexes:
+            self._indexes.pop(copy).discard()
 
     def beside(self) -> list[PartialFile]:
         """The indexes."""
