@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pixmix_cli.errors import InputError, PixMixError, StorageError
+from pixmix_cli.outputs.file_names import MANIFEST, PLAN
 from pixmix_cli.outputs.row_files import committed_rows
 from pixmix_cli.outputs.rows import BakedRow
 from pixmix_cli.outputs.run_plan import Manifest, look
@@ -126,10 +127,17 @@ def sheet_of(
 
 
 def look_or_none(path: Path) -> Manifest | None:
-    """The plan or manifest of a set made by pixmix; None for anyone else's folder."""
+    """The plan or manifest of a set made by pixmix; None for anyone else's folder.
+
+    raises  InputError for a damaged manifest or plan of pixmix's
+    """
     try:
         return look(path).plan
     except InputError:
+        for file in (path / MANIFEST, path / PLAN):
+            with contextlib.suppress(OSError):
+                if b'"pixmix"' in file.read_bytes():
+                    raise
         return None
 
 

@@ -21,6 +21,7 @@ from pixmix_cli.pipelines.engines.local import run_tasks
 from pixmix_cli.pipelines.mixing_sets.registry import SET_FORMATS
 from pixmix_cli.sources.walk import walk
 from pixmix_cli.storage import images
+from pixmix_cli.storage.inside import check_real
 from pixmix_cli.storage.remote import Url
 
 PICTURES_A_TASK = 64
@@ -69,6 +70,7 @@ def checklist_of(path: Path) -> Checklist:
         raise InputError(
             f"{path} has no {MANIFEST}: it was not made by pixmix", "a folder that pixmix made"
         )
+    check_real(path / META)
     try:
         state = look(path)
     except InputError as error:

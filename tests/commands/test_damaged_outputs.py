@@ -189,3 +189,16 @@ def test_a_damaged_field_of_a_manifest_or_plan_is_named_in_one_line(place: Path,
 def test_every_damage_of_every_output_is_named_in_one_line(place: Path, name: str) -> None:
     found = damaged_rows(place, name, every=True) + damaged_manifests(place, name, every=True)
     assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("command", ["report", "preview"])
+def test_a_damaged_manifest_is_not_taken_for_none(place: Path, command: str) -> None:
+    shutil.rmtree(place / "copy", ignore_errors=True)
+    shutil.copytree(place / "fractals", place / "copy")
+    manifest = place / "copy" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"size"', '"sise"'))
+    code, err = call(command, place / "copy", "-o", place / f"{command}.png", "--overwrite")
+    assert code == 2
+    assert "manifest.json is damaged" in err
+    manifest.write_text('{"made by": "someone else"}')
+    assert call(command, place / "copy", "-o", place / f"{command}.png", "--overwrite")[0] == 0

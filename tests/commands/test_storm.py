@@ -39,8 +39,8 @@ def command(kind: str, photos: Path, mixing: Path) -> list[object]:
     if made == "fractals":
         words: list[object] = ["generate-fractals", "-n", 120, "--size", 96]
     elif made == "featvis":
-        words = ["render-featvis", "--weights", "fractals", "--count", 24, "--size", 48]
-        words += ["--steps", 4, "--batch-size", 2]
+        words = ["render-featvis", "--weights", "fractals", "--count", 16, "--size", 32]
+        words += ["--steps", 2, "--batch-size", 2]
     else:
         words = ["bake", photos, "--mixing-set", mixing, "--size", 96, "--copies", 10]
     tars = ["--shard-size", 3] if made == "bake" or layout == "webdataset" else []
@@ -77,7 +77,7 @@ class Storm:
     def kill(self, process: subprocess.Popen[bytes], out: Path, how: str) -> bool:
         """Kill one run at a random moment; False where it had ended before."""
         journal = out / ".pixmix" / "journal.jsonl"
-        rows = self.rng.choice([0, 1, 5, 20, 40])
+        rows = self.rng.choice([0, 0, 1, 3, 8, 20])
         until = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < until:
             if journal.exists() and journal.read_bytes().count(b"\n") >= rows:
@@ -145,7 +145,9 @@ def test_a_storm_of_kills_changes_no_byte_and_leaves_nothing(
     while hows:
         storm.until_done(tmp_path / str(storm.counts["outputs"]), hows, quiet)
     left = set(os.listdir(_SHARED)) - shared if _SHARED.is_dir() else set()
-    storm.counts["in TMPDIR"] = len(os.listdir(storm.tmp))
+    # torch keeps an empty folder there for all programs of a user
+    there = [name for name in os.listdir(storm.tmp) if not name.startswith("torchinductor_")]
+    storm.counts["in TMPDIR"] = len(there)
     storm.counts["in /dev/shm"] = len(left)
     print(f"\n{kind}: {dict(storm.counts)}")
     assert storm.counts["equal"] == storm.counts["outputs"]

@@ -214,3 +214,13 @@ def test_unlinking_removes_a_link_and_not_what_it_leads_to(tmp_path: Path) -> No
     inside.unlink(tmp_path, tmp_path / "link")
     inside.unlink(tmp_path, tmp_path / "nothing" / "there")
     assert [entry.name for entry in tmp_path.iterdir()] == ["real"]
+
+
+def test_verify_does_not_advise_what_would_be_refused(
+    cli: Cli, place: Callable[[str], Path]
+) -> None:
+    out = place("webdataset")
+    (out / ".pixmix").symlink_to("../victim")
+    code, _, err = cli("verify", out, "--repair", "-j", 1)
+    assert code == 2
+    assert "Try: remove it" in err
