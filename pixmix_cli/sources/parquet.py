@@ -10,7 +10,6 @@ import glob
 import hashlib
 import json
 import os
-import re
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,6 +26,7 @@ from pixmix_cli.sources.labels import Labels
 from pixmix_cli.sources.passed_over import gap_in, missing_parts, warn_of_loose_pictures
 from pixmix_cli.sources.pictures import Container, PictureRef, Pictures, UprightRef, Warn
 from pixmix_cli.sources.source import Source, digest_of_source
+from pixmix_cli.sources.splits import split_of
 from pixmix_cli.sources.walk import walk
 from pixmix_cli.storage.remote import AnyPath, Url
 
@@ -35,11 +35,6 @@ IMAGE_NAMES = ("image", "img", "picture", "jpg", "png", "webp", "bytes")
 ADDRESS_NAMES = (*IMAGE_NAMES, "url", "URL", "image_url", "path", "image_path", "file_name")
 LABEL_NAMES = ("label", "labels", "cls", "fine_label", "class", "target")
 KEPT_GROUPS = 2  # row groups in a worker's memory: the one in use, and its neighbour in the shard
-_SPLIT = re.compile(r"(?:.*[-_])?(train|test|validation|valid|val|dev)(?:-\d+-of-\d+|-\d+|_\d+)?")
-
-_SPLIT_WORD = re.compile(
-    r"(?<![a-z])(train|training|test|testing|eval|evaluation|validation|valid|val|dev)(?![a-z])"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,20 +199,6 @@ def files_of(
         chosen = splits[split]
     _check_whole(path, [name for _, name in chosen], warn)
     return chosen, split
-
-
-def split_of(name: str) -> str | None:
-    """The split that a file belongs to, going by its name, or else by its folders' names."""
-    *folders, file = name.lower().split("/")
-    stem = os.path.splitext(file)[0]
-    match = _SPLIT.fullmatch(stem)
-    if match is not None:
-        return match[1]
-    for text in (stem, *reversed(folders)):
-        words = _SPLIT_WORD.findall(text)
-        if words:
-            return str(words[-1])
-    return None
 
 
 def is_pattern(path: AnyPath) -> bool:

@@ -31,6 +31,7 @@ from pixmix_cli.sources.passed_over import (
 )
 from pixmix_cli.sources.pictures import STDIN, Container, Pictures, Unusable, Warn
 from pixmix_cli.sources.source import Source, digest_of_source
+from pixmix_cli.sources.splits import split_of
 from pixmix_cli.storage import remote, spool, tar
 from pixmix_cli.storage.images import is_picture_name
 from pixmix_cli.storage.remote import AnyPath, Url
@@ -160,16 +161,33 @@ class _Sample(NamedTuple):
 
 
 def _check_whole(path: AnyPath, names: Sequence[str], warn: Warn) -> None:
-    """Refuse a folder that lacks a shard; but a pattern names what is meant. Raises InputError."""
+    """Refuse a folder that lacks a shard, or has those of several splits.
+
+    A pattern names what is meant, and is not checked.
+
+    raises  InputError
+    """
     missing = missing_parts(names)
     if missing is not None:
         raise InputError(
             f"SOURCE {path} lacks {missing[0]} of {missing[1]} shards, as {missing[2]}",
             f"downloading the rest, or '{path}/*.tar' for what is there",
         )
+    firsts = ((split_of(name), name) for name in reversed(names))
+    splits = {split: name for split, name in firsts if split is not None}
+    if len(splits) > 1:
+        told_of = " and ".join(sorted(splits))
+        first = next((splits[s] for s in splits if s.startswith("train")), names[0])
+        raise InputError(
+            f"SOURCE {path} holds shards of the splits {told_of}",
+            f"a pattern of those that are meant, as '{path}/{_ANY_NUMBER.sub('*', first)}'",
+        )
     gap = gap_in(names)
     if gap is not None:
         warn(f"the numbers of the shards in SOURCE {path} lack {gap[0]}, as {gap[1]}")
+
+
+_ANY_NUMBER = re.compile(r"\d+")
 
 
 def _joined(

@@ -175,6 +175,15 @@ def test_splits_are_told_by_the_names_of_files_and_folders(
     assert len(source.pictures) == (9 if expected else 9 * len(names))
 
 
+def test_shards_of_several_splits_are_refused_with_a_pattern(tmp_path: Path) -> None:
+    root = made.webdataset(tmp_path / "d")
+    (root / "000.tar").rename(root / "in-train-000.tar")
+    (root / "001.tar").rename(root / "in-val-000.tar")
+    with pytest.raises(InputError, match=r"splits train and val\. Try: .*'.*/in-train-\*\.tar'"):
+        open_source(root, silent)
+    assert len(open_source(root / "in-train-*.tar", silent).pictures) == 3
+
+
 def test_files_of_no_split_beside_several_splits_are_refused(tmp_path: Path) -> None:
     data = made.parquet(tmp_path / "d") / "data"
     shutil.copy(data / "test-00000-of-00001.parquet", data / "extra.parquet")
