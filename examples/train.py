@@ -39,6 +39,7 @@ def options(arguments):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="a baked set, or an ImageFolder")
     parser.add_argument("--mixing-set", nargs="+", help="for an ImageFolder: what is mixed in")
+    parser.add_argument("--replay", action="store_true", help="past the last copy of a baked set")
     parser.add_argument("--preset", choices=MEAN_STD, default="imagenet", help="of an ImageFolder")
     parser.add_argument("--val", help="an ImageFolder with the same classes, never augmented")
     parser.add_argument("--val-every", type=int, default=1, help="epochs; the last one always")
@@ -70,7 +71,8 @@ def open_data(args):
         preset = BakedDataset(args.data).settings["preset"]
         mean, std = MEAN_STD[preset]
         # cropped, flipped and mixed already
-        train = BakedDataset(args.data, Compose([ToTensor(), Normalize(mean, std)]))
+        convert = Compose([ToTensor(), Normalize(mean, std)])
+        train = BakedDataset(args.data, convert, replay=args.replay)
         size = train.settings["size"]
     elif args.mixing_set:
         preset, (mean, std) = args.preset, MEAN_STD[args.preset]

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pixmix_cli.datasets.baked import BakedDataset
+    from pixmix_cli.datasets.replay import PixMixDataset
     from pixmix_cli.datasets.transform import PixMix
     from pixmix_kernels import __version__ as __version__
 
-__all__ = ["BakedDataset", "PixMix", "__version__"]
+__all__ = ["BakedDataset", "PixMix", "PixMixDataset", "__version__"]
 
 # The version too: whether `pixmix_kernels` is ours is looked at before it is imported.
 _HOMES = {
     "BakedDataset": "pixmix_cli.datasets.baked",
     "PixMix": "pixmix_cli.datasets.transform",
+    "PixMixDataset": "pixmix_cli.datasets.replay",
     "__version__": "pixmix_kernels",
 }
 

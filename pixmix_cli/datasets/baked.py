@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +13,28 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from pixmix_cli.datasets.epochs import Epoch
+from pixmix_cli.datasets.replay import Replay, running
+from pixmix_cli.datasets.transform import Place, named_sets
 from pixmix_cli.errors import InputError, PictureError
 from pixmix_cli.outputs.file_names import MANIFEST
 from pixmix_cli.outputs.row_files import committed_rows
 from pixmix_cli.outputs.rows import BakedRow
 from pixmix_cli.outputs.run_plan import Manifest, look
-from pixmix_cli.pipelines.bake.formats.reading import CopyReader
+from pixmix_cli.pipelines.bake.formats.reading import U8, CopyReader
 from pixmix_cli.pipelines.bake.formats.registry import format_of
 from pixmix_cli.pipelines.bake.job import Copy
+from pixmix_cli.pipelines.bake.rebake import open_recorded
 from pixmix_cli.storage import images
+from pixmix_cli.storage.remote import any_path
 
 
 class BakedDataset(Dataset[tuple[Any, int]]):
     """The samples of a set that `pixmix bake` wrote, a copy an epoch.
 
-    Epoch e reads copy e mod N. The samples are the same, in the order of the source, whatever the
-    format and the copy: so sample i of two copies is one original, and several datasets can be
-    zipped. For a DataLoader with workers of any kind, a DistributedSampler, pickling.
+    Epoch e reads copy e mod N, or with `replay` copy e, stored or not. The samples are the same, in
+    the order of the source, whatever the format and the copy: so sample i of two copies is one
+    original, and several datasets can be zipped. For a DataLoader with workers of any kind, a
+    DistributedSampler, pickling.
 
     classes       names by label
     class_to_idx  label by name, as torchvision's ImageFolder has it
@@ -43,6 +49,9 @@ class BakedDataset(Dataset[tuple[Any, int]]):
         transform: Callable[[Image.Image], Any] | None = None,
         *,
         read: str = "copy",
+        replay: bool = False,
+        source: Place | None = None,
+        mixing: Place | Sequence[Place] = (),
     ) -> None:
         """Open a finished set.
 
@@ -50,6 +59,10 @@ class BakedDataset(Dataset[tuple[Any, int]]):
         transform  called with each picture, a PIL picture in RGB; None: it is given as it is
         read       "copy": the augmented copies in turn; "plain": those without PixMix in turn; or
                    one of them by the name of its folder, as "plain-000"
+        replay     go on past the last copy: epoch e of N or more makes copy e as it is read, which
+                   is what a bake of more copies would write
+        source, mixing  for that, where SOURCE and the mixing sets lie now; by default where they
+                   lay then
         raises     InputError for a set that is unfinished, damaged or of an unknown format, and for
                    a copy that is not there; StorageError
         """
@@ -89,6 +102,10 @@ class BakedDataset(Dataset[tuple[Any, int]]):
                 f"{self.path} is damaged: label {wrong} is none of its {len(self.classes)} classes",
                 f"pixmix verify {self.path}",
             )
+        self._replay = None
+        if replay:
+            self._replay = _replay(self.path, manifest, read, source, mixing)
+        self._plain = read == "plain"
         self._size = (manifest["options"]["size"],) * 2
         self._epoch = Epoch()
 
@@ -121,8 +138,13 @@ class BakedDataset(Dataset[tuple[Any, int]]):
     def __getitem__(self, index: int) -> tuple[Any, int]:
         """A sample's picture, as `transform` leaves it, and its label. Raises PixMixError."""
         number = range(len(self))[index]
-        folder = self._folders[self._epoch.number % len(self._folders)]
-        name, stored = self._reader.picture(folder, number)
+        epoch = self._epoch.number
+        if self._replay is not None and epoch >= len(self._folders):
+            name, index = f"copy {epoch}", int(self._reader.indices[number])
+            stored: bytes | U8 = self._replay.picture(Copy(epoch, self._plain), index)
+        else:
+            folder = self._folders[epoch % len(self._folders)]
+            name, stored = self._reader.picture(folder, number)
         if isinstance(stored, bytes):
             picture = images.decode_pil(stored, name)
         else:
@@ -158,6 +180,25 @@ def _manifest(path: Path) -> Manifest:
             f"the run that makes {path} is not finished", "the same bake command with --resume"
         )
     return state.plan
+
+
+def _replay(
+    path: Path,
+    manifest: Manifest,
+    read: str,
+    source: Place | None,
+    mixing: Place | Sequence[Place],
+) -> Replay:
+    """What makes the copies that are not there. Raises InputError where inputs have changed."""
+    if read not in ("copy", "plain"):
+        raise InputError(f"replay goes on past the last copy, and {read} is one", 'read="copy"')
+    sets = named_sets(mixing)[0] if mixing else ()
+    try:
+        where = None if source is None else any_path(os.fspath(source))
+        recorded = open_recorded(path, manifest, running(), warnings.warn, where, sets)
+    except InputError as error:
+        raise InputError(error.message, "source= and mixing=, or replay=False") from None
+    return Replay(recorded.plan)
 
 
 def _classes(path: Path) -> tuple[str, ...]:

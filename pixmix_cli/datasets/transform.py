@@ -19,6 +19,7 @@ from pixmix_cli.mixing.transform import ArrayMix, MixingArrays, Normalise
 from pixmix_cli.pipelines.bake.mixing_pictures import MixingPictures, cache_key
 from pixmix_cli.sources.mixing_set import MixingSet, open_mixing_set, weighted_paths
 from pixmix_cli.sources.picture_cache import PictureCache, default_folder
+from pixmix_cli.storage.remote import AnyPath
 from pixmix_cli.units import MAX_PIXELS
 
 U8 = NDArray[np.uint8]
@@ -111,24 +112,35 @@ def _torch_seed() -> int:
     return torch.empty((), dtype=torch.int64).random_().item()  # type: ignore[return-value]
 
 
-def _open(mixing: Any, side: int, cache: Place | None) -> MixingArrays:
-    """Mixing pictures by number, whatever names them."""
+def named_sets(
+    mixing: Place | Sequence[Place] | Mapping[Any, float],
+) -> tuple[tuple[AnyPath, ...], tuple[float, ...]]:
+    """Paths of mixing sets, and their weights or none, of whatever names them.
+
+    raises  ValueError, InputError for weights that cannot be, and for no set at all
+    """
     weights: tuple[float, ...] = ()
     if isinstance(mixing, (str, os.PathLike)):
         mixing = [mixing]
     if isinstance(mixing, Mapping):
-        paths, weights = [_text(place) for place in mixing], tuple(map(float, mixing.values()))
+        weights = tuple(map(float, mixing.values()))
         if not all(0 < weight < float("inf") for weight in weights):
             raise ValueError("weights of mixing sets must be above 0")
-    elif all(isinstance(place, (str, os.PathLike)) for place in mixing):
-        paths = [_text(place) for place in mixing]
-    else:
-        arrays: MixingArrays = mixing
-        return arrays
+    paths = [_text(place) for place in mixing]
     if not paths:
         raise ValueError("PixMix needs at least one mixing set")
     places, told = weighted_paths(paths)
-    found = open_mixing_set(places, warnings.warn, weights or told)
+    return places, weights or told
+
+
+def _open(mixing: Any, side: int, cache: Place | None) -> MixingArrays:
+    """Mixing pictures by number, whatever names them."""
+    is_named = isinstance(mixing, (str, os.PathLike, Mapping))
+    if not is_named and not all(isinstance(place, (str, os.PathLike)) for place in mixing):
+        arrays: MixingArrays = mixing
+        return arrays
+    places, weights = named_sets(mixing)
+    found = open_mixing_set(places, warnings.warn, weights)
     return _Decoded(found, side, default_folder() if cache is None else Path(cache))
 
 

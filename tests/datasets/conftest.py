@@ -17,10 +17,13 @@ def bake(tmp_path_factory: pytest.TempPathFactory, photos: Path, mixing: Path) -
     """Bake the photographs, in this process: bake("--copies", 2, ...)."""
     from pixmix_cli.main import run
 
-    def call(*words: object, source: object = photos) -> Path:
+    def call(
+        *words: object, source: object = photos, weighted: bool = False, code: int = 0
+    ) -> Path:
         out = tmp_path_factory.mktemp("baked") / "out"
-        usual = ("--mixing-set", mixing, "--size", 32, "-j", 1, "-q", "-o", out)
-        assert run([str(word) for word in ("bake", source, *usual, *words)]) == 0
+        sets = () if weighted else ("--mixing-set", mixing)
+        usual = (*sets, "--size", 32, "-j", 1, "-q", "-o", out)
+        assert run([str(word) for word in ("bake", source, *usual, *words)]) == code
         return out
 
     return call

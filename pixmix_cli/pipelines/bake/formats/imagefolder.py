@@ -145,6 +145,7 @@ class FolderReader:
         found.sort()
         self._folder = folder
         self.labels = np.array([label for _, label, _ in found], np.int64)
+        self.indices = np.array([index for index, _, _ in found], np.int64)
         self._names = [name for _, _, name in found]
 
     def picture(self, copy: str, number: int) -> tuple[str, bytes | U8]:

@@ -198,6 +198,7 @@ class ArrayReader:
         first = next(iter(lengths))
         data = self._data(first.replace(*ARRAYS), 0, None)
         self.labels = np.frombuffer(data, "<i8").astype(np.int64)
+        self.indices = np.array(list(itertools.islice(_baked(folder), len(self.labels))), np.int64)
 
     @property
     def _each(self) -> tuple[int, int]:
@@ -219,6 +220,16 @@ class ArrayReader:
         if length is None:
             return self._files.read(path)[len(header) :]
         return self._files.read(path, len(header) + offset, length)
+
+
+def _baked(folder: Path) -> Iterator[int]:
+    """The indices of the source's samples, without those that were left out."""
+    skipped = {
+        row.index
+        for row in committed_rows(folder)
+        if isinstance(row, SkippedSample) and row.shard >= 0
+    }
+    return (index for index in itertools.count() if index not in skipped)
 
 
 class Placed(NamedTuple):
@@ -379,13 +390,7 @@ labels = np.load("copy-000/labels.npy")  # (n,) int64
         if not arrays:
             return
         length = min(len(array) for array in arrays)
-        skipped = {
-            row.index
-            for row in committed_rows(folder)
-            if isinstance(row, SkippedSample) and row.shard >= 0
-        }
-        indices = (index for index in itertools.count() if index not in skipped)
-        sources = list(itertools.islice(indices, length))
+        sources = list(itertools.islice(_baked(folder), length))
         for place in list(range(0, length, max(1, length // count)))[:count]:
             yield Shown(None, sources[place], [np.array(array[place]) for array in arrays])
 

@@ -25,10 +25,12 @@ OPEN_FILES = 128  # a process's own, well below the 1024 that most systems allow
 class CopyReader(Protocol):
     """The samples of a set's copies, in the order of the source.
 
-    labels  (n,) int64
+    labels   (n,) int64
+    indices  (n,) int64: places of the samples in the source
     """
 
     labels: I64
+    indices: I64
 
     def picture(self, copy: str, number: int) -> tuple[str, bytes | U8]:
         """Sample `number` of the copy in a folder.

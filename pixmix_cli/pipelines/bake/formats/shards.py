@@ -163,6 +163,7 @@ class ShardReader:
         places = [(n, i) for n, these in self._expected.items() for i in range(len(these))]
         order = np.lexsort((ranks[:, 1], ranks[:, 0]))
         self.labels: I64 = np.array(labels, np.int64)[order]
+        self.indices: I64 = ranks[order, 1]
         self._places = np.array(places, np.int64).reshape(-1, 2)[order]
 
     def picture(self, copy: str, number: int) -> tuple[str, bytes | U8]:
