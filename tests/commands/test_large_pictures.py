@@ -65,6 +65,23 @@ def test_the_limit_is_recorded_where_it_is_not_the_usual_one(
         assert options.get("max-pixels") == (None if limit == 1 << 26 else limit)
 
 
+def test_a_thin_picture_is_left_out_where_it_would_be_enlarged_beyond_the_limit(
+    cli: Cli, mixing: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in" / "a").mkdir(parents=True)
+    for name, sides in (("thin", (1, 3000)), ("small", (20, 20))):
+        Image.fromarray(picture(1, *sides)).save(tmp_path / "in" / "a" / f"{name}.png")
+    for layout in ("npy", "webdataset"):
+        out = tmp_path / layout
+        code, _, _ = cli(
+            "bake", tmp_path / "in", "--mixing-set", mixing, "-o", out, "--preset", "cifar",
+            "--format", layout, "--max-pixels", 1_000_000, "-j", 1,
+        )  # fmt: skip
+        assert code == 3
+        error = json.loads((out / "errors.jsonl").read_text())["error"]
+        assert error.startswith("a/thin.png: 3000 x 1 pixels are 3072000 with the shorter side")
+
+
 def test_a_large_picture_in_an_array_is_left_out(cli: Cli, mixing: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", images=np.zeros((2, 40, 50, 3), np.uint8), labels=np.arange(2))
     code, _, err = cli(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from pixmix_cli.mixing.mixer import (
     U8,
     Mixer,
     fit_square,
+    shorter_side_at,
 )
 from pixmix_cli.mixing.resize import agrees
 from pixmix_cli.mixing.uniforms import uniforms_for
@@ -198,11 +200,27 @@ class Baker:
         ref, most = sample.ref, self._context.job.inputs.max_pixels
         if isinstance(ref, PixelsRef):
             images.check_pixels(*ref.layout[:2], ref.name, most)
-            return np.ascontiguousarray(ref.pixels())
-        images.check_length(ref.length, ref.name, most)
-        data = self._ahead.read(ref)
-        pixels = images.decode_rgb(data, ref.name, self._scratch, most)
-        return upright(pixels, data) if ref.upright else pixels
+            pixels = np.ascontiguousarray(ref.pixels())
+        else:
+            images.check_length(ref.length, ref.name, most)
+            data = self._ahead.read(ref)
+            pixels = images.decode_rgb(data, ref.name, self._scratch, most)
+            pixels = upright(pixels, data) if ref.upright else pixels
+        self._check_enlarged(pixels, ref.name)
+        return pixels
+
+    def _check_enlarged(self, picture: U8, name: str) -> None:
+        """Refuse a thin picture, which the cifar geometry would enlarge to more than is allowed."""
+        config, most = self._context.config, self._context.job.inputs.max_pixels
+        if config.geometry != "cifar" or config.crop == "none":
+            return
+        height, width = picture.shape[:2]
+        after = math.prod(shorter_side_at(height, width, config.size))
+        if after > max(most, height * width):
+            raise PictureError(
+                f"{name}: {width} x {height} pixels are {after} with the shorter side at "
+                f"{config.size}, more than {most} (bake --max-pixels)"
+            )
 
     def _with_padding(self, task: ShardTask, good: list[Sample]) -> Iterator[Sample]:
         """The task's samples; with --pad then, for each that could not be read, one of `good`."""
