@@ -18,8 +18,6 @@ from pixmix_cli.storage.missing import missing
 from pixmix_cli.storage.remote import AnyPath, Url
 
 ARRAYS = (".npy", ".npz")
-_GZIPPED = (".tar.gz", ".tgz")
-_GZIP_START = b"\x1f\x8b"
 
 
 def find_pictures(path: AnyPath, warn: Warn) -> Pictures:
@@ -32,11 +30,8 @@ def find_pictures(path: AnyPath, warn: Warn) -> Pictures:
     if not path.exists():
         raise missing("", path)
     if path.is_file():
-        if path.suffix.lower() == ".tar":
-            _add_tar(found, path, path.name, _picture_members(path))
-        elif path.name.lower().endswith(_GZIPPED):
-            packed = spool.fetch(path) if isinstance(path, Url) else path
-            _add_spooled(found, spool.gunzip(packed), path.name, str(path))
+        if path.name.lower().endswith(tar.ENDINGS):
+            _add_one_tar(found, path)
         elif is_picture_name(path.name):
             found.begin(Folder("", str(path.parent)))
             found.add(path.name, length_at(path))
@@ -48,7 +43,7 @@ def find_pictures(path: AnyPath, warn: Warn) -> Pictures:
             found = pictures_in_list(path, warn)
         else:
             raise InputError(
-                f"{path} is neither a folder, a .tar or .tar.gz, an .npy, a list "
+                f"{path} is neither a folder, a .tar (perhaps packed, as .tar.gz), an .npy, a list "
                 f"({' '.join(LISTS)}) nor a picture"
             )
         if isinstance(path, Url):
@@ -100,6 +95,19 @@ def _add_tar(
         found.add(member.name, member.length, member.offset)
 
 
+def _add_one_tar(found: Pictures, path: AnyPath) -> None:
+    """Add the pictures of a tar that may be compressed."""
+    packed = path.name.lower().endswith(tar.PACKED)
+    there = spool.fetch(path) if packed and isinstance(path, Url) else path
+    if isinstance(there, Path):
+        with spool.errors_about(there, str(path)):
+            there = spool.unpacked(there)
+    if isinstance(there, Path) and there != path:
+        _add_spooled(found, there, path.name, str(path))
+    else:
+        _add_tar(found, path, path.name, _picture_members(path))
+
+
 def _add_spooled(found: Pictures, file: Path, name: str, where: str) -> None:
     """Add the pictures of a temporary tar; errors name where it came from."""
     try:
@@ -120,8 +128,8 @@ def pictures_on_stdin() -> Pictures:
         start = kept.read(2)
     if not start:
         raise InputError("--mixing-set -: nothing came on stdin", "the command before it alone")
-    if start == _GZIP_START:
-        file = spool.gunzip(file)
+    with spool.errors_about(file, "the tar on stdin"):
+        file = spool.unpacked(file)
     found = Pictures()
     _add_spooled(found, file, "stdin.tar", "the tar on stdin")
     return found

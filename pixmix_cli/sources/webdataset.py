@@ -39,10 +39,6 @@ from pixmix_cli.storage.remote import AnyPath, Url
 MAX_LABEL_BYTES = 1 << 20  # of a .cls or .json member
 KEPT_LABELS = 100_000  # of a tar, so that most are made out once
 MAX_SHARDS = 1_000_000  # of a pattern; beyond it is surely a slip
-PACKED = (
-    ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst", ".tar.lz4",
-)  # fmt: skip
-ENDINGS = (".tar", *PACKED)
 REFUSED = (".zip", ".7z", ".rar", ".tar.z", ".tar.lz", ".tlz")  # with the command that unpacks them
 LABEL_FIELDS = ("label", "cls", "class", "class_name")  # of a .json, the first there is
 
@@ -227,7 +223,7 @@ def _opened(
     shard: AnyPath, label_field: str | None, whole: bool = False
 ) -> tuple[AnyPath, Iterable[_Sample]]:
     """The tar to read, a temporary one where the shard is compressed, and its samples."""
-    packed = shard.name.lower().endswith(PACKED)
+    packed = shard.name.lower().endswith(tar.PACKED)
     there = spool.fetch(shard) if isinstance(shard, Url) and packed else shard
     if isinstance(there, Path) and there.is_file():
         with spool.errors_about(there, str(shard)):
@@ -255,7 +251,7 @@ def shards_of(path: AnyPath) -> list[tuple[AnyPath, str]]:
     """
     if path.is_dir():
         inside = [
-            p for p in path.iterdir() if p.name.lower().endswith(ENDINGS) and p.name[0] != "."
+            p for p in path.iterdir() if p.name.lower().endswith(tar.ENDINGS) and p.name[0] != "."
         ]
         found: list[AnyPath] = sorted(inside, key=lambda p: p.name)
         if not found:
@@ -433,16 +429,16 @@ class WebDataset(Kind):
     """Tars of samples."""
 
     name = "webdataset"
-    endings = ENDINGS
+    endings = tar.ENDINGS
     takes = ("label_field",)
 
     def is_folder(self, listing: Listing) -> bool:
         """Tars."""
-        return any(name.lower().endswith(ENDINGS) for name in listing.names)
+        return any(name.lower().endswith(tar.ENDINGS) for name in listing.names)
 
     def is_file(self, path: AnyPath) -> bool:
         """By its ending; also archives that are refused with the mend."""
-        return path.name.lower().endswith((*ENDINGS, *REFUSED))
+        return path.name.lower().endswith((*tar.ENDINGS, *REFUSED))
 
     def is_pattern(self, path: AnyPath) -> bool:
         """As shards/{000000..000099}.tar."""

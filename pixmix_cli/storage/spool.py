@@ -229,17 +229,6 @@ def _damaged(path: Path, packing: Packing | None, error: Exception) -> InputErro
     return InputError(f"{path} is not whole {name} data: {error}")
 
 
-def gunzip(path: Path) -> Path:
-    """Unpack a compressed file into a temporary one, as `unpacked`.
-
-    raises  InputError, also for one that is not compressed; StorageError
-    """
-    found = unpacked(path)
-    if found == path:
-        raise InputError(f"{path} is not whole gzip data: it is not compressed")
-    return found
-
-
 def keep(stream: BinaryIO, name: str, head: bytes = b"") -> Path:
     """Copy a stream to its end into a temporary file, after `head`. Raises StorageError."""
     heads = [head] if head else []

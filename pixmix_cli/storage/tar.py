@@ -18,6 +18,10 @@ from pixmix_cli.storage import remote, spool
 from pixmix_cli.storage.remote import AnyPath, Url
 
 BLOCK = 512
+PACKED = (
+    ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst", ".tar.lz4",
+)  # fmt: skip
+ENDINGS = (".tar", *PACKED)
 _AGAIN = "downloading or making it again"
 
 

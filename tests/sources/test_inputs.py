@@ -70,6 +70,7 @@ def test_a_symlink_loop_ends(photos: Path, tmp_path: Path) -> None:
     assert any("link" in text for text in warnings)
 
 
+Mode = Literal["w", "w:gz", "w:bz2", "w:xz"]
 ODD_NAMES = ['a "quoted"', "sp ace", "dots.in.name", "ünïcödé 猫", "new\nline"]
 
 
@@ -185,22 +186,24 @@ def test_weights_that_make_no_sense_are_refused(texts: list[str]) -> None:
         weighted_paths(texts)
 
 
-def archive(mixing: Path, path: Path, mode: Literal["w", "w:gz"]) -> bytes:
+def archive(mixing: Path, path: Path, mode: Mode) -> bytes:
     """Laid out as the paper's own mixing set: folders in folders in one tar."""
     with tarfile.open(path, mode) as made:
         made.add(mixing, "fractals_and_fvis/first_layers_resized256_onevis/images")
     return path.read_bytes()
 
 
-@pytest.mark.parametrize("mode", ["w", "w:gz"])
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
 def test_the_papers_archive_is_a_mixing_set_as_a_file_and_on_stdin(
-    mixing: Path, tmp_path: Path, mode: Literal["w", "w:gz"], monkeypatch: pytest.MonkeyPatch
+    mixing: Path, tmp_path: Path, mode: Mode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / ("x.tar" if mode == "w" else "x.tar.gz")
+    path = tmp_path / f"x.tar{mode[1:].replace(':', '.')}"
     data = archive(mixing, path, mode)
     expected = sorted(png.read_bytes() for png in mixing.rglob("*.png"))
-    found = open_mixing_set([path], silent)
-    assert sorted(ref.read() for ref in found.pictures) == expected
+    (tmp_path / "misnamed.tar").write_bytes(data)
+    for file in (path, tmp_path / "misnamed.tar"):
+        found = open_mixing_set([file], silent)
+        assert sorted(ref.read() for ref in found.pictures) == expected
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
     found = open_mixing_set([Path("-")], silent)
     assert sorted(ref.read() for ref in found.pictures) == expected
