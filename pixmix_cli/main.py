@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pixmix_cli.early  # noqa: F401
+
+# isort: split
 import contextlib
 import difflib
 import gc

@@ -113,3 +113,26 @@ def test_signals_that_nohup_ignores_stay_ignored() -> None:
         process.stdout.readline()
         os.kill(process.pid, signal.SIGHUP)
     assert process.returncode == 0
+
+
+IMPORTING = """
+import importlib.abc, os, signal, sys
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "click":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Slow())
+sys.argv = [{name!r}, "--version"]
+from pixmix_cli.main import main
+"""
+
+
+@pytest.mark.parametrize(("name", "quiet"), [("/bin/pixmix", True), ("/bin/other", False)])
+def test_ctrl_c_while_the_command_is_imported_is_no_traceback(name: str, quiet: bool) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTING.format(name=name)], env=environment(), text=True,
+        capture_output=True, check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGINT  # 130, for a shell
+    assert ("Traceback" not in done.stderr) == quiet

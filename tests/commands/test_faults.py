@@ -306,10 +306,10 @@ POISON = """
 import os, signal
 from pixmix_cli.storage import images
 decode = images.decode_rgb
-def poisoned(data, name, *more):
+def poisoned(data, name, *more, **options):
     if name == "dog/d 3.webp":
         os.kill(os.getpid(), signal.SIGKILL)
-    return decode(data, name, *more)
+    return decode(data, name, *more, **options)
 images.decode_rgb = poisoned
 """
 

@@ -195,7 +195,7 @@ class Pool:
                 self._finish(number, value)
                 continue
             _value(value)
-            worker.begun = True
+            worker.begin()
             self._stillborn[worker.place] = 0
 
     def _finish(self, number: int, value: Any) -> None:
@@ -274,6 +274,11 @@ class _Worker:
                 )
                 on_error.pop_all()
 
+    def begin(self) -> None:
+        """It has made its runner; from now on its stderr is the parent's."""
+        self.begun = True
+        os.close(self._words)
+
     def give(self, number: int, data: bytes) -> None:
         """Put a message in the queue."""
         if number != BEGIN:
@@ -325,16 +330,17 @@ class _Worker:
         """Let go of a killed process."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(max(0.1, deadline - time.monotonic()))
-        with contextlib.suppress(OSError):
-            self._last_words = os.read(self._words, LAST_WORDS)
-        os.close(self._words)
+        if not self.begun:
+            with contextlib.suppress(OSError):
+                self._last_words = os.read(self._words, LAST_WORDS)
+            os.close(self._words)
         self.channel.close()
 
     def fate(self) -> str:
         """Why it ended, as far as that can be known. After `close`."""
         lines = self._last_words.decode(errors="replace").split("\n")
         said = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        return (not self.begun and said[:300]) or _fate(self.process.returncode)
+        return said[:300] or _fate(self.process.returncode)
 
 
 def _value(value: Any) -> Any:
