@@ -20,29 +20,32 @@ import functools, sys, time
 from pixmix_cli import main
 def invoke(ctx):
     ready = functools.partial(print, "ready", flush=True)
+    def nap(seconds):  # a signal just before a sleep is seen after it
+        for _ in range(int(20 * seconds)):
+            time.sleep(0.05)
     {busy}
 main.cli.invoke = invoke
 sys.argv = ["pixmix", "bake"]
 main.main()
 """
 
-SLEEP = "ready(); time.sleep(60)"
+SLEEP = "ready(); nap(60)"
 TIDY = """
-    try: ready(); time.sleep(60)
-    finally: print("tidying", flush=True); time.sleep({seconds})
+    try: ready(); nap(60)
+    finally: print("tidying", flush=True); nap({seconds})
 """
 IN_A_DESTRUCTOR = """
     class Slow:
-        def __del__(self): ready(); time.sleep(2)
-    thing = Slow(); del thing; time.sleep(60)
+        def __del__(self): ready(); nap(2)
+    thing = Slow(); del thing; nap(60)
 """
 SWALLOWED = """
-    try: ready(); time.sleep(2)
+    try: ready(); nap(2)
     except BaseException: pass
-    time.sleep(60)
+    nap(60)
 """
 MADE_ANOTHER = """
-    try: ready(); time.sleep(2)
+    try: ready(); nap(2)
     except BaseException: raise ImportError("no optional part")
 """
 
@@ -104,7 +107,7 @@ def test_a_signal_that_python_or_a_library_drops_is_not_lost(busy: str) -> None:
 
 
 def test_signals_that_nohup_ignores_stay_ignored() -> None:
-    line = [sys.executable, "-c", PROGRAM.format(busy="ready(); time.sleep(1)")]
+    line = [sys.executable, "-c", PROGRAM.format(busy="ready(); nap(1)")]
     with subprocess.Popen(
         line, env=environment(), stdout=subprocess.PIPE,
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
