@@ -325,13 +325,11 @@ def _device(name: str) -> torch.device:
 
 def _mixing(arm: Arm, out: Path, seen: set[bytes]) -> list[str]:
     """The mixing sets of an arm, as --mixing-set takes them; none where it has none."""
-    if arm.recipe in recipes.MADE:
-        return [str(recipes.make_mixing_set(arm.recipe, out / "mixing"))]
-    if not arm.recipe.startswith("pixmix:"):
-        return []
-    for folder in arm.mixing_sets:
-        data.check_apart(seen, folder)
-    return arm.words
+    words = recipes.sets_of(arm, out / "mixing")
+    if arm.recipe not in recipes.MADE:
+        for folder in weighted_paths(words)[0]:
+            data.check_apart(seen, Path(str(folder)))
+    return words
 
 
 def _digest(words: list[str]) -> str | None:

@@ -5,8 +5,8 @@ noise                          PixMix with coloured 1/f noise: the control for s
 fractals                       PixMix with fractals of ours, made on the spot
 self                           PixMix without a mixing set: where it would mix a picture in, it
                                mixes in one more augmented copy: the control for the set
-PATH[:W],PATH[:W]              PixMix with these mixing sets, W how often each is picked from;
-                               pixmix:PATH says the same
+PATH[:W],PATH[:W]              PixMix with these mixing sets, W how often each is picked from; noise
+                               and fractals may be among them. pixmix:PATH says the same
 FOLDER                         a set that `pixmix bake` made; epoch e shows copy e mod N
 
 After a recipe @N says how many copies there are: epoch e shows copy e mod N. @all is one copy an
@@ -104,7 +104,7 @@ def parse(text: str) -> Arm:
     if not recipe.startswith("pixmix:"):
         arm = Arm(name, f"pixmix:{recipe}", copies)
     for folder in arm.mixing_sets:
-        if not folder.exists():
+        if str(folder) not in MADE and not folder.exists():
             known = ", ".join((*SHELF, *MADE, SELF))
             raise InputError(
                 f"--arm {text}: {folder} is no recipe ({known}), and no mixing set or baked set is"
@@ -144,6 +144,22 @@ def make_mixing_set(recipe: str, folder: Path) -> Path:
         _pixmix(["generate-fractals", *count, "-o", str(place / "fractals")])
     (place / "done").touch()
     return place
+
+
+def sets_of(arm: Arm, folder: Path) -> list[str]:
+    """The mixing sets of an arm as --mixing-set takes them; those that are made here are made.
+
+    folder  where
+    """
+    if not arm.is_mixed or arm.recipe == SELF:
+        return []
+    words = []
+    for word in arm.words:
+        name, colon, weight = word.partition(":")
+        if name in MADE:
+            word = f"{make_mixing_set(name, folder)}{colon}{weight}"
+        words.append(word)
+    return words
 
 
 def bake(mixing_sets: Sequence[str], source: Part, out: Path, copies: int, seed: int) -> Path:

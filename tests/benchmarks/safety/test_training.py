@@ -113,6 +113,17 @@ def test_an_arm_is_a_name_and_a_recipe(tmp_path):
     ]  # fmt: skip
 
 
+def test_sets_made_here_may_be_mixed_with_others(tmp_path):
+    (tmp_path / "mine").mkdir()
+    arm = arms.parse(f"both={tmp_path}/mine:1,noise:3")
+    for folder in ("noise", "mixing/noise"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "done").touch()
+    assert arms.sets_of(arm, tmp_path) == [f"{tmp_path}/mine:1", f"{tmp_path}/noise:3"]
+    assert arms.sets_of(arms.parse("noise"), tmp_path) == [f"{tmp_path}/noise"]
+    assert arms.sets_of(arms.parse("self"), tmp_path) == []
+
+
 @pytest.mark.parametrize(
     "wrong",
     ["pixmax", "a=b", "a=pixmix:nowhere", "a/b=plain", "plain@4", "noise@0", "noise@some", "a="],
