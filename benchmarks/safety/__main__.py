@@ -128,8 +128,8 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
     published = arguments.corruptions or arguments.perturbations
     if arguments.checkpoint and not (arguments.data or published):
         parser.error("--checkpoint needs an exam: --data, --corruptions or --perturbations")
-    for name in ("epochs", "seeds", "width"):
-        if getattr(arguments, name) < 1:
+    for name in ("epochs", "seeds", "width", "copies", "bakes", "jobs"):
+        if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
             parser.error(f"--{name} must be at least 1")
     if arguments.depth < 10 or (arguments.depth - 4) % 6:
         parser.error("--depth must be 10, 16, 22, ...")
@@ -140,9 +140,10 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> None:
     out: Path = arguments.output
     if not arguments.report:
         device = _device(arguments.device)
-        for folder in (*arguments.corruptions, *arguments.perturbations):
-            if not folder.is_dir():
-                raise InputError(f"{folder} is no folder of a published set")
+        published = (*arguments.corruptions, *arguments.perturbations)
+        for folder in (*published, arguments.frost, arguments.photographs):
+            if folder is not None and not folder.is_dir():
+                raise InputError(f"{folder} is no folder")
         (out / "runs").mkdir(parents=True, exist_ok=True)
         sources = evaluate.Sources(
             SMOKE_SIZE if arguments.smoke else SIZE,
@@ -341,7 +342,11 @@ def _digest(words: list[str]) -> str | None:
 
 
 def _finished(out: Path) -> list[dict[str, Any]]:
-    runs = [json.loads(path.read_text()) for path in (out / "runs").glob("*.json")]
+    paths = sorted((out / "runs").glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+    runs, others = report.alike([json.loads(path.read_text()) for path in paths])
+    if others:
+        names = ", ".join(sorted(f"{run['arm']}-{run['seed']}" for run in others))
+        warn(f"left out, since they were made with other settings than the newest run: {names}")
     order = {name: place for place, name in enumerate(("plain", *recipes.SHELF, "noise"))}
     return sorted(runs, key=lambda r: (order.get(r["arm"], 9), r["arm"], r["seed"]))
 

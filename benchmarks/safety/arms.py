@@ -71,7 +71,7 @@ class Arm:
         """How many copies a run shows in turn: one an epoch, unless the arm or the run says so."""
         if self.copies in ("all", "online"):
             return epochs
-        return int(self.copies or default or epochs)
+        return min(epochs, int(self.copies or default or epochs))
 
     @property
     def words(self) -> list[str]:

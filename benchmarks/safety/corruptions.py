@@ -28,6 +28,7 @@ U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 
 SEVERITIES = (1, 2, 3, 4, 5)
+FROST = 5  # times that photographs of frost are shrunk
 CHUNK = 1000  # pictures worked on at once
 
 
@@ -62,7 +63,7 @@ def frost(pictures: U8, severity: int, photographs: Sequence[U8], seed: int = 0)
 
     pictures     (n, s, s, 3) uint8
     severity     1 to 5
-    photographs  (h, w, 3) uint8 each, at least 5 s on each side
+    photographs  (h, w, 3) uint8 each, at least FROST * s on each side
     raises       ValueError for a severity out of range, or photographs that are too small
     """
     if severity not in SEVERITIES:
@@ -71,7 +72,7 @@ def frost(pictures: U8, severity: int, photographs: Sequence[U8], seed: int = 0)
     side = pictures.shape[1]
     small = [_fifth(photograph) for photograph in photographs]
     if not small or min(min(photograph.shape[:2]) for photograph in small) < side:
-        raise ValueError(f"photographs of frost need {5 * side} pixels on each side")
+        raise ValueError(f"photographs of frost need {FROST * side} pixels on each side")
     rng = _rng(seed, "frost", severity)
     layer = np.empty(pictures.shape, np.float32)
     for ice in layer:
@@ -82,7 +83,7 @@ def frost(pictures: U8, severity: int, photographs: Sequence[U8], seed: int = 0)
 
 
 def _fifth(photograph: U8) -> U8:
-    height, width = (round(side / 5) for side in photograph.shape[:2])
+    height, width = (round(side / FROST) for side in photograph.shape[:2])
     image = Image.fromarray(photograph).resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(image)
 

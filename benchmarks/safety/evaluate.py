@@ -16,6 +16,8 @@ from benchmarks.safety import anomalies, corruptions, measures, perturbations, p
 from benchmarks.safety.data import SIDE, U8, Labelled, digits
 from benchmarks.safety.epochs import on_device
 from benchmarks.safety.train import autocast
+from pixmix_cli.errors import InputError
+from pixmix_cli.storage import images
 
 VERSION = 1  # raise it when the same arguments would give another exam
 SEED = 20
@@ -78,6 +80,11 @@ def make_exam(test: Labelled, sources: Sources, cache: Path) -> Exam:
     }
     if sources.frost is not None:
         ice = [photograph for _, photograph in anomalies.read(sources.frost)]
+        if min(min(photograph.shape[:2]) for photograph in ice) < corruptions.FROST * SIDE:
+            raise InputError(
+                f"--frost {sources.frost} holds photographs of less than "
+                f"{corruptions.FROST * SIDE} pixels on a side"
+            )
         named = hashlib.sha256(b"".join(photograph.tobytes() for photograph in ice)).hexdigest()
         corrupted["frost"] = _kept(
             folder / f"frost-{named[:8]}.npy",
@@ -114,7 +121,10 @@ def make_exam(test: Labelled, sources: Sources, cache: Path) -> Exam:
             ),
         )
     if photographs is not None:
-        files = sorted(path for path in photographs.rglob("*") if path.is_file())
+        endings = tuple(images.EXTENSIONS)
+        files = sorted(p for p in photographs.rglob("*") if p.name.lower().endswith(endings))
+        if not files:
+            raise InputError(f"--photographs {photographs} holds no photographs")
         rng = np.random.default_rng([SEED, 99])
         structured["photographs"] = _kept(
             folder / "anomaly-photographs.npy",

@@ -79,6 +79,7 @@ def draw(runs: Sequence[dict[str, Any]], path: Path, reference: str = "plain") -
         axes.set_theta_offset(math.pi / 2)
         axes.set_theta_direction(-1)
         axes.set_xticks(angles[:-1], list(FIVE), fontsize=7.5)
+        axes.tick_params(axis="x", pad=7)
         axes.set_yticks([CENTRE, 1], [])
         axes.set_ylim(0, 1.03)
         axes.set_title(name, fontsize=10, color=OURS, pad=12)

@@ -58,6 +58,23 @@ def by_arm(runs: Sequence[dict[str, Any]]) -> dict[str, dict[int, dict[str, floa
     return arms
 
 
+SAME = ("training", "train", "test", "exam", "exam version", "photographs", "frost")  # in a table
+
+
+def alike(runs: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Runs that can stand in one table with the last one, and the others.
+
+    Only settings that both have are compared: a network of somebody else's has no training here.
+    """
+    same: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
+    for run in runs:
+        newest = runs[-1]
+        fits = all(run[name] == newest[name] for name in SAME if name in run and name in newest)
+        (same if fits else others).append(run)
+    return same, others
+
+
 Arms = dict[str, dict[int, dict[str, float]]]  # measures by arm and seed
 
 

@@ -86,6 +86,18 @@ def test_a_run_without_a_measure_leaves_its_cell_empty():
     assert "| Corruptions: corruption error, down | .400 | — |" in report.five(runs)
 
 
+def test_runs_of_other_settings_do_not_stand_in_one_table():
+    long = {**run_of("plain", 0, 0.4), "training": {"epochs": 30}, "test": "a"}
+    short = {**run_of("plain", 1, 0.4), "training": {"epochs": 2}, "test": "a"}
+    foreign = {**run_of("mine", 0, 0.4), "test": "a"}  # a checkpoint: no training
+    other_exam = {**run_of("mine", 0, 0.4), "test": "b"}
+    assert report.alike([short, foreign, other_exam, long]) == (
+        [foreign, long],
+        [short, other_exam],
+    )
+    assert report.alike([]) == ([], [])
+
+
 def test_copies_are_compared_with_the_most_there_are():
     runs = [with_copies("few", s, 0.3 + 0.01 * s, 4) for s in range(2)]
     runs += [with_copies("live", s, 0.2 + 0.01 * s, 30, online=True) for s in range(2)]

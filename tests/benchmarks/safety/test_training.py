@@ -322,6 +322,8 @@ def test_a_checkpoint_sits_published_exams_without_training(tmp_path, monkeypatc
         (["--data", "nowhere", "--arm", "plein"], "plein is no recipe"),
         (["--data", "nowhere", "--arm", "plain", "--arm", "plain"], "the same name"),
         (["--report"], "no finished runs"),
+        (["--smoke", "--photographs", "nowhere"], "nowhere is no folder"),
+        (["--smoke", "--frost", "nowhere"], "nowhere is no folder"),
     ],
 )
 def test_bad_input_is_one_line(words, message, tmp_path, monkeypatch, capsys):
