@@ -37,7 +37,7 @@ from pixmix_cli.outputs.rows import (
 )
 from pixmix_cli.outputs.run_plan import FractalTotals, look
 from pixmix_cli.storage.files import sync_directory
-from pixmix_cli.storage.inside import open_file
+from pixmix_cli.storage.inside import not_real, open_file
 
 Beyond = Callable[[Place], bool]
 NAMES_AT_ONCE = 1 << 16
@@ -99,7 +99,12 @@ def _damaged(file: Path, number: int, error: Exception) -> InputError:
 
 
 def whole_lines(path: Path) -> Iterator[bytes]:
-    """The lines of a file that may not be there, without a torn last one."""
+    """The lines of a file that may not be there, without a torn last one.
+
+    raises  InputError for a pipe in its place, which would be waited for, and the like
+    """
+    if path.exists() and not path.is_file():
+        raise not_real(path, "file")
     with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
         for line in file:
             if line.endswith(b"\n"):
@@ -117,7 +122,7 @@ def finished_until(files: Iterable[Path], number: str, first: int = 0, stop: int
     first, stop  the numbers that count; first is the first one's
     """
     until = 0
-    for file in files:
+    for file in filter(Path.is_file, files):
         line = last_line(file, lambda line: line[number] < stop)
         found = None if line is None else line[number]
         if type(found) is int and 0 <= found - first <= file.stat().st_size // LEAST_ROW:
@@ -175,6 +180,8 @@ def handed_out(path: Path) -> Iterator[str]:
             with contextlib.suppress(ValueError, RecursionError, KeyError, TypeError):
                 told = json.loads(line)
                 for folder in told["folders"]:
+                    if not (path / folder).is_dir():
+                        continue
                     names = told["names"]
                     yield from filter(is_given, (f"{folder}/{n}".lstrip("/") for n in names))
 

@@ -120,9 +120,9 @@ def _classes(path: Path, manifest: Manifest, problems: list[Finding]) -> tuple[s
     problems.extend(
         Finding(name, "is missing")
         for name in BAKE_EXTRAS
-        if finished and not (path / name).exists()
+        if finished and not (path / name).is_file()
     )
-    if not file.exists():
+    if not file.is_file():
         return ()
     try:
         names = json.loads(file.read_bytes())

@@ -224,3 +224,22 @@ def test_verify_does_not_advise_what_would_be_refused(
     code, _, err = cli("verify", out, "--repair", "-j", 1)
     assert code == 2
     assert "Try: remove it" in err
+
+
+@pytest.mark.parametrize("how", [*RUNS, "verify"])
+@pytest.mark.parametrize(
+    "name", ["manifest.jsonl", "errors.jsonl", "manifest.json", "classes.json", "README.md",
+    ".pixmix/lock", ".pixmix/journal.jsonl", ".pixmix/handed-out.jsonl", "copy-000/000000.tar"],
+)  # fmt: skip
+def test_no_command_waits_for_a_pipe_in_place_of_a_file(
+    cli: Cli, place: Callable[[str], Path], photos: Path, mixing: Path, name: str, how: str
+) -> None:
+    out = place("webdataset")
+    (out / name).parent.mkdir(exist_ok=True)
+    (out / name).unlink(missing_ok=True)
+    os.mkfifo(out / name)
+    words = {**runs("webdataset", out, photos, mixing), "verify": ["verify", out, "-j", 1, "-qq"]}
+    code, _, err = cli(*words[how])
+    assert code in (0, 1, 2)
+    assert len([line for line in err.splitlines() if "warning:" not in line]) <= 1
+    assert "internal error" not in err
