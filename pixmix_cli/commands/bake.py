@@ -36,7 +36,7 @@ _SOURCE, _RECIPE, _OUT, _RUN = "Source", "Recipe", "Output", "Running"
     type=options.NameIn(KINDS, "auto"),
     default="auto",
     section=_SOURCE,
-    help="What SOURCE is; auto tells by the names of its files.",
+    help="What SOURCE is; auto tells by what holds pictures in it.",
 )
 @option(
     "--split",

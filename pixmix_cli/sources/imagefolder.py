@@ -37,7 +37,8 @@ def open_imagefolder(path: AnyPath, warn: Warn) -> Source:
         if any(map(is_picture_name, loose)):
             raise InputError(
                 f"SOURCE {path} holds pictures but no class folders",
-                f"move them into one folder a class, as {path}/cat/1.jpg",
+                f"{path.parent}, if {path.name} is a class, or move them into one folder a class, "
+                f"as {path}/cat/1.jpg",
             )
         raise InputError(
             f"SOURCE {path} is empty", f"a folder with one folder a class, as {path}/cat/1.jpg"

@@ -171,6 +171,12 @@ def test_every_refusal_of_a_folder_names_source_format(tmp_path: Path, make: Any
     assert "--source-format" in str(caught.value)
 
 
+def test_a_folder_too_low_names_the_one_above(tmp_path: Path) -> None:
+    classes(tmp_path, "cat", "dog")
+    with pytest.raises(InputError, match=f"Try: {tmp_path}, if cat is a class"):
+        opened(tmp_path / "cat")
+
+
 # ---------------------------------------------------------------- one folder too high
 
 
