@@ -195,6 +195,40 @@ def test_a_number_is_the_label_that_its_text_is(tmp_path: Path, values: list[Any
         assert outcome(read(container, tmp_path / "d", values)) == expected, container.__name__
 
 
+TYPES: dict[str, Callable[[Any], Any]] = {
+    "dictionary": lambda pa: pa.array([str(n) for n in range(12)]).dictionary_encode(),
+    "large text": lambda pa: pa.array([f"{n}.0" for n in range(12)], pa.large_string()),
+    "bytes": lambda pa: pa.array([b"%d" % n for n in range(12)]),
+    "decimal": lambda pa: pa.array(range(12), pa.decimal128(5, 2)),
+    "half": lambda pa: pa.array(np.arange(12, dtype=np.float16)),
+    "byte": lambda pa: pa.array(range(12), pa.uint8()),
+}
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("container", [in_parquet, in_arrow])
+def test_a_column_of_labels_may_have_any_type(
+    tmp_path: Path, kind: str, container: Container
+) -> None:
+    import pyarrow as pa
+
+    source = open_source(container(tmp_path, TYPES[kind](pa)), silent)
+    assert source.labels.tolist() == list(range(12))
+
+
+@pytest.mark.parametrize("kind", ["S2", "U2", "f2", "f8", "u1", ">i8"])
+def test_an_array_of_labels_may_have_any_type(tmp_path: Path, kind: str) -> None:
+    source = open_source(in_npz(tmp_path, np.arange(12).astype(kind)), silent)  # type: ignore[arg-type]
+    assert source.labels.tolist() == list(range(12))
+
+
+def test_a_label_that_is_missing_from_a_column_is_named(tmp_path: Path) -> None:
+    for container in (in_parquet, in_arrow, in_json_lines):
+        (tmp_path / container.__name__).mkdir()
+        with pytest.raises(InputError, match=r"the label is missing, of .*; 2 of 4"):
+            open_source(container(tmp_path / container.__name__, [0, None, 2, None]), silent)
+
+
 @pytest.mark.parametrize("end", ["\r\n", "\r", "\n", "\0"])
 def test_lines_may_end_as_on_any_system(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
