@@ -38,11 +38,24 @@ file with its SHA-256.
 The pictures are cropped and augmented already: in training only convert and normalise them.
 
 ```python
-{plan.format.training.format(extension=images.FORMATS[job.files.image_format])}```
+from pixmix_cli import BakedDataset
+
+dataset = BakedDataset(".", transform)  # of this folder, with a transform of PIL pictures
+dataset.set_epoch(epoch)  # before every epoch: reads the next copy
+```
+
+Without pixmix:
+
+```python
+{_lines(plan)}```
 
 PixMix: Hendrycks et al., PixMix: Dreamlike Pictures Comprehensively Improve Safety Measures,
 CVPR 2022.
 """
+
+
+def _lines(plan: BakePlan) -> str:
+    return plan.format.training.replace("{extension}", images.FORMATS[plan.job.files.image_format])
 
 
 def _card_head(plan: BakePlan) -> str:

@@ -99,7 +99,8 @@ class Format(Protocol[R]):
     """A layout of a baked set.
 
     name            as --format and manifests have it
-    training        Python lines that train from a copy; {extension} is that of the pictures
+    training        Python lines with a function `read` of the epoch and more, which opens its copy;
+                    {extension} is that of the pictures
     suffixes        of files that samples share; a shard's own file ends with the first
     file_pattern    regular expression of the names that only pixmix gives to files in a copy's
                     folder; "" where names are the user's

@@ -198,9 +198,13 @@ class Parquet(ShardFormat):
     suffixes = (".parquet",)
     datasets_reads = True
     training = """\
+import glob
 from datasets import load_dataset
-dataset = load_dataset("parquet", data_files="copy-000/*.parquet", split="train")
-dataset = dataset.with_transform(transform)  # columns image, label, key, copy, draws
+
+def read(epoch, transform):  # of batches with the columns image, label, key, copy, draws
+    folders = sorted(glob.glob("copy-*"))
+    files = folders[epoch % len(folders)] + "/*.parquet"
+    return load_dataset("parquet", data_files=files, split="train").with_transform(transform)
 """
 
     def check_available(self) -> None:

@@ -164,10 +164,20 @@ class WebDataset(ShardFormat):
     dali_index = True
     datasets_reads = True
     training = """\
-import glob, webdataset as wds
-shards = sorted(glob.glob("copy-000/*.tar"))
-dataset = wds.WebDataset(shards, shardshuffle=100).shuffle(1000).decode("pil")
-dataset = dataset.to_tuple("{extension}", "cls")
+import glob, os, warnings
+import webdataset as wds
+
+def read(epoch, transform, workers=0):  # workers of the DataLoader
+    folders = sorted(glob.glob("copy-*"))
+    shards = sorted(glob.glob(folders[epoch % len(folders)] + "/*.tar"))
+    readers = max(1, workers) * int(os.environ.get("WORLD_SIZE", 1))
+    if len(shards) < readers:
+        warnings.warn(f"{len(shards)} shards for {readers} readers: some of them read nothing")
+    dataset = wds.WebDataset(
+        shards, shardshuffle=len(shards), nodesplitter=wds.split_by_node, empty_check=False
+    )
+    dataset = dataset.shuffle(1000).decode("pil").to_tuple("{extension}", "cls")
+    return dataset.map_tuple(transform, int)
 """
 
     def writer(
