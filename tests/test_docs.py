@@ -60,7 +60,12 @@ def examples() -> list[str]:
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what the commands name: photographs, CIFAR, a mixing set."""
     root = tmp_path_factory.mktemp("docs")
-    for place, side in (("photos/train", 48), ("cifar/train", 32), ("someone/elses", 64)):
+    for place, side in (
+        ("photos/train", 48),
+        ("cifar/train", 32),
+        ("digits", 28),
+        ("someone/elses", 64),
+    ):
         for label in range(2):
             folder = root / place / f"class{label}"
             folder.mkdir(parents=True)
