@@ -12,6 +12,7 @@ import contextlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -55,7 +56,10 @@ def run_bake(plan: BakePlan) -> Iterator[Step]:
                 skipped += step.errors
                 yield step
         made = plan.own - skipped * len(job.all_copies)
-        yield finish(output, whole, COMPLETION, made, skipped)
+        completion = COMPLETION
+        if plan.pending and job.destination.part is None:  # `Skipped` has seen to it, row by row
+            completion = replace(COMPLETION, check=lambda output, whole: None)
+        yield finish(output, whole, completion, made, skipped)
 
 
 def extra_files(plan: BakePlan) -> dict[str, bytes]:
@@ -88,6 +92,8 @@ def _bake_pending(plan: BakePlan, output: Output) -> Iterator[Step]:
                 shards=len(copies),
                 errors=skipped.add(rows),
             )
+    if plan.job.destination.part is None:
+        skipped.check_some_left(len(plan.order))
 
 
 def _files(plan: BakePlan, task: ShardTask) -> Iterator[tuple[list[str], list[str]]]:
@@ -108,7 +114,12 @@ class Skipped:
         source  whose classes must each keep a picture; None where they need not
         """
         self._limit = limit
-        self._seen = {_place(row) for row in before if isinstance(row, SkippedSample)}
+        self._first = ""
+        self._seen = set()
+        for row in before:
+            if isinstance(row, SkippedSample):
+                self._seen.add(_place(row))
+                self._first = self._first or (row.error if row.shard >= 0 else "")
         self._source = source
         self._left = Counter(() if source is None else source.labels)
         for shard, index in self._seen:
@@ -126,6 +137,7 @@ class Skipped:
                     self._lose(row.shard, row.index)
                 self._seen.add(_place(row))
                 last = row.error
+                self._first = self._first or (last if row.shard >= 0 else "")
         if self._limit is not None and last and len(self._seen) > self._limit:
             raise PictureError(
                 f"{len(self._seen)} pictures cannot be used, more than --max-errors "
@@ -133,6 +145,11 @@ class Skipped:
                 "mend them, or a larger --max-errors with --resume",
             )
         return len(self._seen) - already
+
+    def check_some_left(self, samples: int) -> None:
+        """Refuse to end a set of so many samples when all were skipped. Raises PictureError."""
+        if samples and sum(shard >= 0 for shard, _ in self._seen) >= samples:
+            raise nothing_baked(samples, self._first)
 
     def _lose(self, shard: int, index: int) -> None:
         if self._source is None or shard < 0:
