@@ -1,7 +1,15 @@
-"""What runs will cost, measured on a few steps before they begin."""
+"""What runs will cost, measured on a few steps before they begin.
+
+    python -m benchmarks.safety.cost --networks 10-1 16-1 --rounds 3
+
+prints a JSON line a network: pictures by the second of CPU time of one thread, in float32 and in
+bfloat16 by turns, since other work on the machine moves CPU time less than wall time.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,8 +18,10 @@ import torch
 
 from benchmarks.safety.data import SIDE
 from benchmarks.safety.network import WideResNet
-from benchmarks.safety.train import BATCH, MOMENTUM, RATE, Training, autocast, step
+from benchmarks.safety.train import BATCH, MOMENTUM, RATE, Training, autocast, fast_bfloat16, step
 from pixmix_cli.units import time_text
+
+Clock = Callable[[], float]
 
 STEPS = 3  # measured, after one that is not
 
@@ -25,8 +35,14 @@ class Speed:
     attacking: float
 
 
-def measure(config: Training, classes: int, device: torch.device, steps: int = STEPS) -> Speed:
-    """The speed of one network in one thread, on random pictures."""
+def measure(
+    config: Training,
+    classes: int,
+    device: torch.device,
+    steps: int = STEPS,
+    clock: Clock = time.perf_counter,
+) -> Speed:
+    """The speed of one network in one thread, on random pictures, by a clock's seconds."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -50,21 +66,22 @@ def measure(config: Training, classes: int, device: torch.device, steps: int = S
             loss = torch.nn.functional.cross_entropy(model(given), target)
             torch.autograd.grad(loss, given)
 
-        training = _rate(train, steps, device)
+        training = _rate(train, steps, device, clock)
         model.eval()
-        return Speed(training, _rate(look, steps, device), _rate(attack, steps, device))
+        looking = _rate(look, steps, device, clock)
+        return Speed(training, looking, _rate(attack, steps, device, clock))
     finally:
         torch.set_num_threads(threads)
 
 
-def _rate(work: Callable[[], None], times: int, device: torch.device) -> float:
+def _rate(work: Callable[[], None], times: int, device: torch.device, clock: Clock) -> float:
     work()
     _wait(device)
-    begin = time.perf_counter()
+    begin = clock()
     for _ in range(times):
         work()
     _wait(device)
-    return BATCH * times / (time.perf_counter() - begin)
+    return BATCH * times / (clock() - begin)
 
 
 def _wait(device: torch.device) -> None:
@@ -110,3 +127,34 @@ def sentence(
         f"on {STEPS} steps): {time_text(training)} a training, {time_text(examined)} an exam, "
         f"{time_text(everything)} in all, and the baking"
     )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--networks", nargs="+", default=["10-1", "16-1"], help="DEPTH-WIDTH")
+    parser.add_argument("--stem", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    cpu = torch.device("cpu")
+    instructions = fast_bfloat16(cpu)
+    for network in arguments.networks:
+        depth, width = map(int, network.split("-"))
+        rates: dict[str, list[Speed]] = {"float32": [], "bfloat16": []}
+        for _ in range(arguments.rounds):
+            for name, found in rates.items():
+                if name == "float32" or instructions is not None:
+                    config = Training(depth, width, 1, name == "bfloat16", arguments.stem)
+                    found.append(measure(config, 10, cpu, clock=time.process_time))
+        record: dict[str, object] = {"network": f"WRN-{network}", "stem": arguments.stem}
+        for name, found in rates.items():
+            record[name] = {
+                what: [round(getattr(speed, what)) for speed in found]
+                for what in ("training", "looking", "attacking")
+            }
+        more = {"bfloat16 by": instructions, "torch": torch.__version__}
+        print(json.dumps(record | more), flush=True)
+
+
+if __name__ == "__main__":
+    main()

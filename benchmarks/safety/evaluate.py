@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import hashlib
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,15 +72,16 @@ def make_exam(test: Labelled, sources: Sources, cache: Path) -> Exam:
     size, photographs = sources.size, sources.photographs
     digest = hashlib.sha256(f"{VERSION} {size} {photographs} {test.digest}".encode())
     folder = cache / digest.hexdigest()[:16]
-    corrupted = {
-        name: _kept(
+
+    def corrupted_by(name: str) -> U8:
+        return _kept(
             folder / f"{name}.npy",
-            lambda name=name: np.stack(
+            lambda: np.stack(
                 [corruptions.corrupt(test.pictures, name, s, SEED) for s in size.severities]
             ),
         )
-        for name in corruptions.CORRUPTIONS
-    }
+
+    corrupted = _side_by_side(corruptions.CORRUPTIONS, corrupted_by)
     if sources.frost is not None:
         ice = [photograph for _, photograph in anomalies.read(sources.frost)]
         if min(min(photograph.shape[:2]) for photograph in ice) < corruptions.FROST * SIDE:
@@ -93,13 +97,13 @@ def make_exam(test: Labelled, sources: Sources, cache: Path) -> Exam:
             ),
         )
     some = test.pictures[_spread(len(test.pictures), size.sequence_pictures)]
-    sequences = {
-        name: _kept(
-            folder / f"sequence-{name}.npy",
-            lambda name=name: perturbations.sequence(some, name, SEED),
+
+    def sequence_of(name: str) -> U8:
+        return _kept(
+            folder / f"sequence-{name}.npy", lambda: perturbations.sequence(some, name, SEED)
         )
-        for name in perturbations.SEQUENCES
-    }
+
+    sequences = _side_by_side(perturbations.SEQUENCES, sequence_of)
 
     def made(kinds: dict[str, Any]) -> dict[str, U8]:
         return {
@@ -131,6 +135,12 @@ def make_exam(test: Labelled, sources: Sources, cache: Path) -> Exam:
             lambda: anomalies.photographs(files, size.anomalies, SIDE, rng),
         )
     return Exam(test, corrupted, sequences, made(anomalies.NOISE), structured)
+
+
+def _side_by_side(names: Sequence[str], make: Callable[[str], U8]) -> dict[str, U8]:
+    """One thread a core: NumPy and torch work without the GIL, and each set has its own numbers."""
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as threads:
+        return dict(zip(names, threads.map(make, names)))
 
 
 def _kept(path: Path, make: Any) -> U8:
