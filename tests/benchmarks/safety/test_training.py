@@ -113,6 +113,22 @@ def test_an_arm_is_a_name_and_a_recipe(tmp_path):
     ]  # fmt: skip
 
 
+def test_frost_joins_the_exam_where_there_are_photographs_of_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate.corruptions, "CORRUPTIONS", ("contrast",))
+    monkeypatch.setattr(evaluate.perturbations, "SEQUENCES", ("translate",))
+    (tmp_path / "ice").mkdir()
+    ice = np.random.default_rng(0).integers(0, 256, (170, 200, 3)).astype(np.uint8)
+    Image.fromarray(ice).save(tmp_path / "ice" / "a.png")
+    size = evaluate.Size((1, 5), sequence_pictures=2, attacked=4, anomalies=5)
+    sources = evaluate.Sources(size, with_digits=False, frost=tmp_path / "ice")
+    exam = evaluate.make_exam(toy(4), sources, tmp_path / "exam")
+    assert list(exam.corrupted) == ["contrast", "frost"]
+    assert exam.corrupted["frost"].shape == (2, 4, 32, 32, 3)
+    Image.fromarray(ice[:100]).save(tmp_path / "ice" / "b.png")
+    with pytest.raises(InputError, match="less than 160 pixels"):
+        evaluate.make_exam(toy(4), sources, tmp_path / "exam")
+
+
 def test_sets_made_here_may_be_mixed_with_others(tmp_path):
     (tmp_path / "mine").mkdir()
     arm = arms.parse(f"both={tmp_path}/mine:1,noise:3")
