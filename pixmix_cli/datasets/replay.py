@@ -58,14 +58,12 @@ class Replay:
             self._baker, self._owner = Baker(self._context), os.getpid()
         sample = Sample(index, self.source.pictures[index], self.source.labels[index], "")
         try:
-            original = self._baker.read(sample)
-            (baked,) = self._baker.bake(sample, (copy,), original)
+            return self._baker.pixels(sample, copy, self._baker.read(sample))
         except PixMixError as error:
             raise PictureError(
                 f"SOURCE {self.source.path}: {error.message}",
                 "mend it, or take it out; pixmix bake lists all such pictures",
             ) from None
-        return baked.pixels
 
     def __getstate__(self) -> dict[str, Any]:
         """Without this process's baker."""

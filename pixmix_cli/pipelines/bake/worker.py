@@ -31,7 +31,7 @@ from pixmix_cli.outputs.rows import Row, SkippedSample
 from pixmix_cli.pipelines.bake.formats.base import Format, PixelWriter
 from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Sample, ShardTask
 from pixmix_cli.pipelines.bake.mixing_pictures import MixingPictures
-from pixmix_cli.seeding import Stream, keys_for
+from pixmix_cli.seeding import Stream, key_for, keys_for
 from pixmix_cli.sources.mixing_set import MixingSet
 from pixmix_cli.sources.picture_cache import PictureCache
 from pixmix_cli.sources.pictures import Ahead, PixelsRef
@@ -83,6 +83,7 @@ class Baker:
         self._at: int | None = None
         self._mixer = Mixer(context.config)
         self._batch_mixer: batch.BatchMixer | None = None
+        self._small_mixer: batch.SmallMixer | None = None
         self._scratch = images.Scratch()
         self._ahead = Ahead(())
         job, mixing = context.job, context.mixing
@@ -247,6 +248,23 @@ class Baker:
             else draw(self._context.config, rng, shape, count)
             for number, rng in zip(numbers, uniforms_for(keys))
         ]
+
+    def pixels(self, sample: Sample, copy: Copy, picture: U8) -> U8:
+        """One copy of one decoded sample, as `bake` makes it, sooner where it is small.
+
+        picture  (h, w, 3) uint8
+        returns  (size, size, 3) uint8, a new array
+        """
+        if copy.plain or not self._in_batches:
+            (baked,) = self.bake(sample, (copy,), picture)
+            return baked.pixels
+        context, config = self._context, self._context.config
+        if self._small_mixer is None:
+            self._small_mixer = batch.SmallMixer(config, context.mixing.draws_from)
+        key = key_for(context.job.seed, Stream.BAKE, copy.number, sample.ref.name)
+        square = fit_square(picture, config.size, whole=config.crop == "none")
+        on_error = context.job.running.on_error
+        return self._small_mixer(key, square, lambda i: self._cache.get(i, on_error)[1])
 
     def _note(self, index: int) -> None:
         """Leave word of what is under way, for the parent to name should this process die of it."""
