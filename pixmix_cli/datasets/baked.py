@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import warnings
@@ -16,7 +17,7 @@ from pixmix_cli.datasets.epochs import Epoch
 from pixmix_cli.datasets.replay import Replay, running
 from pixmix_cli.datasets.transform import Place, named_sets
 from pixmix_cli.errors import InputError, PictureError
-from pixmix_cli.outputs.file_names import MANIFEST
+from pixmix_cli.outputs.file_names import MANIFEST, PLAN
 from pixmix_cli.outputs.row_files import committed_rows
 from pixmix_cli.outputs.rows import BakedRow
 from pixmix_cli.outputs.run_plan import Manifest, look
@@ -80,9 +81,7 @@ class BakedDataset(Dataset[tuple[Any, int]]):
         self.classes = _classes(self.path)
         counts = _counts(manifest, self.path)
         self._folders = _folders(self.path, counts, read)
-        rows: Iterable[BakedRow] = (
-            row for row in committed_rows(self.path) if isinstance(row, BakedRow)
-        )
+        rows: Iterable[BakedRow] = _rows(self.path)
         if not layout.row_a_picture:  # else there are millions, and the first copy's are enough
             rows = list(rows)
         self._reader: CopyReader = layout.reader(self.path, rows, manifest["options"]["size"])
@@ -165,11 +164,26 @@ class BakedDataset(Dataset[tuple[Any, int]]):
         )
 
 
+@contextlib.contextmanager
+def _errors_about(path: Path) -> Iterator[None]:
+    """Errors of those who open a set to write there, for those who read."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(error.message, f"pixmix verify {path}") from None
+
+
 def _manifest(path: Path) -> Manifest:
     """manifest.json of a finished baked set. Raises InputError for anything else."""
-    state = look(path)
-    if state.plan is None:
-        raise InputError(f"there is no baked set at {path}", "pixmix bake ... -o PATH makes one")
+    if not (path / MANIFEST).is_file() and not (path / PLAN).is_file():
+        if (path.parent / MANIFEST).is_file() and path.is_dir():
+            hint = f"BakedDataset({str(path.parent)!r}, read={path.name!r})"
+            raise InputError(f"{path} is a part of the set {path.parent}", hint)
+        raise InputError(f"there is no baked set at {path}", "the folder that pixmix bake wrote")
+    with _errors_about(path):
+        state = look(path)
+    if state.plan is None:  # it has gone this moment
+        raise InputError(f"there is no baked set at {path}", "the folder that pixmix bake wrote")
     if state.plan["command"] != "bake":
         raise InputError(
             f"{path} was made by pixmix {state.plan['command']}: it is no baked set",
@@ -213,12 +227,17 @@ def _classes(path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _rows(path: Path) -> Iterator[BakedRow]:
+    with _errors_about(path):
+        yield from (row for row in committed_rows(path) if isinstance(row, BakedRow))
+
+
 def _counts(manifest: Manifest, path: Path) -> tuple[int, int]:
     """How many copies there are, augmented and plain."""
     summary = manifest["summary"]
     if "copies" in summary and "plain" in summary:
         return summary["copies"], summary["plain"]
-    codes = {row.copy for row in committed_rows(path) if isinstance(row, BakedRow)}  # an older set
+    codes = {row.copy for row in _rows(path)}  # an older set
     plain = sum(Copy.from_code(code).plain for code in codes)
     return len(codes) - plain, plain
 

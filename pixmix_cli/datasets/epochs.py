@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import torch
 
 from pixmix_cli.errors import InputError
+
+LAST = 2**63  # the numbers that a tensor's element can be end before it
 
 
 class Epoch:
@@ -23,9 +26,10 @@ class Epoch:
 
     def set(self, number: int) -> None:
         """Go to an epoch, in every process. Raises InputError when there is none such."""
-        if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        whole = isinstance(number, numbers.Integral) and not isinstance(number, bool)
+        if not whole or not 0 <= number < LAST:
             raise InputError(f"an epoch is a whole number from 0 on, not {number!r}")
-        self._shared[0] = number
+        self._shared[0] = int(number)
 
     def __getstate__(self) -> Any:
         """The memory itself, which torch's own pickling shares and any other copies."""

@@ -173,7 +173,13 @@ def test_a_program_can_read_what_a_set_holds(name: str, sets: dict[str, Path]) -
 # ------------------------------------------------------------------ bad input
 
 
-@pytest.mark.parametrize("epoch", [-1, 1.5, "1", True, None])
+def test_an_epoch_may_be_a_numpy_number(sets: dict[str, Path]) -> None:
+    dataset = BakedDataset(sets["npy"])
+    dataset.set_epoch(np.int64(1))  # type: ignore[arg-type]
+    assert np.array_equal(np.asarray(dataset[0][0]), pixels_of(dataset)[0])
+
+
+@pytest.mark.parametrize("epoch", [-1, 1.5, "1", True, None, 2**63])
 def test_an_epoch_is_a_whole_number(epoch: object, sets: dict[str, Path]) -> None:
     dataset = BakedDataset(sets["npy"])
     with pytest.raises(InputError, match="an epoch is a whole number from 0 on"):
@@ -226,8 +232,11 @@ def test_a_set_that_cannot_be_read_is_refused_in_one_line(
 def test_what_pixmix_did_not_bake_is_refused(
     sets: dict[str, Path], tmp_path: Path, mixing: Path
 ) -> None:
-    with pytest.raises(InputError, match="was not made by pixmix"):
-        BakedDataset(mixing)
+    for place in (mixing, mixing / "m1.png", "s3://bucket/baked"):
+        with pytest.raises(InputError, match="there is no baked set at"):
+            BakedDataset(place)
+    with pytest.raises(InputError, match=r"Try: BakedDataset\('.*', read='copy-000'\)"):
+        BakedDataset(sets["npy"] / "copy-000")
     from pixmix_cli.main import run
 
     out = str(tmp_path / "fractals")
@@ -281,6 +290,19 @@ def test_a_file_that_changed_is_named_when_it_is_read(
     with pytest.raises(PixMixError, match=str(file)) as caught:
         pixels_of(dataset)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_set_that_grows_meanwhile_is_read_as_it_was_opened(name: str, bake: Bake) -> None:
+    words = ("--format", name, "--image-format", "png", "--seed", 3)
+    folder = bake(*words, "--copies", 2)
+    dataset = BakedDataset(folder)
+    before = pixels_of(dataset)
+    assert bake(*words, "--copies", 3, "--resume", "-o", folder) != folder
+    for epoch, same in ((1, False), (2, True)):  # of two copies still
+        dataset.set_epoch(epoch)
+        assert np.array_equal(pixels_of(dataset), before) == same
+    assert BakedDataset(folder).copies == 3
 
 
 def test_a_copy_with_other_samples_is_no_copy(sets: dict[str, Path], tmp_path: Path) -> None:
