@@ -39,8 +39,8 @@ def command(kind: str, photos: Path, mixing: Path) -> list[object]:
     if made == "fractals":
         words: list[object] = ["generate-fractals", "-n", 120, "--size", 96]
     elif made == "featvis":
-        words = ["render-featvis", "--weights", "fractals", "--count", 16, "--size", 32]
-        words += ["--steps", 2, "--batch-size", 2]
+        words = ["render-featvis", "--weights", "fractals", "--count", 24, "--size", 32]
+        words += ["--steps", 8, "--batch-size", 2]
     else:
         words = ["bake", photos, "--mixing-set", mixing, "--size", 96, "--copies", 10]
     tars = ["--shard-size", 3] if made == "bake" or layout == "webdataset" else []
@@ -77,10 +77,11 @@ class Storm:
     def kill(self, process: subprocess.Popen[bytes], out: Path, how: str) -> bool:
         """Kill one run at a random moment; False where it had ended before."""
         journal = out / ".pixmix" / "journal.jsonl"
-        rows = self.rng.choice([0, 0, 1, 3, 8, 20])
-        until = time.monotonic() + 60
+        rows = self.rng.choice([0, 0, 1, 3, 8])
+        early = self.rng.random() < 0.4  # before there is any row, perhaps before it has begun
+        until = time.monotonic() + (self.rng.uniform(0, 4) if early else 60)
         while process.poll() is None and time.monotonic() < until:
-            if journal.exists() and journal.read_bytes().count(b"\n") >= rows:
+            if not early and journal.exists() and journal.read_bytes().count(b"\n") >= rows:
                 break
             time.sleep(0.002)
         time.sleep(self.rng.uniform(0, 0.1))

@@ -117,14 +117,15 @@ def test_a_finished_set_is_not_made_smaller(
     assert tree(out) == quiet(kind, 2)
 
 
+@pytest.mark.parametrize("how", ["--overwrite", "--resume"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_overwrite_removes_what_parts_had_put_in_place(
-    cli: Cli, tmp_path: Path, command: Make, quiet: Any, kind: str
+def test_nothing_stays_of_what_parts_had_put_in_place(
+    cli: Cli, tmp_path: Path, command: Make, quiet: Any, kind: str, how: str
 ) -> None:
     out = tmp_path / "o"
     for part in ("0/2", "1/2"):
         interrupted(command(kind, 4, out, "--shard", part), 0)
-    code, _, err = cli(*command(kind, 1, out, "--overwrite"))
+    code, _, err = cli(*command(kind, 1, out, how))
     assert code == 0, err
     assert tree(out) == quiet(kind, 1)
 
