@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -153,3 +155,22 @@ def test_two_processes_read_equal_parts_and_end(baked: Path, val: Path) -> None:
 
 def test_the_example_stays_short() -> None:
     assert len(SCRIPT.read_text().splitlines()) < 200
+
+
+def commands_of_the_docs() -> list[str]:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    lines = [line for page in pages for line in page.read_text("utf-8").splitlines()]
+    return sorted({line for line in lines if re.match(r"(python|torchrun) .*train\.py", line)})
+
+
+@pytest.mark.parametrize("line", commands_of_the_docs())
+def test_the_docs_show_command_lines_that_the_script_understands(
+    line: str, train: ModuleType
+) -> None:
+    words = shlex.split(line, comments=True)
+    options = train.options(words[words.index("examples/train.py") + 1 :])
+    assert options.data.name in ("baked", "train")
+
+
+def test_the_docs_show_how_to_train() -> None:
+    assert len(commands_of_the_docs()) >= 3
