@@ -128,10 +128,11 @@ def main(arguments=None):
     sampler = DistributedSampler(train, world, rank, seed=args.seed)
     usual = {"num_workers": args.workers, "pin_memory": device.type == "cuda"}
     stay = args.workers > 0 and isinstance(train, BakedDataset)  # others draw by a new seed
-    loader = DataLoader(train, args.batch_size, sampler=sampler, persistent_workers=stay, **usual)
+    usual |= {"persistent_workers": stay, "drop_last": len(sampler) % args.batch_size == 1}
+    loader = DataLoader(train, args.batch_size, sampler=sampler, **usual)  # batch norm wants two
     if val is not None:  # each process its part of it, and no sample twice
         part = Subset(val, range(rank, len(val), world))
-        val_loader = DataLoader(part, args.batch_size, **usual)
+        val_loader = DataLoader(part, args.batch_size, num_workers=args.workers)
 
     def add_up(*numbers):
         """The sums over all processes."""

@@ -87,6 +87,14 @@ def test_a_network_learns_from_what_was_baked(epochs: Train, baked: Path) -> Non
     assert records[-1]["loss"] < 0.8 * records[0]["loss"]
 
 
+def test_a_last_batch_of_one_is_left_out(
+    train: ModuleType, baked: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (baked, "--model", "resnet18", "--epochs", "1")
+    train.main([*map(str, words), "--workers", "0", "--batch-size", "23"])  # 24 samples, 32 px
+    assert json.loads(capsys.readouterr().out)["samples"] == [23]
+
+
 def test_an_image_folder_is_mixed_as_it_is_read(
     epochs: Train, photos: Path, mixing: Path, val: Path
 ) -> None:

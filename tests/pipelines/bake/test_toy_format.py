@@ -82,6 +82,22 @@ def test_a_layout_of_ones_own_is_baked_listed_verified_and_shown(
     assert "lines" in err
 
 
+def test_a_layout_of_ones_own_is_read_to_train(
+    cli: Cli, bake: tuple[object, ...], tmp_path: Path
+) -> None:
+    from pixmix_cli import BakedDataset
+
+    words = (*bake, "--image-format", "png")
+    assert cli(*words, "-o", tmp_path / "lines")[0] == 0
+    assert cli(*words, "-o", tmp_path / "tars", "--format", "webdataset")[0] == 0
+    ours, known = (BakedDataset(tmp_path / name) for name in ("lines", "tars"))
+    assert ours.targets == known.targets
+    for epoch, number in ((0, 0), (1, 23), (2, 7)):
+        ours.set_epoch(epoch)
+        known.set_epoch(epoch)
+        assert np.array_equal(np.asarray(ours[number][0]), np.asarray(known[number][0]))
+
+
 @pytest.mark.parametrize("how", ["resume", "shards", "growth"])
 def test_a_layout_of_ones_own_goes_on_to_the_same_bytes(
     cli: Cli, bake: tuple[object, ...], tmp_path: Path, how: str
