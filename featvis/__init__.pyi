@@ -11,9 +11,11 @@ from .errors import UnknownModelError as UnknownModelError
 from .errors import WeightsUnavailableError as WeightsUnavailableError
 from .layers import Layer as Layer
 from .layers import Layers as Layers
+from .layers import check_weights as check_weights
 from .layers import layers_of as layers_of
 from .layers import list_layers as list_layers
 from .layers import select_layers as select_layers
+from .layers import usable as usable
 from .models import Network as Network
 from .models import load_network as load_network
 from .objectives import Channel as Channel

@@ -96,6 +96,27 @@ def native_size(model: nn.Module) -> int | None:
     return 224 if isinstance(model, MaxVit) else timm_models.fixed_side(model)
 
 
+def probing_side(name: str, model: nn.Module) -> int:
+    """Side in pixels at which a network is usually shown pictures: its only one, if it has one."""
+    own = native_size(model)
+    if own is not None:
+        return own
+    if timm_models.is_timm(name):
+        return timm_models.side(name)
+    return 299 if name == "inception_v3" else 224
+
+
+def relatives(name: str) -> list[str]:
+    """Torchvision's other architectures of the same family, the likeliest slips first."""
+    if timm_models.is_timm(name):
+        return []
+    models = torchvision.models
+    family = models.get_model_builder(name).__module__
+    same = [n for n in model_names() if models.get_model_builder(n).__module__ == family]
+    near = difflib.get_close_matches(name, same, len(same), 0.0)
+    return [other for other in near if other != name]
+
+
 def class_count(model: nn.Module) -> int:
     """Rows of the last matrix, which is the head."""
     heads = [m for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]

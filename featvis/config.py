@@ -15,6 +15,7 @@ MIRROR_JITTER = 24 / 224
 # The side at which a network sees the pictures by default: several times faster than 224, with
 # pictures as good and more contrast at 32 px; 96 is clearly worse (docs/design/featvis.md).
 NETWORK_SIZE = 128
+MIN_SIZE = 2  # pixels; a single one has no contrast
 MAX_SIZE = 4096  # pixels; a spectrum of 4096^2 already takes 200 MB a picture
 
 
@@ -50,7 +51,7 @@ class FeatVisConfig:
     max_restarts: int = 2  # how often a grey picture is redone from another start
 
     def __post_init__(self) -> None:
-        _whole("size", self.size, 1, MAX_SIZE)
+        _whole("size", self.size, MIN_SIZE, MAX_SIZE)
         _whole("steps", self.steps, 1, 100_000)
         _whole("batch_size", self.batch_size, 1, 65_536)
         if self.network_size is not None:

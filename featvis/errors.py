@@ -55,12 +55,18 @@ class DeviceError(FeatVisError):
 
 
 def some(items: Iterable[str], count: int = 3) -> str:
-    """The first few of `items`, for a message."""
+    """The first few of `items`, for a message, each on one line and of bounded length."""
     items = list(items)
-    return ", ".join(items[:count]) + (", …" if len(items) > count else "")
+    return ", ".join(map(plain, items[:count])) + (", …" if len(items) > count else "")
+
+
+def plain(text: str, limit: int = 120) -> str:
+    """`text` without characters that move the cursor, cut in the middle beyond `limit`."""
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    return text if len(text) <= limit else f"{text[: limit // 2]}…{text[1 - limit // 2 :]}"
 
 
 def one_line(error: object, limit: int = 160) -> str:
     """What `error` says, on one line and at most `limit` characters long."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = plain(" ".join(str(error).split()), 10 * limit) or type(error).__name__
     return text if len(text) <= limit else text[: limit - 1] + "…"

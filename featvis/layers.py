@@ -25,9 +25,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from featvis import timm_models
-from featvis.architectures import is_known, native_size, skeleton
-from featvis.errors import UnknownLayerError
+from featvis.architectures import is_known, native_size, probing_side, skeleton
+from featvis.errors import CheckpointError, UnknownLayerError, plain, some
 from featvis.models import Network
 
 OUTPUT = "output"  # the layer name of the network as a whole
@@ -121,20 +120,13 @@ def _layers_of(name: str, num_classes: int | None, image_size: int | None) -> La
     model = skeleton(name, num_classes, image_size)
     fixed = native_size(model)
     if fixed is None:
-        return _probe(model, model, name, image_size or _own_side(name))
+        return _probe(model, model, name, image_size or probing_side(name, model))
     try:
         other = skeleton(name, num_classes, fixed * 2)
     except (TypeError, AssertionError, RuntimeError, ValueError):
         # a network of timm that cannot be built for another size
         return _probe(model, None, name, fixed)
     return _probe(model, other, name, fixed, second=fixed * 2)
-
-
-def _own_side(name: str) -> int:
-    """Side in pixels at which a network of many sizes is usually shown pictures."""
-    if timm_models.is_timm(name):
-        return timm_models.side(name)
-    return 299 if name == "inception_v3" else 224
 
 
 def _at_size(network: Network, found: Layers) -> Layers:
@@ -306,10 +298,11 @@ def select_layers(layers: Sequence[Layer], patterns: Sequence[str]) -> list[Laye
     patterns  globs ("layer3*"), regular expressions ("re:layer[34]\\.1$", matched from the
               start), plain names, or "auto": about eight blocks spread over the network's
               depth, without the head. No pattern means "auto".
+              Names and globs may stand in one text, with commas between them.
     raises    UnknownLayerError for a pattern that matches nothing, with the nearest names
     """
     chosen: set[str] = set()
-    for pattern in patterns or ["auto"]:
+    for pattern in split_patterns(patterns) or ["auto"]:
         matched = _match(layers, pattern)
         if not matched:
             raise _no_match(layers, pattern)
@@ -326,6 +319,50 @@ def find_layer(layers: Sequence[Layer], name: str) -> Layer:
         if layer.name == name:
             return layer
     raise _no_match(layers, name)
+
+
+def split_patterns(patterns: Sequence[str]) -> tuple[str, ...]:
+    """`patterns` with lists such as "layer1,layer2" taken apart; regular expressions stay whole.
+
+    raises    UnknownLayerError for an empty name in a list
+    """
+    parts: list[str] = []
+    for pattern in patterns:
+        if pattern.startswith("re:") or "," not in pattern:
+            parts.append(pattern)
+            continue
+        names = [name.strip() for name in pattern.split(",")]
+        if not all(names):
+            raise UnknownLayerError(
+                f"{plain(repr(pattern))} has an empty name between its commas.",
+                hint="--layers layer1,layer2",
+            )
+        parts += names
+    return tuple(parts)
+
+
+def check_weights(network: Network, chosen: Sequence[Layer]) -> None:
+    """Raise CheckpointError for a layer that needs a weight which the network's file lacks.
+
+    The hint names the last layer that needs none of them.
+    """
+    if not network.lacks:
+        return
+    for layer in chosen:
+        lacking = network.needs(layer.module, layer.call)
+        if not lacking:
+            continue
+        told = [f"{name} {network.lacks[name]}" for name in lacking]
+        fine = usable(network, list_layers(network))
+        raise CheckpointError(
+            f"{layer.name} of {network.name} cannot be drawn from {network.source}: {some(told)}.",
+            hint=f"--layers {fine[-1].name} or one before it" if fine else "another checkpoint",
+        )
+
+
+def usable(network: Network, layers: Sequence[Layer]) -> list[Layer]:
+    """The layers that need no weight which the network's file lacks."""
+    return [layer for layer in layers if not network.needs(layer.module, layer.call)]
 
 
 def _match(layers: Sequence[Layer], pattern: str) -> list[str]:
@@ -351,12 +388,29 @@ def _no_match(layers: Sequence[Layer], pattern: str) -> UnknownLayerError:
             hint=f"{pattern}@1" if "@1" in silent[pattern] else "--list-layers",
         )
     names = [layer.name for layer in layers]
-    plain = pattern[3:] if pattern.startswith("re:") else pattern
-    near = difflib.get_close_matches(plain.strip("*"), names, 3, 0.4)
+    wanted = pattern[3:] if pattern.startswith("re:") else pattern
+    name, _, channel = wanted.rpartition(":")
+    if channel.strip().isdecimal() and _respelled(name, names):
+        return UnknownLayerError(
+            f"No layer of {network} matches {plain(repr(pattern))}: channels have an option of "
+            "their own.",
+            hint=f"--layers {_respelled(name, names)} --channels {channel.strip()}",
+        )
+    respelled = _respelled(wanted, names)
+    near = difflib.get_close_matches(wanted.strip("*")[:200], names, 3, 0.4)
     return UnknownLayerError(
-        f"No layer of {network} matches {pattern!r}.",
-        hint=" or ".join(near) if near else "--list-layers",
+        f"No layer of {network} matches {plain(repr(pattern))}.",
+        hint=respelled or (" or ".join(near) if near else "--list-layers"),
     )
+
+
+def _respelled(wanted: str, names: Sequence[str]) -> str | None:
+    """The layer that `wanted` means as other tools write it: `model.features[9]`, `layer4/0`."""
+    dotted = re.sub(r"\[(\d+)\]", r".\1", wanted.strip()).replace("/", ".")
+    for name in (dotted, dotted.removeprefix("model."), dotted.removeprefix("module.")):
+        if name in names:
+            return name
+    return None
 
 
 def _spread(layers: Sequence[Layer]) -> list[Layer]:

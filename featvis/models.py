@@ -22,10 +22,17 @@ from torch import nn
 
 from featvis import timm_models
 from featvis.architectures import build, check_name, class_count, is_known, native_size, skeleton
-from featvis.checkpoints import load_into, read_checkpoint, sha256
+from featvis.checkpoints import Loaded, load_into, read_checkpoint, sha256
 from featvis.devices import resolve_device
-from featvis.errors import CheckpointError, UnknownModelError, WeightsUnavailableError, one_line
+from featvis.errors import (
+    CheckpointError,
+    UnknownModelError,
+    WeightsUnavailableError,
+    one_line,
+    plain,
+)
 from featvis.folding import fold, foldable_pairs
+from featvis.uses import Uses, uses_of
 
 # The network that comes with this package: trained on our own fractals and nothing else.
 OWN_WEIGHTS = "fractals"
@@ -40,6 +47,7 @@ OWN_FILE = Path(__file__).parent / "weights" / "fractals-squeezenet1_1.safetenso
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+_ENUM = re.compile(r"(?:\w+\.)*\w+_Weights\.\w+", re.IGNORECASE)
 DOWNLOAD_TIMEOUT = 30.0  # seconds without a byte before the network counts as unavailable
 
 
@@ -52,6 +60,9 @@ class Network:
     mean, std   per channel, of pictures in [0, 1]
     input_size  side in pixels that the weights were made for
     fixed_size  whether that is the only side the network takes
+    source      the file of the weights, if any
+    lacks       name of a weight that the file lacks, or that is not finite -> why; see `needs`
+    notes       lines about what of the file was chosen or passed over
     """
 
     model: nn.Module
@@ -63,10 +74,14 @@ class Network:
     fixed_size: bool = False
     num_classes: int = 1000
     device: str = "cpu"
+    source: str = ""
+    lacks: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     fits: dict[tuple[str, int, int], bool] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )  # (module, call, side) -> whether such a picture gets there
     _pairs: dict[str, str] | None = field(default=None, init=False, repr=False, compare=False)
+    _uses: Uses | None = field(default=None, init=False, repr=False, compare=False)
     _on_meta: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
     _ready: dict[tuple[bool, bool], nn.Module] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -81,6 +96,18 @@ class Network:
             else:
                 self._on_meta = copy.deepcopy(self.model).to("meta")
         return self._on_meta
+
+    def needs(self, module: str, call: int) -> list[str]:
+        """Which of the weights in `lacks` that call of the module needs, in the order of reading.
+
+        module  its `named_modules` name; "" is the network itself
+        """
+        if not self.lacks:
+            return []
+        if self._uses is None:
+            self._uses = uses_of(self.on_meta(), self.input_size)
+        needed = self._uses.needed(module, call)
+        return [name for name in self._uses.read if name in self.lacks and name in needed]
 
     def ready(self, target: str = "", *, bfloat16: bool = False) -> nn.Module:
         """The network as fast as it goes up to module `target`; made once and kept.
@@ -138,16 +165,17 @@ def load_network(
             )
         weights = str(OWN_FILE)
     timm = timm_models.is_timm(name)
+    loaded: Loaded | None = None
     published = None if timm else torchvision.models.get_model_weights(name).DEFAULT
     if weights == "random":
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             model = build(name, random=True)
         weights_id = f"random:{seed}"
-    elif _is_path(weights):
-        path = Path(weights).expanduser()
+    elif is_file_name(weights):
+        path = _local(weights)
         weights_id = f"sha256:{sha256(path)}"
-        model = load_into(name, read_checkpoint(path), path)
+        loaded = load_into(name, read_checkpoint(path), path)
     elif timm:
         if weights.upper() != "DEFAULT":
             raise UnknownModelError(
@@ -162,7 +190,9 @@ def load_network(
         published = _named_weights(name, weights)
         path = _download(published.url, name, progress)
         weights_id = published.name
-        model = load_into(name, read_checkpoint(path), path)
+        loaded = load_into(name, read_checkpoint(path), path)
+    if loaded is not None:
+        model = loaded.model
     fixed = native_size(model)
     model.eval().requires_grad_(False)
     model.to(device).to(memory_format=torch.channels_last)
@@ -182,6 +212,9 @@ def load_network(
         fixed_size=fixed is not None,
         num_classes=class_count(model),
         device=device,
+        source="" if loaded is None else str(path),
+        lacks={} if loaded is None else loaded.lacks,
+        notes=[] if loaded is None else loaded.notes,
     )
 
 
@@ -192,18 +225,46 @@ def normalisation(weights: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def _named_weights(name: str, weights: str) -> Any:
+    """The weights of that name: "DEFAULT", "IMAGENET1K_V1", "ResNet18_Weights.IMAGENET1K_V1".
+
+    raises  UnknownModelError
+    """
     enum = torchvision.models.get_model_weights(name)
-    if weights.upper() == "DEFAULT":
+    of, _, member_name = weights.rpartition(".")
+    of = of.rpartition(".")[2]
+    if of and of.lower() != enum.__name__.lower():
+        raise UnknownModelError(
+            f"{weights!r} are weights of another network: those of {name} are {enum.__name__}.",
+            hint=f"--weights {enum.__name__}.DEFAULT, or --model of {of.partition('_')[0]}",
+        )
+    if member_name.upper() == "DEFAULT":
         return enum.DEFAULT
     for member in enum:
-        if member.name.lower() == weights.rpartition(".")[2].lower():
+        if member.name.lower() == member_name.lower():
             return member
     choices = [member.name for member in enum]
-    near = difflib.get_close_matches(weights.upper(), choices, 1, 0.5)
+    near = difflib.get_close_matches(member_name.upper(), choices, 1, 0.5)
     raise UnknownModelError(
-        f"{name} has no weights named {weights!r}: torchvision knows {', '.join(choices)}.",
+        f"{name} has no weights named {plain(repr(weights))}: torchvision knows "
+        f"{', '.join(choices)}.",
         hint=f"--weights {near[0] if near else 'DEFAULT'}, random, or a file",
     )
+
+
+def check_weights_name(name: str, weights: str) -> None:
+    """Raise UnknownModelError unless weights that are no file are known by that name."""
+    if weights not in ("random", OWN_WEIGHTS) and not timm_models.is_timm(name):
+        _named_weights(name, weights)
+
+
+def _local(weights: str) -> Path:
+    """The path of a weights file; CheckpointError for an address on the web."""
+    if re.match(r"[a-zA-Z][\w+.-]+://", weights):
+        raise CheckpointError(
+            f"{plain(weights)} is an address; weights are read from local files.",
+            hint="download it first, then --weights FILE",
+        )
+    return Path(weights).expanduser()
 
 
 def _crop_size(weights: Any) -> int:
@@ -211,25 +272,29 @@ def _crop_size(weights: Any) -> int:
     return int(size[0] if isinstance(size, (list, tuple)) else size)
 
 
-def _is_path(weights: str) -> bool:
+def is_file_name(weights: str) -> bool:
+    """Whether `weights` names a file rather than published weights.
+
+    `ResNet18_Weights.IMAGENET1K_V1`, as torchvision writes it, does not, dot or no dot.
+    """
     separators = {os.sep, os.altsep or os.sep}
-    return (
-        any(s in weights for s in separators)
-        or bool(Path(weights).suffix)
-        or Path(weights).exists()
-    )
+    if any(s in weights for s in separators) or os.path.exists(weights):
+        return True
+    return bool(Path(weights).suffix) and _ENUM.fullmatch(weights) is None
 
 
 def _download(url: str, name: str, progress: bool) -> Path:
     """The cached file of `url`, fetched first if it is not there.
 
-    raises   WeightsUnavailableError that names the file and the folder to put it in
+    raises   WeightsUnavailableError that names the file and the folder to put it in;
+             CheckpointError for a cached file that is not the published one, by its hash
     """
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     path = folder / url.rpartition("/")[2]
-    if path.is_file():
-        return path
     prefix = re.search(r"-([0-9a-f]{8,})\.", path.name)
+    if path.exists():
+        _check_cached(path, name, prefix[1] if prefix else "")
+        return path
     before = socket.getdefaulttimeout()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -246,3 +311,17 @@ def _download(url: str, name: str, progress: bool) -> Path:
     finally:
         socket.setdefaulttimeout(before)
     return path
+
+
+def _check_cached(path: Path, name: str, prefix: str) -> None:
+    """Raise CheckpointError unless a file's SHA-256 begins as its name says that it does."""
+    mend = f"delete {path}: the next run downloads it again"
+    if not path.is_file():
+        raise CheckpointError(f"{path}, where {name}'s weights are kept, is no file.", hint=mend)
+    digest = sha256(path)
+    if not digest.startswith(prefix):
+        raise CheckpointError(
+            f"{path} is not what torchvision publishes for {name}: cut short, damaged, or another "
+            f"file (its SHA-256 begins with {digest[: len(prefix)]}).",
+            hint=f"{mend}. A file of your own: --weights FILE",
+        )

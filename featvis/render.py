@@ -20,7 +20,7 @@ from torch import Tensor
 from featvis.config import MIRROR_JITTER, NETWORK_SIZE, WRAP_JITTER, FeatVisConfig
 from featvis.errors import FeatVisError
 from featvis.forward import Tap, tapped
-from featvis.layers import Layer, find_layer, list_layers
+from featvis.layers import Layer, check_weights, find_layer, list_layers
 from featvis.models import Network
 from featvis.objectives import Channel, Objective
 from featvis.parametrizations import make_parametrization
@@ -49,6 +49,7 @@ class Rendered:
     end       (n,) float32: the objective at its last step
     grey      (n,) bool: still without contrast and colour after all restarts
     restarts  (n,) int64: how often the picture was begun anew
+    overflow  (n,) bool: the objective was not finite at the last try's first or last step
     """
 
     pixels: U8
@@ -56,6 +57,12 @@ class Rendered:
     end: F32
     grey: npt.NDArray[np.bool_]
     restarts: npt.NDArray[np.int64]
+
+    @property
+    def overflow(self) -> npt.NDArray[np.bool_]:
+        """See above."""
+        finite: npt.NDArray[np.bool_] = np.isfinite(self.start) & np.isfinite(self.end)
+        return ~finite
 
 
 def render(
@@ -77,11 +84,13 @@ def render(
     starts   (n, 3, s, s) float32 in [0, 1]: pictures to start from; None: noise
     returns  the pictures in the order of `goals`; on CPU in float32 the same bytes for the same
              weights, goal, generator, config and number of threads
-    raises   UnknownLayerError, ChannelRangeError, FeatVisError for a network size that the
-             network cannot take (names the smallest that it can)
+    raises   UnknownLayerError, ChannelRangeError, CheckpointError for a layer that needs weights
+             which the network's file lacks, FeatVisError for a network size that the network
+             cannot take (names the smallest that it can)
     """
     if isinstance(layer, str):
         layer = find_layer(list_layers(network), layer)
+    check_weights(network, [layer])
     count = len(goals)
     if not 0 < count <= config.batch_size or len(rngs) != count:
         raise FeatVisError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,6 @@ pixmix render-featvis --model convnext_tiny --list-layers
 
 # measured: larger batches gain nothing on a CPU core; a GPU is idle below a few hundred
 BATCH_SIZE = {"cpu": 8}
-CHECKPOINTS = (".pt", ".pth", ".safetensors")
 _TARGETS, _OPTIMISER = "Targets", "Optimiser"
 
 
@@ -43,8 +43,8 @@ _TARGETS, _OPTIMISER = "Targets", "Optimiser"
     default="DEFAULT",
     section=_TARGETS,
     metavar="DEFAULT|NAME|FILE|random|fractals",
-    help="torchvision's weights (downloaded once), a .pt, .pth or .safetensors file, or "
-    "fractals: a small network of our own that comes with pixmix.",
+    help="torchvision's weights (downloaded once), a PyTorch or safetensors file, or fractals: a "
+    "small network of our own that comes with pixmix.",
 )
 @option(
     "--layers",
@@ -52,7 +52,8 @@ _TARGETS, _OPTIMISER = "Targets", "Optimiser"
     default=("auto",),
     section=_TARGETS,
     metavar="GLOB",
-    help="Layer names: globs or re:REGEX, several times; auto: a spread of good layers.",
+    help="Layer names: globs or re:REGEX, several times or with commas; auto: a spread of good "
+    "layers.",
 )
 @option(
     "--channels",
@@ -184,6 +185,7 @@ def command(
     from pixmix_cli.pipelines.mixing_sets import featvis
 
     terminal = options.make_terminal(quiet, verbose, progress, as_json)
+    _check_libraries()
     names = ("size", "steps", "batch_size", "network_size", "precision", "parametrization")
     settings = {name: rest.pop(name) for name in names}
     network = _model_name(model, weights)
@@ -193,6 +195,10 @@ def command(
         choice = featvis.NetworkChoice(network, weights, "cpu", rest["seed"])
         with check_config():
             return _print_layers(terminal, choice)
+    with check_config():
+        from featvis.layers import split_patterns
+
+        layers = split_patterns(layers)
     wishes = featvis.Wishes(layers, channels, count, objective, pairs, mix, diversity, init)
     with options.mixing_set_job(engine=engine, **rest) as job, check_config():
         from featvis import gpu_count, resolve_device
@@ -211,6 +217,22 @@ def command(
         )
         plan = featvis.plan_featvis(choice, wishes, config, job, terminal.shows_bar, terminal.warn)
         return make_set(terminal, plan, dry_run, lambda: describe_featvis(plan))
+
+
+def _check_libraries() -> None:
+    """Raise InputError, with how to install it, for a library of networks that cannot be used."""
+    from pixmix_cli.errors import InputError
+
+    for name in ("torch", "torchvision", "safetensors"):
+        try:
+            importlib.import_module(name)
+        except (ImportError, OSError, RuntimeError, AttributeError) as error:
+            # of a build for another machine or version the import fails in all these ways
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"networks need {name}, which cannot be loaded here ({reason})",
+                f"pip install {name}; generate-fractals does without",
+            ) from None
 
 
 def _on_ray(job: MixingSetJob, device: str) -> tuple[MixingSetJob, str, int]:
@@ -243,8 +265,7 @@ def _model_name(model: str | None, weights: str) -> str:
 def _print_layers(terminal: Terminal, choice: Any) -> int:
     from pixmix_cli.pipelines.mixing_sets import featvis
 
-    local = choice.weights == "fractals" or Path(choice.weights).suffix in CHECKPOINTS
-    for row in featvis.layer_rows(choice, local):
+    for row in featvis.layer_rows(choice, terminal.warn):
         if terminal.as_json:
             terminal.emit(row)
         else:

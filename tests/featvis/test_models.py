@@ -50,18 +50,59 @@ def test_offline_says_which_file_to_put_where(
     assert "--weights FILE" in hint
 
 
-def test_cached_weights_need_no_network(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: State
-) -> None:
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """torch.hub's folder of downloads, without a network to fill it."""
+
     def unreachable(*args: object, **kwargs: object) -> None:
         raise AssertionError("went to the network")
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
     (tmp_path / "checkpoints").mkdir()
-    torch.save(state, tmp_path / "checkpoints" / "squeezenet1_1-b8a52dc0.pth")
+    return tmp_path / "checkpoints"
+
+
+def test_cached_weights_need_no_network(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, state: State
+) -> None:
+    torch.save(state, cache / "squeezenet1_1-b8a52dc0.pth")
+    monkeypatch.setattr("featvis.models.sha256", lambda path: "b8a52dc0" + 56 * "0")
     network = load_network("squeezenet1_1", "default")
     assert network.weights_id == "IMAGENET1K_V1"
+
+
+@pytest.mark.parametrize("content", [b"", b"half of a file", b"PK another network's file"])
+def test_a_cached_file_that_was_not_published_so_is_to_be_deleted(
+    cache: Path, content: bytes
+) -> None:
+    path = cache / "squeezenet1_1-b8a52dc0.pth"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="not what torchvision publishes") as caught:
+        load_network("squeezenet1_1", "DEFAULT")
+    assert f"delete {path}" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        "SqueezeNet1_1_Weights.IMAGENET1K_V1",
+        "SqueezeNet1_1_Weights.DEFAULT",
+        "torchvision.models.SqueezeNet1_1_Weights.IMAGENET1K_V1",
+        "squeezenet1_1_weights.imagenet1k_v1",
+    ],
+)
+def test_weights_are_named_as_torchvision_writes_them(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, state: State, weights: str
+) -> None:
+    torch.save(state, cache / "squeezenet1_1-b8a52dc0.pth")
+    monkeypatch.setattr("featvis.models.sha256", lambda path: "b8a52dc0" + 56 * "0")
+    assert load_network("squeezenet1_1", weights).weights_id == "IMAGENET1K_V1"
+
+
+def test_weights_of_another_network_are_not_taken_for_this_ones() -> None:
+    with pytest.raises(UnknownModelError, match="those of resnet18 are ResNet18_Weights"):
+        load_network("resnet18", "ResNet50_Weights.IMAGENET1K_V1")
 
 
 def test_download_is_hash_checked_and_lands_in_the_cache(

@@ -231,7 +231,12 @@ class FeatVisMaker:
         facts = self._facts(batch, row)
         if rendered.grey[position]:
             what = " ".join(f"{name} {value}" for name, value in facts.items())
-            reason = f"{what}: stays grey from every start"
+            why = (
+                "the network's numbers overflow (its answer is infinite or not a number)"
+                if rendered.overflow[position]
+                else "stays grey from every start"
+            )
+            reason = f"{what}: {why}"
             return Made(index, None, facts=facts, error=reason)
         recipe = {
             "version": 1,
@@ -284,7 +289,7 @@ def plan_featvis(
     import torch
     import torchvision
 
-    from featvis import list_layers, load_network, select_layers, timm_models
+    from featvis import check_weights, list_layers, load_network, select_layers, timm_models
 
     if wishes.diversity > config.batch_size:
         raise InputError(
@@ -294,8 +299,11 @@ def plan_featvis(
     network = load_network(
         choice.model, choice.weights, device="cpu", seed=choice.seed, progress=show_download
     )
+    for note in network.notes:
+        warn(note)
     patterns = (OUTPUT,) if wishes.kind == "logit" else wishes.layers
     layers = select_layers(list_layers(network), patterns)
+    check_weights(network, layers)
     starts = None if wishes.init is None else _open_starts(wishes.init, warn)
     if config.network_size is None and not network.fixed_size:
         if wishes.kind == "logit":
@@ -459,18 +467,26 @@ def batches(
         begin = end
 
 
-def layer_rows(choice: NetworkChoice, weights_are_local: bool) -> Iterator[dict[str, Any]]:
-    """A row for each layer of a network, without downloading anything.
+def layer_rows(
+    choice: NetworkChoice, warn: Callable[[str], None] = lambda line: None
+) -> Iterator[dict[str, Any]]:
+    """A row for each layer that can be drawn, without downloading anything.
 
-    weights_are_local  read the head's size from the checkpoint
+    warn    called with one line for each thing passed over
+    raises  FeatVisError and its kin, as plan_featvis does
     """
-    from featvis import layers_of, list_layers, load_network
+    from featvis import layers_of, list_layers, load_network, usable
+    from featvis.models import OWN_WEIGHTS, check_weights_name, is_file_name
 
     found: list[Layer]
-    if weights_are_local:
-        found = list_layers(load_network(choice.model, choice.weights, device="cpu"))
+    if choice.weights == OWN_WEIGHTS or is_file_name(choice.weights):
+        network = load_network(choice.model, choice.weights, device="cpu")
+        for note in network.notes:
+            warn(note)
+        found = usable(network, list_layers(network))
     else:
         found = layers_of(choice.model)
+        check_weights_name(choice.model, choice.weights)
     for layer in found:
         yield {
             "path": layer.name,
