@@ -21,7 +21,7 @@ from torch import nn
 
 from benchmarks.safety.network import WideResNet
 from featvis.checkpoints import load_into, read_checkpoint, sha256
-from featvis.errors import FeatVisError
+from featvis.errors import FeatVisError, some
 from featvis.models import IMAGENET_MEAN, IMAGENET_STD
 from pixmix_cli.errors import InputError
 
@@ -84,15 +84,18 @@ def load(checkpoint: Checkpoint) -> nn.Module:
         if match := WRN.fullmatch(what):
             return _wide(int(match[1]), int(match[2]), Path(where)).eval()
         if what in torchvision.models.list_models(module=torchvision.models):
-            model = load_into(what, read_checkpoint(Path(where)), Path(where))
-            return Normalised(model, IMAGENET_MEAN, IMAGENET_STD).eval()
+            loaded = load_into(what, read_checkpoint(Path(where)), Path(where))
+            if loaded.lacks:
+                lacking = some(f"{key} {why}" for key, why in loaded.lacks.items())
+                raise InputError(f"--checkpoint {checkpoint.text} is not whole: {lacking}", HINT)
+            return Normalised(loaded.model, IMAGENET_MEAN, IMAGENET_STD).eval()
     except FeatVisError as error:
         raise InputError(f"--checkpoint {checkpoint.text}: {error}") from error
     return _made(checkpoint, what, where).eval()
 
 
 def _wide(depth: int, width: int, file: Path) -> nn.Module:
-    state = read_checkpoint(file)
+    state = dict(max(read_checkpoint(file), key=lambda found: len(found.tensors)).tensors)
     head = state.get("head.weight")
     stem = state.get("stem.weight")
     if head is None or stem is None or stem.ndim != 4:
