@@ -326,7 +326,7 @@ def test_start_noise_is_the_same_for_any_number_of_threads(kind: str) -> None:
     assert len({picture.tobytes() for picture in drawn[0]}) == 5
 
 
-@pytest.mark.parametrize(("size", "network_size"), [(1, None), (17, None), (40, 32), (24, 48)])
+@pytest.mark.parametrize(("size", "network_size"), [(2, None), (17, None), (40, 32), (24, 48)])
 def test_picture_size_is_apart_from_the_networks(
     squeezenet: Network, size: int, network_size: int | None
 ) -> None:
