@@ -56,22 +56,34 @@ def examples() -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", text, re.S | re.M)
 
 
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what the commands name: photographs, CIFAR, a mixing set."""
-    root = tmp_path_factory.mktemp("docs")
-    for place, side in (
-        ("photos/train", 48),
-        ("cifar/train", 32),
-        ("digits", 28),
-        ("someone/elses", 64),
-    ):
+def furnished(root: Path) -> Path:
+    """A folder with what the commands name: photographs, CIFAR, digits, a mixing set."""
+    sides = {"photos/train": 48, "cifar/train": 32, "digits": 28, "someone/elses": 64}
+    for place, side in sides.items():
         for label in range(2):
             folder = root / place / f"class{label}"
             folder.mkdir(parents=True)
             for number in range(3):
                 pixels = picture(10 * label + number, side, side)
                 Image.fromarray(pixels).save(folder / f"{number}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the commands of the documentation are typed."""
+    return furnished(tmp_path_factory.mktemp("docs"))
+
+
+@pytest.fixture(scope="module")
+def library_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the library's examples run: with a mixing set and a baked set that nothing adds to."""
+    root = furnished(tmp_path_factory.mktemp("library"))
+    (root / "mixing").mkdir()
+    for index in range(3):
+        Image.fromarray(picture(index, 64, 64)).save(root / "mixing" / f"example{index}.jpg")
+    baked = ("bake", "photos/train", "--mixing-set", "mixing", "-o", "baked", "-q", "--copies", "2")
+    subprocess.run(command_line(baked), cwd=root, env=environment(), check=True)
     return root
 
 
@@ -119,17 +131,11 @@ def test_a_command_line_of_the_docs_runs(reader: Reader, line: str) -> None:
 @pytest.mark.process
 @pytest.mark.parametrize("number", range(len(examples())))
 def test_every_example_of_the_library_runs_and_prints_what_it_says(
-    number: int, workplace: Path
+    number: int, library_place: Path
 ) -> None:
     program = examples()[number]
-    (workplace / "mixing").mkdir(exist_ok=True)
-    for index in range(3):
-        Image.fromarray(picture(index, 64, 64)).save(workplace / "mixing" / f"example{index}.jpg")
-    baked = ("bake", "photos/train", "--mixing-set", "mixing", "-o", "baked", "-q", "--copies", "2")
-    if not (workplace / "baked").exists():
-        subprocess.run(command_line(baked), cwd=workplace, env=environment(), check=True)
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=workplace, env=environment(), timeout=240,
+        [sys.executable, "-c", program], cwd=library_place, env=environment(), timeout=240,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -12,6 +12,8 @@ import pytest
 from pixmix_cli.pipelines import doctor
 from tests.conftest import Cli
 
+pytestmark = pytest.mark.torch  # its speed is measured each time
+
 
 def statuses(out: str) -> dict[str, str]:
     """Name -> status of every line."""

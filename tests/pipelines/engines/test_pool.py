@@ -157,6 +157,18 @@ def test_a_thousand_kills_at_chosen_moments_leave_no_run_waiting() -> None:
 
 
 @needs_proc
+@pytest.mark.slow
+def test_a_minute_of_kills_leaves_no_run_waiting() -> None:
+    seed = time.time_ns()  # another minute each time
+    rng = random.Random(seed)
+    end = time.monotonic() + 60
+    kills = 0
+    while time.monotonic() < end:
+        kills += survive(rng.choice(MOMENTS), rng, rng.choice([0, 0, LARGE]))
+    print(f"{kills} kills, seed {seed}")
+
+
+@needs_proc
 def test_a_pool_that_is_closed_while_its_workers_send_ends_at_once() -> None:
     pool = Pool(make_echo, (0,), 2, str)
     begin(pool, tasks(4), 2)
