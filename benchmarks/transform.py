@@ -76,6 +76,7 @@ def contenders(size: int, mixing: Path, cache: Path) -> dict[str, Contender]:
 
     preset = "cifar" if small else "imagenet"
     ours = PixMix(mixing, preset=preset, mean=MEAN, std=STD, mixing_cache=cache)
+    ours.decode_all()
     augmix = transforms.Compose([crop, transforms.AugMix(), tail])
     return {
         "published procedure": published,

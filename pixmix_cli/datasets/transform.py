@@ -70,11 +70,16 @@ class PixMix:
             config = replace(config, size=size)
         if (mean is None) != (std is None):
             raise ValueError("mean and std go together")
-        pictures = _open(mixing, config.mixing_size, mixing_cache)
-        self._mix = ArrayMix(pictures, config, next_seed or _torch_seed)
+        self._mixing = _open(mixing, config.mixing_size, mixing_cache)
+        self._mix = ArrayMix(self._mixing, config, next_seed or _torch_seed)
         self._normalise = (
             None if mean is None or std is None else Normalise(tuple(mean), tuple(std))
         )
+
+    def decode_all(self) -> None:
+        """Decode every mixing picture now, and not when it is first drawn."""
+        if isinstance(self._mixing, _Decoded):
+            self._mixing.decode_all()
 
     def __call__(self, picture: Picture) -> Any:
         """One augmented copy.
@@ -163,16 +168,24 @@ class _Decoded:
     def __len__(self) -> int:
         return self._mixing.draws_from
 
+    def decode_all(self) -> None:
+        """Put every picture that can be read into the cache."""
+        self._opened().load_all()
+
     def __getitem__(self, number: int) -> U8:
+        pictures = self._opened()
+        _, picture = pictures.get(number, "skip")
+        for row in pictures.errors():
+            warnings.warn(f"mixing picture left out: {row.error}", stacklevel=4)
+        return picture
+
+    def _opened(self) -> MixingPictures:
         if self._pictures is None or self._owner != os.getpid():
             # also after a fork: a lock on a descriptor that both have would keep neither out
             on_disk = PictureCache(self._folder, self._key, len(self._mixing.pictures), mapped=True)
             self._pictures = MixingPictures(self._mixing, self._side, on_disk)
             self._owner = os.getpid()
-        _, picture = self._pictures.get(number, "skip")
-        for row in self._pictures.errors():
-            warnings.warn(f"mixing picture left out: {row.error}", stacklevel=4)
-        return picture
+        return self._pictures
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_pictures": None}

@@ -125,6 +125,18 @@ def test_weights_are_a_mapping_or_follow_the_paths(mixing: Path, photos: Path, c
     assert not all(np.array_equal(one, three) for one, _, three in made)
 
 
+def test_all_mixing_pictures_can_be_decoded_beforehand(mixing: Path, cache: Path) -> None:
+    PixMix(MIXING, preset="cifar").decode_all()  # there already
+    PixMix(mixing, preset="cifar", mixing_cache=cache).decode_all()
+    (pixels,) = cache.rglob("pixels")
+    assert pixels.stat().st_size == 6 * 36 * 36 * 3
+    before = pixels.stat().st_mtime_ns
+    mix = PixMix(mixing, preset="cifar", mixing_cache=cache)
+    for _ in range(40):
+        mix(picture(1, 32, 32))
+    assert pixels.stat().st_mtime_ns == before
+
+
 @pytest.mark.process
 @pytest.mark.parametrize("way", ["spawn", "fork"])
 def test_it_goes_to_a_worker_and_mixes_the_same_there(mixing: Path, cache: Path, way: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,12 @@ class MixingPictures:
         raise PictureError(
             f"none of the {count} pictures of the mixing set can be read", "another --mixing-set"
         )
+
+    def load_all(self) -> None:
+        """Put every picture that can be read into the cache on disk."""
+        for number in range(len(self._mixing.pictures)):
+            with contextlib.suppress(PixMixError):  # told when it is drawn
+                self._load(number)
 
     def _load(self, number: int) -> U8:
         if self._on_disk is not None:
