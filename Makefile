@@ -48,7 +48,7 @@ demo: $(VENV)/.installed-demo
 
 quick: $(VENV)/.installed-test
 	$(KERNELS) --all
-	$(PYTEST) -m 'not (slow or browser or process or ray or server or torch)'
+	$(PYTEST) -m 'not (slow or long or browser or process or ray or server or torch)'
 
 test: $(VENV)/.installed-test
 	$(KERNELS) --all

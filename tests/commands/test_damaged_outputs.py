@@ -16,6 +16,8 @@ from PIL import Image
 from pixmix_cli.main import run
 from tests.conftest import picture
 
+pytestmark = pytest.mark.long
+
 BAKED = ("webdataset", "imagefolder", "npy", "parquet")
 LOST = object()
 OTHERS: tuple[Any, ...] = (None, "text", -7, 1.5, [], {"a": 1})  # what a field becomes

@@ -15,6 +15,8 @@ from PIL import Image, PngImagePlugin
 from pixmix_cli.outputs.run_plan import RunPlan
 from tests.commands.test_damaged_outputs import call, place, readers, sets
 
+pytestmark = pytest.mark.long
+
 __all__ = ["place"]  # the fixture: small outputs of every kind
 
 ROWS = ("manifest.jsonl", "errors.jsonl", "journal", "handed-out", "trash.jsonl")

@@ -13,6 +13,8 @@ from PIL import Image
 
 from tests.conftest import Cli, Run, tree
 
+pytestmark = pytest.mark.long
+
 ARGUMENTS = ["generate-fractals", "-n", 10, "--size", 48, "-j", 1]
 
 

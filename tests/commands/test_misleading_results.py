@@ -12,6 +12,8 @@ from PIL import Image
 
 from tests.conftest import Cli, one_line_error, picture, tree
 
+pytestmark = pytest.mark.long
+
 SMALL = ("--size", 16, "-j", 1)
 ODD_NAMES = (
     "__init__ me", "a b'c\"d", "a::b", "dev #1", "e%20f", "train", "test", "validation", "[g]*{h}?",

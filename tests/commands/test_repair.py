@@ -11,6 +11,8 @@ import pytest
 
 from tests.conftest import Cli, one_line_error, tree
 
+pytestmark = pytest.mark.long
+
 LAYOUTS = ["webdataset", "imagefolder", "npy"]
 
 

@@ -12,6 +12,8 @@ import pytest
 
 from tests.conftest import command_line, environment, one_line_error, tree
 
+pytestmark = pytest.mark.long
+
 FRACTALS = ("generate-fractals", "-n", 24, "--size", 32, "-j", 1, "-qq")
 
 

@@ -20,6 +20,8 @@ from pixmix_cli import BakedDataset
 from pixmix_cli.errors import InputError, PixMixError, StorageError
 from tests.datasets.conftest import Bake
 
+pytestmark = pytest.mark.torch
+
 FORMATS = ["webdataset", "imagefolder", "npy", "parquet"]
 
 

@@ -20,6 +20,8 @@ from tests.conftest import picture
 from tests.datasets.conftest import Bake
 from tests.sources import datasets_in
 
+pytestmark = pytest.mark.torch
+
 PNG = ("--image-format", "png")
 KINDS: list[Callable[[Path], Path]] = [
     datasets_in.imagefolder,

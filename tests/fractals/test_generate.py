@@ -17,6 +17,8 @@ import pytest
 from fractals import Fractal, FractalConfig, generate_fractal, render_recipe, warm_up
 from pixmix_cli.pipelines.inspect import measures
 
+pytestmark = pytest.mark.long
+
 SMALL = FractalConfig(size=96)
 
 

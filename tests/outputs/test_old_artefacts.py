@@ -12,6 +12,8 @@ from pixmix_cli.main import run
 from pixmix_cli.outputs.output import Output
 from tests.conftest import Cli, tree
 
+pytestmark = pytest.mark.long
+
 KINDS = ("webdataset", "imagefolder", "npy", "parquet", "dali", "folder", "tars")
 Make = Callable[..., "list[object]"]
 

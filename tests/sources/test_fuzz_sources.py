@@ -23,6 +23,8 @@ from pixmix_cli.storage import spool
 from pixmix_cli.storage.images import decode_rgb
 from tests.sources import datasets_in as made
 
+pytestmark = pytest.mark.long
+
 EXAMPLES = 40
 
 

@@ -18,6 +18,8 @@ from pixmix_cli.pipelines.bake.job import Baked, BakeJob, ShardTask
 from pixmix_cli.storage.files import PartialFile, Tmp
 from tests.conftest import Cli, one_line_error, tree
 
+pytestmark = pytest.mark.long
+
 # --------------------------------------------------------- the layout: a sample a line of JSON
 
 
