@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import os
@@ -61,6 +62,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for fixture in MARKED_BY_FIXTURE.keys() & getattr(item, "fixturenames", ()):
             item.add_marker(MARKED_BY_FIXTURE[fixture])
+
+
+@contextlib.contextmanager
+def small_file_system(place: Path, options: str) -> Iterator[Path]:
+    """A tmpfs with mount's options at a new folder; skips the test where it may not be mounted."""
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("cannot mount a small file system here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
 
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

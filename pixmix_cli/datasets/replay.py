@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,13 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from pixmix_cli.datasets.epochs import Epoch
-from pixmix_cli.datasets.transform import Place, named_sets
+from pixmix_cli.datasets.transform import Place, cache_folder, named_sets
 from pixmix_cli.errors import InputError, PictureError, PixMixError
-from pixmix_cli.mixing.config import PRESETS
+from pixmix_cli.mixing.config import recipe_of
 from pixmix_cli.outputs.destination import STDOUT, Destination
 from pixmix_cli.pipelines.bake.job import BakeJob, Copy, Inputs, Running, Sample
 from pixmix_cli.pipelines.bake.plan import BakePlan, context_of, lay_out
 from pixmix_cli.pipelines.bake.worker import Baker
-from pixmix_cli.sources.picture_cache import default_folder
 from pixmix_cli.sources.pictures import STDIN
 from pixmix_cli.storage.remote import any_path
 
@@ -115,13 +113,11 @@ class PixMixDataset(Dataset[tuple[Any, int]]):
         raises        InputError, StorageError for a source or mixing set that cannot be used;
                       ValueError, TypeError for settings out of range or unknown
         """
-        if preset not in PRESETS:
-            raise ValueError(f"preset must be {' or '.join(PRESETS)}, not {preset}")
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
             raise ValueError(f"seed must be a whole number from 0 to 2^63 - 1, not {seed}")
         if "geometry" in recipe:
             raise TypeError("the geometry is the preset's")
-        config = replace(PRESETS[preset], **recipe)
+        config = recipe_of(preset, **recipe)
         sets, weights = named_sets(mixing)
         where = any_path(os.fspath(source))
         if STDIN in (where, *sets):
@@ -179,4 +175,4 @@ class PixMixDataset(Dataset[tuple[Any, int]]):
 
 def running(mixing_cache: Place | None = None) -> Running:
     """Where decoded mixing pictures are kept."""
-    return Running(mixing_cache=default_folder() if mixing_cache is None else Path(mixing_cache))
+    return Running(mixing_cache=cache_folder(mixing_cache))

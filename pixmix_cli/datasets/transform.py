@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from pixmix_cli.mixing.config import PRESETS, PixMixConfig
+from pixmix_cli.mixing.config import PixMixConfig, recipe_of
 from pixmix_cli.mixing.transform import ArrayMix, MixingArrays, Normalise
 from pixmix_cli.pipelines.bake.mixing_pictures import MixingPictures, cache_key
 from pixmix_cli.sources.mixing_set import MixingSet, open_mixing_set, weighted_paths
@@ -63,9 +63,7 @@ class PixMix:
                       for settings out of range, or an empty list
         """
         if config is None:
-            if preset not in PRESETS:
-                raise ValueError(f"preset must be {' or '.join(PRESETS)}, not {preset}")
-            config = PRESETS[preset]
+            config = recipe_of(preset)
         if size is not None:
             config = replace(config, size=size)
         if (mean is None) != (std is None):
@@ -131,7 +129,7 @@ def named_sets(
         weights = tuple(map(float, mixing.values()))
         if not all(0 < weight < float("inf") for weight in weights):
             raise ValueError("weights of mixing sets must be above 0")
-    paths = [_text(place) for place in mixing]
+    paths = [os.fspath(place) for place in mixing]
     if not paths:
         raise ValueError("PixMix needs at least one mixing set")
     places, told = weighted_paths(paths)
@@ -146,11 +144,12 @@ def _open(mixing: Any, side: int, cache: Place | None) -> MixingArrays:
         return arrays
     places, weights = named_sets(mixing)
     found = open_mixing_set(places, warnings.warn, weights)
-    return _Decoded(found, side, default_folder() if cache is None else Path(cache))
+    return _Decoded(found, side, cache_folder(cache))
 
 
-def _text(place: Place) -> str:
-    return os.fspath(place)
+def cache_folder(named: Place | None) -> Path:
+    """The folder of decoded mixing pictures: the one that is named, or the user's."""
+    return default_folder() if named is None else Path(named)
 
 
 class _Decoded:

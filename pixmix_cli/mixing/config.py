@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 # The paper's two, then those that the published code keeps as experimental.
 OPERATIONS = ("add", "multiply", "screen", "overlay", "darken-lighten", "swap-channel")
@@ -87,3 +88,13 @@ PRESETS = {
     "imagenet": PixMixConfig(),
     "cifar": PixMixConfig(size=32, beta=3.0, severity=3.0, geometry="cifar"),
 }
+
+
+def recipe_of(preset: str, **changes: Any) -> PixMixConfig:
+    """A preset's recipe with some fields changed.
+
+    raises  ValueError for an unknown preset or a value out of range; TypeError for an unknown field
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"preset must be {' or '.join(PRESETS)}, not {preset}")
+    return replace(PRESETS[preset], **changes)

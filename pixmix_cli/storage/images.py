@@ -13,6 +13,7 @@ and what would take too much memory is refused from its header.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import json
@@ -20,7 +21,7 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -151,11 +152,18 @@ def decode_rgb(
 
 def size_of(data: bytes, name: str) -> tuple[int, int]:
     """(height, width) of a picture, from its header. Raises PictureError."""
+    with _header(data, name) as picture:
+        return picture.height, picture.width
+
+
+@contextlib.contextmanager
+def _header(data: bytes, name: str) -> Iterator[Image.Image]:
+    """A picture of which only what stands before the pixels is read. Raises PictureError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with _opened(data, name, MAX_PIXELS) as picture:
-                return picture.height, picture.width
+                yield picture
     except PictureError:
         raise
     except UnidentifiedImageError:
@@ -434,24 +442,14 @@ def read_recipe(data: bytes, name: str) -> str | None:
 
     raises  PictureError when the bytes are no picture
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with _opened(data, name, MAX_PIXELS) as picture:
-                if "comment" in picture.info:
-                    comment = picture.info["comment"]
-                    return comment.decode("ascii") if isinstance(comment, bytes) else str(comment)
-                if "pixmix" in picture.info:
-                    return str(picture.info["pixmix"])
-                description = picture.getexif().get(_IMAGE_DESCRIPTION)
-                return None if description is None else str(description)
-    except PictureError:
-        raise
-    except UnidentifiedImageError:
-        raise PictureError(f"{name}: not a picture that Pillow {pillow_version} can read") from None
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise PictureError(f"{name}: {reason}") from None
+    with _header(data, name) as picture:
+        if "comment" in picture.info:
+            comment = picture.info["comment"]
+            return comment.decode("ascii") if isinstance(comment, bytes) else str(comment)
+        if "pixmix" in picture.info:
+            return str(picture.info["pixmix"])
+        description = picture.getexif().get(_IMAGE_DESCRIPTION)
+        return None if description is None else str(description)
 
 
 def reader() -> dict[str, str]:

@@ -15,7 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Run, command_line, environment, one_line_error, tree
+from tests.conftest import (
+    Run,
+    command_line,
+    environment,
+    one_line_error,
+    small_file_system,
+    tree,
+)
 
 pytestmark = pytest.mark.process
 
@@ -367,15 +374,8 @@ def test_a_second_run_on_the_same_output_refuses_and_the_first_goes_on(
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MB; needs the right to mount."""
-    place = tmp_path / "small"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("cannot mount a small file system here")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with small_file_system(tmp_path / "small", "size=1m") as place:
+        yield place
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=SLOW)])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Cli, Run, one_line_error, tree
+from tests.conftest import Cli, Run, one_line_error, small_file_system, tree
 
 FRACTALS = ("generate-fractals", "-n", 12, "--size", 64, "-j", 1, "-qq")
 
@@ -47,15 +47,8 @@ def test_no_output_needs_links(
 @pytest.fixture
 def few_names(tmp_path: Path) -> Iterator[Path]:
     """A file system with room for a dozen names; needs the right to mount."""
-    place = tmp_path / "small"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m,nr_inodes=14", "tmpfs", str(place)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("cannot mount a small file system here")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with small_file_system(tmp_path / "small", "size=8m,nr_inodes=14") as place:
+        yield place
 
 
 LAYOUTS = ("imagefolder", "parquet", "webdataset", "npy")

@@ -16,7 +16,7 @@ from pixmix_cli.outputs.file_names import MANIFEST, PLAN
 from pixmix_cli.outputs.run_plan import RunPlan
 from pixmix_cli.pipelines.bake import completion
 from pixmix_cli.pipelines.bake.completion import shard_lengths
-from pixmix_cli.pipelines.bake.estimate import bake_a_few
+from pixmix_cli.pipelines.bake.estimate import mean_bytes
 from pixmix_cli.pipelines.bake.formats.base import Format
 from pixmix_cli.pipelines.bake.formats.registry import FORMATS, names_with
 from pixmix_cli.pipelines.bake.job import BakeJob, Copy, Sample, ShardTask
@@ -196,8 +196,7 @@ def lay_out(job: BakeJob, warn: Callable[[str], None]) -> BakePlan:
     reference = _reference_draws(job, source, mixing)
     laid_out = BakePlan(job, source, mixing, order, shard_size, run, (), reference)
     if isinstance(wanted, Bytes):
-        measured = bake_a_few(context_of(laid_out, Path()), source)
-        bytes_each = measured.bytes_each or wanted.count
+        bytes_each = mean_bytes(context_of(laid_out, Path()), source) or wanted.count
         shard_size = min(count, max(1, int(wanted.count / bytes_each)))
     if (
         isinstance(wanted, Bytes) or layout.size_is_option
