@@ -175,6 +175,20 @@ def test_a_text_is_the_same_label_in_every_container(tmp_path: Path, texts: list
     assert len({repr(one) for one in found.values()}) == 1, found
 
 
+WAYS_TO_WRITE = [
+    " {} ", "\xa0{}", "\ufeff{}", "{}\u200b", "\u3000{}", "+{}", "{}.0", "{}e0",
+    '"{}"', "'{}'", "b'{}'",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS_TO_WRITE)
+def test_a_number_is_itself_however_it_is_written(tmp_path: Path, way: str) -> None:
+    texts = [way.format(number) for number in TWELVE]
+    for container in (in_csv, in_lines, in_cls, in_json_lines, in_npz, in_parquet):
+        source = read(container, tmp_path / "d", texts)
+        assert outcome(source) == (tuple(TWELVE), list(range(12))), container.__name__
+
+
 @settings(
     max_examples=30, deadline=None, database=None, derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
