@@ -384,7 +384,9 @@ def _row_scratch(side: int) -> tuple[F32, NDArray[np.int32]]:
 def _blurred(n: F32, s: F32, passes: int) -> tuple[F32, F32]:
     n2, s2 = np.empty_like(n), np.empty_like(s)
     for _ in range(passes):
-        smooth_sparse(n, s, np.float32(3e38), 1, n2, s2)
+        # infinity: no cell has enough. (By a large number instead, shares are denormal: ten times
+        # as slow)
+        smooth_sparse(n, s, np.float32(np.inf), 1, n2, s2)
         n, s, n2, s2 = n2, s2, n, s
     return n, s
 
