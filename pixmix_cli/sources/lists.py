@@ -8,7 +8,9 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
 from typing import BinaryIO
 
 from pixmix_cli.errors import InputError, StorageError
@@ -26,6 +28,8 @@ PATH_FIELDS = (
 )  # fmt: skip
 LABEL_FIELDS = ("label", "class", "cls", "target", "class_name")
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt", ".lst")
+LOOKED_UP = 4096  # files whose lengths are asked for together
+_BLOCK = 1 << 20  # bytes of a list that are read at a time
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 Row = tuple[str, object, bool]  # path, label, whether that is the name of the path's folder
@@ -51,22 +55,22 @@ def open_list(
     """
     if path == STDIN:
         folder, names = "", None
-        # find(1) lists files in no fixed order: sorted, the same files are the same dataset
-        rows = sorted(_plain_rows(listed or b"", "SOURCE -"), key=lambda row: (row[0], str(row[1])))
+        rows = _sorted(_plain_rows(io.BytesIO(listed or b""), "SOURCE -"))
     else:
         folder, names = str(path.parent), names_beside(path.parent, warn)
-        rows = list(_rows(path, label_field, path_field))
+        rows = _rows(path, label_field, path_field)
     pictures, labels = Pictures(), Labels()
-    missing, current, by_folder = 0, None, False
-    for (name, label, is_folder), length in zip(rows, _lengths(folder, [row[0] for row in rows])):
+    places: dict[str, int] = {}
+    missing, by_folder = 0, False
+    for (name, label, is_folder), length in _with_lengths(folder, rows):
         if not name or "\0" in name:
             raise InputError(f"SOURCE {path} names an impossible path: {name!r}")
         above, slash, rest = name.rpartition("/")
-        if above + slash != current:
-            current = above + slash
-            pictures.begin(Folder(current, _joined(folder, current)))
+        current = above + slash
+        if current not in places:
+            places[current] = pictures.begin(Folder(current, _joined(folder, current)))
         missing += length is None
-        pictures.add(rest, length or 0)  # listed as unreadable when it is read
+        pictures.add(rest, length or 0, place=places[current])  # told as unreadable when it is read
         if isinstance(label, str) and is_folder:
             labels.add_name(label)
             by_folder = True
@@ -77,7 +81,7 @@ def open_list(
     if missing == len(pictures):
         start = "the current folder" if path == STDIN else folder
         hint = f"absolute paths, or paths that begin at {start}"
-        if all(name.rpartition(" ")[2].isdecimal() for name, *_ in rows):  # as Caffe's lists
+        if all(ref.name.rpartition(" ")[2].isdecimal() for ref in pictures):  # as Caffe's lists
             hint = "a TAB instead of the blank between path and label"
         raise InputError(
             f"SOURCE {path}: none of its {missing} files exists, as {pictures[0].name}", hint
@@ -134,7 +138,7 @@ def _names_in(path: AnyPath) -> Iterator[str]:
     except OSError as error:
         raise StorageError.from_os_error(error, str(path), "reading") from error
     ending = path.suffix.lower()
-    entries = _entries(data, str(path))
+    entries = list(_entries(io.BytesIO(data), str(path)))
     first = entries[0] if entries else ""
     headed = ending in (".csv", ".tsv") and not (is_picture_name(first) or _LABELLED.match(first))
     if headed:
@@ -184,6 +188,28 @@ def _path_in(line: str, path: AnyPath) -> str:
         raise InputError(f"{path}: {line[:100]!r} has no path", '{"path": "a.jpg"}') from None
 
 
+def _with_lengths(folder: str, rows: Iterable[Row]) -> Iterator[tuple[Row, int | None]]:
+    """Each row with the bytes of its file, without holding them all."""
+    left = iter(rows)
+    while some := list(islice(left, LOOKED_UP)):
+        yield from zip(some, _lengths(folder, [name for name, *_ in some]))
+
+
+def _sorted(rows: Iterable[Row]) -> Iterator[Row]:
+    """Rows by path and label: find(1) lists files in no fixed order.
+
+    Sorted, the same files are the same dataset. A path holds no NUL, so one text stands for both.
+    """
+    texts, all_by_folder = [], False  # of one list all are, or none
+    for name, label, by_folder in rows:
+        texts.append(f"{name}\0{label}")
+        all_by_folder = by_folder
+    texts.sort()
+    for text in texts:
+        name, _, label = text.partition("\0")
+        yield name, label, all_by_folder
+
+
 def _lengths(folder: str, names: list[str]) -> Iterator[int | None]:
     """Bytes of each file, None for a missing one; remote ones are asked for many at a time."""
     paths = [_path(folder, name) for name in names]
@@ -213,52 +239,100 @@ def _joined(folder: str, below: str) -> str:
 
 
 def _rows(path: AnyPath, label_field: str | None, path_field: str | None) -> Iterator[Row]:
-    """The entries of a list file, in its order."""
+    """The entries of a list file, in its order, none kept: a list may have millions."""
+    suffix = path.suffix.lower()
+    with _opened(path) as file:
+        if suffix in (".csv", ".tsv"):
+            yield from _table_rows(file, path, label_field, path_field)
+            return
+        if suffix in (".jsonl", ".ndjson"):
+            yield from _json_rows(file, path, label_field, path_field)
+            return
+        for field, option in ((label_field, "--label-field"), (path_field, "--path-field")):
+            if field is not None:
+                raise InputError(
+                    f"SOURCE {path} has no columns for {option}", "a .csv with a header"
+                )
+        if suffix == ".lst" and _is_mxnet(file, path):
+            yield from _mxnet_rows(file, path)
+        else:
+            yield from _plain_rows(file, f"SOURCE {path}")
+
+
+@contextmanager
+def _opened(path: AnyPath) -> Iterator[BinaryIO]:
+    """A list file, to be read from its begin; one elsewhere as a copy. Raises StorageError."""
     try:
-        data = path.read_bytes()
+        file = io.BytesIO(path.read_bytes()) if isinstance(path, Url) else path.open("rb")
+        with file:
+            yield file
     except OSError as error:
         raise StorageError.from_os_error(error, str(path), "reading") from error
-    suffix = path.suffix.lower()
-    if suffix in (".csv", ".tsv"):
-        return _table_rows(_text(data, f"SOURCE {path}"), path, label_field, path_field)
-    if suffix in (".jsonl", ".ndjson"):
-        return _json_rows(data, path, label_field, path_field)
-    for field, option in ((label_field, "--label-field"), (path_field, "--path-field")):
-        if field is not None:
-            raise InputError(f"SOURCE {path} has no columns for {option}", "a .csv with a header")
-    if suffix == ".lst":
-        rows = _mxnet_rows(data, path)
-        if rows is not None:
-            return iter(rows)
-    return _plain_rows(data, f"SOURCE {path}")
 
 
-def _entries(data: bytes, where: str) -> list[str]:
-    """What ends with NUL, or where there is no NUL with the end of a line, of any system's."""
-    _check_encoding(data, where)
-    data = data.removeprefix(codecs.BOM_UTF8)
-    if b"\0" in data:
-        return [os.fsdecode(part) for part in data.split(b"\0") if part]
-    lines = data.replace(b"\r\n", b"\n").split(b"\n" if b"\n" in data else b"\r")
-    return [os.fsdecode(line) for line in lines if line.strip()]
+def _entries(file: BinaryIO, where: str) -> Iterator[str]:
+    """What ends with NUL, or where there is no NUL with the end of a line, of any system's.
+
+    file  read from its begin, twice: the first time to see what ends its entries
+    """
+    separator = _separator(file, where)
+    file.seek(0)
+    keep: Callable[[bytes], bytes] = bytes if separator == b"\0" else bytes.strip
+    for entry in _split(file, separator):
+        if keep(entry):
+            yield os.fsdecode(entry)
 
 
-def _plain_rows(data: bytes, where: str) -> Iterator[Row]:
+def _separator(file: BinaryIO, where: str) -> bytes:
+    file.seek(0)
+    _check_encoding(file.read(2), where)
+    file.seek(0)
+    separator = b"\r"
+    while block := file.read(_BLOCK):
+        if b"\0" in block:
+            return b"\0"
+        if b"\n" in block:
+            separator = b"\n"
+    return separator
+
+
+def _split(file: BinaryIO, separator: bytes) -> Iterator[bytes]:
+    """The pieces between separators; of lines without the CR before LF, and without a BOM."""
+    begun = [file.read(len(codecs.BOM_UTF8)).removeprefix(codecs.BOM_UTF8)]
+    while block := file.read(_BLOCK):
+        begun.append(block)
+        if separator not in block:
+            continue
+        *whole, rest = b"".join(begun).split(separator)
+        begun = [rest]
+        if separator == b"\n":
+            yield from (piece.removesuffix(b"\r") for piece in whole)
+        else:
+            yield from whole
+    yield from b"".join(begun).split(separator)
+
+
+def _plain_rows(file: BinaryIO, where: str) -> Iterator[Row]:
     """Entries that are each a path, TAB, label.
 
     Where none has a TAB each is a path, and its class is the folder that it lies in. So it is where
     entries end with NUL and not all have a TAB, since a name may hold one.
     """
-    entries = [entry.removeprefix("./") for entry in _entries(data, where)]
-    without = [entry for entry in entries if "\t" not in entry]
+    entries = without = 0
+    first = ""
+    for entry in _entries(file, where):
+        entries += 1
+        if "\t" not in entry:
+            without += 1
+            first = first or entry.removeprefix("./")
     labelled = not without
-    if b"\0" not in data and 0 < len(without) < len(entries):
+    if 0 < without < entries and _separator(file, where) != b"\0":
         raise InputError(
-            f"{where}: {len(without)} of {len(entries)} lines have no TAB and label, as "
-            f"{without[0]}",
+            f"{where}: {without} of {entries} lines have no TAB and label, as {first}",
             "a label on each, or for names with a TAB paths that end with NUL (find -print0)",
         )
-    for entry in entries:
+    for entry in _entries(file, where):
+        entry = entry.removeprefix("./")
         if labelled:
             name, _, label = entry.rpartition("\t")
         else:
@@ -270,18 +344,29 @@ def _plain_rows(data: bytes, where: str) -> Iterator[Row]:
         yield name, label, not labelled
 
 
-def _mxnet_rows(data: bytes, path: AnyPath) -> list[Row] | None:
-    """The entries of a list as MXNet's im2rec writes it: number, label, path; None for another."""
-    rows = [entry.split("\t") for entry in _entries(data, f"SOURCE {path}")]
-    if not rows or not all(len(row) > 2 and row[0].strip().isdecimal() for row in rows):
-        return None
-    several = next((row for row in rows if len(row) > 3), None)
+def _is_mxnet(file: BinaryIO, path: AnyPath) -> bool:
+    """Whether a list is as MXNet's im2rec writes it: number, label, path. Raises InputError."""
+    several = None
+    empty = True
+    for entry in _entries(file, f"SOURCE {path}"):
+        row = entry.split("\t")
+        if len(row) < 3 or not row[0].strip().isdecimal():
+            return False
+        empty = False
+        if len(row) > 3:
+            several = several or row
     if several is not None:
         raise InputError(
             f"SOURCE {path}: {several[-1]} has {len(several) - 2} labels",
             "a .csv with a header, and --label-field to choose one",
         )
-    return [(name, label, False) for _, label, name in rows]
+    return not empty
+
+
+def _mxnet_rows(file: BinaryIO, path: AnyPath) -> Iterator[Row]:
+    for entry in _entries(file, f"SOURCE {path}"):
+        _, label, name = entry.split("\t")
+        yield name, label, False
 
 
 def _check_encoding(data: bytes, where: str) -> None:
@@ -295,31 +380,33 @@ def _text(data: bytes, where: str) -> str:
 
 
 def _table_rows(
-    text: str, path: AnyPath, label_field: str | None, path_field: str | None
+    file: BinaryIO, path: AnyPath, label_field: str | None, path_field: str | None
 ) -> Iterator[Row]:
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    first = text.partition("\n")[0]
+    first = _text(file.readline(), f"SOURCE {path}")
+    file.seek(0)
     blanks = first.count(", ")  # after every comma: as it is typed by hand, and no part of a value
-    reader = csv.reader(
-        io.StringIO(text, newline=""),
-        delimiter=delimiter,
-        skipinitialspace=blanks > 0 and blanks == first.count(","),
-    )
-    try:
-        header = next(reader, [])
-        columns = [name.strip().lower() for name in header]
-        paths = PATH_FIELDS if path_field is None else (path_field.strip().lower(),)
-        place = _column(columns, paths, path, "path")
-        wanted = LABEL_FIELDS if label_field is None else (label_field.strip().lower(),)
-        label = _column(columns, wanted, path, "label")
-        for row in reader:
-            if not row:
-                continue
-            if len(row) <= max(place, label):
-                raise InputError(f"line {reader.line_num} of {path} has no path and label")
-            yield row[place], row[label], False
-    except csv.Error as error:
-        raise InputError(f"line {reader.line_num} of {path} is damaged: {error}") from None
+    with io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="") as text:
+        reader = csv.reader(
+            text,
+            delimiter=delimiter,
+            skipinitialspace=blanks > 0 and blanks == first.count(","),
+        )
+        try:
+            header = next(reader, [])
+            columns = [name.strip().lower() for name in header]
+            paths = PATH_FIELDS if path_field is None else (path_field.strip().lower(),)
+            place = _column(columns, paths, path, "path")
+            wanted = LABEL_FIELDS if label_field is None else (label_field.strip().lower(),)
+            label = _column(columns, wanted, path, "label")
+            for row in reader:
+                if not row:
+                    continue
+                if len(row) <= max(place, label):
+                    raise InputError(f"line {reader.line_num} of {path} has no path and label")
+                yield row[place], row[label], False
+        except csv.Error as error:
+            raise InputError(f"line {reader.line_num} of {path} is damaged: {error}") from None
 
 
 def _column(columns: list[str], names: tuple[str, ...], path: AnyPath, what: str) -> int:
@@ -334,12 +421,14 @@ def _column(columns: list[str], names: tuple[str, ...], path: AnyPath, what: str
 
 
 def _json_rows(
-    data: bytes, path: AnyPath, label_field: str | None, path_field: str | None
+    file: BinaryIO, path: AnyPath, label_field: str | None, path_field: str | None
 ) -> Iterator[Row]:
     paths = PATH_FIELDS if path_field is None else (path_field,)
     wanted = LABEL_FIELDS if label_field is None else (label_field,)
-    _check_encoding(data, f"SOURCE {path}")
-    for number, line in enumerate(data.split(b"\n"), 1):
+    _check_encoding(file.read(2), f"SOURCE {path}")
+    file.seek(0)
+    for number, line in enumerate(file, 1):
+        line = line.removesuffix(b"\n")
         if not line.strip():
             continue
         try:

@@ -207,9 +207,10 @@ class Place(Protocol):
 
 
 class Pictures(Sequence[PictureRef]):
-    """A long list of pictures in little memory: 28 bytes each and the end of its name.
+    """A long list of pictures in little memory: 20 bytes each and the end of its name.
 
-    Ten million PictureRef objects would take 3 GB. Here they are made when asked for.
+    Eight more where pictures lie inside of files. Ten million PictureRef objects would take 3 GB.
+    Here they are made when asked for.
     """
 
     def __init__(self) -> None:
@@ -218,31 +219,43 @@ class Pictures(Sequence[PictureRef]):
         self._place = array.array("i")
         self._rests = bytearray()  # UTF-8, one after the other
         self._ends = array.array("q", [0])
-        self._offsets = array.array("q")
+        self._offsets: array.array[int] | None = None  # as long as all are 0
         self._lengths = array.array("q")
         self.content = b""  # a hash over pixels, where names and lengths say nothing of them
         self.versions = b""  # a hash over the versions that the stores of remote pictures give
 
-    def begin(self, place: Place) -> None:
-        """What is added from now on lies here."""
-        self._places.append(place)
+    def begin(self, place: Place) -> int:
+        """What is added from now on lies here.
 
-    def add(self, rest: str, length: int, offset: int = 0) -> None:
-        """Append a picture of the place begun last."""
+        returns  the place's number, for `add`
+        """
+        self._places.append(place)
+        return len(self._places) - 1
+
+    def add(self, rest: str, length: int, offset: int = 0, place: int = -1) -> None:
+        """Append a picture.
+
+        place  number of the place in which it lies; the one begun last when not given
+        """
+        if offset and self._offsets is None:
+            self._offsets = _zeros(len(self))
+        if self._offsets is not None:
+            self._offsets.append(offset)
         self._rests += rest.encode("utf-8", "surrogateescape")
         self._ends.append(len(self._rests))
-        self._place.append(len(self._places) - 1)
-        self._offsets.append(offset)
+        self._place.append(place if place >= 0 else len(self._places) - 1)
         self._lengths.append(length)
 
     def extend(self, more: Pictures) -> None:
         """Append all of another list."""
         shift, start = len(self._places), len(self._rests)
+        if self._offsets is not None or more._offsets is not None:
+            self._offsets = self._offsets or _zeros(len(self))
+            self._offsets.extend(more._offsets or _zeros(len(more)))
         self._places += more._places
         self._place.extend(array.array("i", (number + shift for number in more._place)))
         self._rests += more._rests
         self._ends.extend(array.array("q", (end + start for end in more._ends[1:])))
-        self._offsets.extend(more._offsets)
         self._lengths.extend(more._lengths)
         if more.content:
             self.content = hashlib.sha256(self.content + more.content).digest()
@@ -276,15 +289,21 @@ class Pictures(Sequence[PictureRef]):
         place = self._places[self._place[index]]
         rest = self._rests[self._ends[index] : self._ends[index + 1]]
         text = rest.decode("utf-8", "surrogateescape")
-        return place.ref(text, self._offsets[index], self._lengths[index])
+        offset = 0 if self._offsets is None else self._offsets[index]
+        return place.ref(text, offset, self._lengths[index])
 
     def add_to(self, digest: hashlib._Hash) -> None:
         """Feed every name and length, in order."""
         prefixes = [encoded(place.prefix) for place in self._places]
         start = 0
-        for place, end, length in zip(self._place, self._ends[1:], self._lengths):
+        ends = islice(self._ends, 1, None)
+        for place, end, length in zip(self._place, ends, self._lengths):
             digest.update(b"%b%b\0%d\n" % (prefixes[place], bytes(self._rests[start:end]), length))
             start = end
+
+
+def _zeros(count: int) -> array.array[int]:
+    return array.array("q", bytes(8 * count))
 
 
 def encoded(text: str) -> bytes:

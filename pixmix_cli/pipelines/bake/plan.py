@@ -290,7 +290,7 @@ def unbaked(plan: BakePlan) -> Iterator[tuple[int, tuple[Copy, ...]]]:
 
 def tasks(plan: BakePlan) -> Iterator[ShardTask]:
     """What is pending, shard by shard."""
-    targets = plan.format.targets(plan.source)
+    targets = plan.format.targets(plan.source, plan.format.naming(plan.source))
     made: dict[int, list[str]] = {}
     if plan.reference is not None and plan.pending:
         wanted = {copy.number for _, copies in plan.pending for copy in copies}

@@ -143,7 +143,11 @@ class Format(Protocol[R]):
         """The classes' names in the output. Raises InputError when it cannot keep the labels."""
         return tuple(map(unicode_text, source.classes))
 
-    def targets(self, source: Source) -> Sequence[str] | None:
+    def naming(self, source: Source) -> bytes:
+        """A number from 0 to 255 for each sample, of what the whole source says of its name."""
+        return b""
+
+    def targets(self, source: Source, naming: Sequence[int]) -> Sequence[str] | None:
         """The name in the output of each sample of the source, where it has one of its own."""
         return None
 

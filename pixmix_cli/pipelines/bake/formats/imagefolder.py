@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice, pairwise
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pixmix_cli.errors import InputError, PixMixError
 from pixmix_cli.outputs.rows import BakedPicture, Row
@@ -57,28 +59,89 @@ def folder_names(classes: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def target_names(source: Source) -> list[str]:
-    """Output name of every sample without extension, each once.
+STEM, WHOLE, NUMBERED = range(3)  # how much of a file's name its output has
 
-    `class/sub/name` of an ImageFolder; the whole file name where two differ in nothing but the
-    extension or case; with the sample's index where even that is taken. `class/index` of any other
-    source, whose names may lead anywhere.
+
+def naming_of(source: Source) -> bytes:
+    """For each picture of an ImageFolder which of STEM, WHOLE and NUMBERED makes its name unique.
+
+    The whole file name where two differ in nothing but the extension or case; with the sample's
+    index where even that is taken. Of each name eight bytes are held, its hash.
     """
-    if source.kind != "imagefolder":
-        return [f"{source.classes[label]}/{index:09d}" for index, label in enumerate(source.labels)]
-    full = [
-        f"{source.classes[label]}/" + unicode_text(ref.name.partition("/")[2].replace(CHAIN, "__"))
-        for ref, label in zip(source.pictures, source.labels)
-    ]
-    names = [str(PurePosixPath(name).with_suffix("")) for name in full]
-    numbered = [f"{name}-{index}" for index, name in enumerate(full)]
-    for longer in (full, numbered):
+    found = bytearray(len(source.pictures))
+
+    def compared(index: int) -> str:
         # without regard to case, as some file systems compare names
-        seen = Counter(name.casefold() for name in names)
-        names = [
-            name if seen[name.casefold()] == 1 else other for name, other in zip(names, longer)
-        ]
-    return names
+        name = _whole_name(source, index)
+        return (_stem(name) if found[index] == STEM else name).casefold()
+
+    hashes = np.fromiter(map(hash, map(compared, range(len(found)))), np.int64, len(found))
+    longer = list(_repeated(hashes, compared))
+    for index in longer:
+        found[index] = WHOLE
+    if longer:
+        hashes[longer] = [hash(compared(index)) for index in longer]
+        for index in list(_repeated(hashes, compared)):
+            found[index] = NUMBERED
+    return bytes(found)
+
+
+def _repeated(hashes: NDArray[np.int64], text: Callable[[int], str]) -> Iterator[int]:
+    """The numbers of the texts that another is equal to; `hashes` are theirs."""
+    order = np.argsort(hashes, kind="stable")
+    same = np.zeros(len(order) + 1, np.int8)
+    same[1:-1] = hashes[order[1:]] == hashes[order[:-1]]
+    edges = np.flatnonzero(np.diff(same))  # of runs of equal hashes, begin and end in turn
+    for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist()):
+        alike = order[begin : end + 1].tolist()
+        seen = Counter(map(text, alike))
+        yield from (index for index in alike if seen[text(index)] > 1)
+
+
+def _whole_name(source: Source, index: int) -> str:
+    """`class/sub/name.jpg`, as text."""
+    name = source.pictures[index].name.partition("/")[2]
+    return f"{source.classes[source.labels[index]]}/{unicode_text(name.replace(CHAIN, '__'))}"
+
+
+def _stem(name: str) -> str:
+    """A path without the extension."""
+    last = name.rfind("/") + 1
+    dot = name.rfind(".")
+    return name[:dot] if last < dot < len(name) - 1 else name
+
+
+class TargetNames(Sequence[str]):
+    """Output name of every sample without extension, each once, made when asked for.
+
+    `class/sub/name` of an ImageFolder, as `naming_of` says. `class/index` of any other source,
+    whose names may lead anywhere.
+    """
+
+    def __init__(self, source: Source, naming: Sequence[int]) -> None:
+        """The names for a source; `naming` is not looked at but of an ImageFolder."""
+        self._source = source
+        self._naming = naming
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self._source.pictures)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        """One of them, or some."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        source = self._source
+        if source.kind != "imagefolder":
+            return f"{source.classes[source.labels[index]]}/{index:09d}"
+        name, how = _whole_name(source, index), self._naming[index]
+        return _stem(name) if how == STEM else name if how == WHOLE else f"{name}-{index}"
 
 
 def picture_path(job: BakeJob, sample: Sample, copy: Copy) -> str:
@@ -182,9 +245,13 @@ def read(epoch, transform):
                 )
         return folder_names([unicode_text(name) for name in source.classes])
 
-    def targets(self, source: Source) -> Sequence[str]:
+    def naming(self, source: Source) -> bytes:
+        """Of an ImageFolder how much of each file's name it takes."""
+        return naming_of(source) if source.kind == self.name else b""
+
+    def targets(self, source: Source, naming: Sequence[int]) -> Sequence[str]:
         """Class and file name, without extension."""
-        return target_names(source)
+        return TargetNames(source, naming)
 
     def datasets_paths(self, folders: str, source: Source) -> list[str]:
         """All files below; those in folders with two underscores in front have to be named."""
