@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from pixmix_kernels import bound
 
 U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
 
 MAX_SIZE = 96  # px: beyond it a picture's own arithmetic outweighs what a batch saves
 MAX_K = 16  # rounds: a batch holds room for all
@@ -103,6 +105,21 @@ class SmallMixer:
         return self._out.reshape(size, size, 3).copy()
 
 
+class Batch(NamedTuple):
+    """Pictures made together, and what was drawn for them.
+
+    pixels   (m, size, size, 3) uint8
+    heads    (m, HEAD) float64, as `draw_many` writes them
+    records  (m, 1 + k, COLUMNS) float64, likewise: the start, the rounds, and what is unused
+    mixing   (m,) int64: index of the mixing picture in its set; -1 where none was used
+    """
+
+    pixels: U8
+    heads: F64
+    records: F64
+    mixing: I64
+
+
 class BatchMixer:
     """PixMix on many samples at once, with its scratch memory. Not for several threads."""
 
@@ -119,10 +136,11 @@ class BatchMixer:
         self._kept = np.empty(KEPT_BYTES if count else 0, np.uint8)
         self._used = 0
         self._places = np.full(count, _UNSEEN)
+        self._indices = np.zeros(count, np.int64)  # of what a number stands for, where it is kept
         self._sides = np.zeros((count, 2), np.int64)
         self._mixing = np.zeros((0, size, size, 3), np.uint8)
 
-    def draw(self, keys: Sequence[bytes]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def draw(self, keys: Sequence[bytes]) -> tuple[F64, F64]:
         """The heads and records of samples, from their 128-bit Philox keys, little-endian."""
         config = self._config
         heads = np.empty((len(keys), batch_kernels.HEAD))
@@ -139,17 +157,18 @@ class BatchMixer:
         keys: Sequence[bytes],
         squares: U8,
         which: I64,
-        mixing_picture: Callable[[int], U8],
+        mixing_picture: Callable[[int], tuple[int, U8]],
         plain: NDArray[np.bool_] | None = None,
-    ) -> U8:
+    ) -> Batch:
         """Draw and mix a batch.
 
         keys            a sample's Philox key each, see `draw`
         squares         (s, size, size, 3) uint8, C-contiguous: the originals, fitted
         which           (m,) int64: each sample's original
-        mixing_picture  gives what number i stands for, (h, w, 3) uint8 with both sides >= size
+        mixing_picture  gives what a drawn number stands for: its index in the set, and (h, w, 3)
+                        uint8 with both sides >= size
         plain           (m,) samples that are only cropped and flipped; None: none of them
-        returns         (m, size, size, 3) uint8, a new array
+        returns         new arrays
         """
         size = self._config.size
         heads, records = self.draw(keys)
@@ -159,38 +178,44 @@ class BatchMixer:
             records[plain, 0, mix.CODE] = augment_kernels.NOTHING
         if len(self._mixing) < len(keys):
             self._mixing = np.zeros((len(keys), size, size, 3), np.uint8)
-        self._cut_mixing(heads, mixing_picture)
+        mixing = self._cut_mixing(heads, mixing_picture)
         out = np.empty((len(keys), size, size, 3), np.uint8)
         batch_kernels.render_many(
             heads, records, squares.reshape(len(squares), -1), which,
             self._mixing.reshape(len(self._mixing), -1), size, sample_kernels.NOTHING, self._work,
             self._original, out.reshape(len(out), -1),
         )  # fmt: skip
-        return out
+        return Batch(out, heads, records, mixing)
 
-    def _cut_mixing(self, heads: NDArray[np.float64], mixing_picture: Callable[[int], U8]) -> None:
-        """Write the mixing picture's crop of each sample that uses one to self._mixing."""
+    def _cut_mixing(self, heads: F64, mixing_picture: Callable[[int], tuple[int, U8]]) -> I64:
+        """Write the mixing picture's crop of each sample that uses one to self._mixing.
+
+        returns  (m,) int64, its index; -1 for the others
+        """
         size = self._config.size
+        indices = np.full(len(heads), -1)
         users = np.flatnonzero(heads[:, batch_kernels.USES_MIXING])
         if len(self._places):
             drawn = heads[users, batch_kernels.MIXING].astype(np.int64)
             for number in np.unique(drawn[self._places[drawn] == _UNSEEN]).tolist():
-                self._keep(number, mixing_picture(number))
+                self._keep(number, *mixing_picture(number))
             is_kept = self._places[drawn] >= 0
             batch_kernels.crop_kept(
                 self._kept, self._places, self._sides, heads, users[is_kept], size,
                 self._mixing.reshape(len(self._mixing), -1),
             )  # fmt: skip
+            indices[users[is_kept]] = self._indices[drawn[is_kept]]
             users = users[~is_kept]
         columns = [batch_kernels.MIXING, batch_kernels.VERTICAL, batch_kernels.HORIZONTAL]
         for i, (index, vertical, horizontal) in zip(
             users.tolist(), heads[users][:, columns].tolist()
         ):
-            picture = mixing_picture(int(index))
+            indices[i], picture = mixing_picture(int(index))
             top, left = mixing_corner(size, (vertical, horizontal), picture)
             self._mixing[i] = picture[top : top + size, left : left + size]
+        return indices
 
-    def _keep(self, number: int, picture: U8) -> None:
+    def _keep(self, number: int, index: int, picture: U8) -> None:
         """Keep what a drawn number stands for, if there is room."""
         end = self._used + picture.size
         if end > len(self._kept):
@@ -199,4 +224,5 @@ class BatchMixer:
         self._kept[self._used : end] = picture.reshape(-1)
         self._places[number] = self._used
         self._sides[number] = picture.shape[:2]
+        self._indices[number] = index
         self._used = end

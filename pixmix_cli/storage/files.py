@@ -22,6 +22,9 @@ def canonical_json(value: Any) -> str:
     return _CANONICAL.encode(value)
 
 
+# a text as canonical JSON has it, in quotes, without an encoder
+json_text = json.encoder.encode_basestring_ascii
+
 # made once: json.dumps makes an encoder a call, which takes as long as a short record
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
@@ -47,13 +50,14 @@ class PartialFile:
     never writes into a file of the run that comes after it, nor one machine into another's.
     """
 
-    def __init__(self, final: Path, tmp: Tmp) -> None:
+    def __init__(self, final: Path, tmp: Tmp, gathered: int = -1) -> None:
         """Open the temporary file.
 
-        final  the name it will have
-        tmp    folder for the temporary name, on the same file system; a TmpFolder where no link is
-               to be followed on the way to the final name; an Upload where the file's real place
-               is elsewhere
+        final     the name it will have
+        tmp       folder for the temporary name, on the same file system; a TmpFolder where no link
+                  is to be followed on the way to the final name; an Upload where the file's real
+                  place is elsewhere
+        gathered  bytes that are gathered before they are written; by default few
         raises StorageError
         """
         self.final = final
@@ -63,7 +67,7 @@ class PartialFile:
         self._hash = hashlib.sha256()
         self.bytes = 0
         try:
-            self._file: BinaryIO = self._partial.open("wb")
+            self._file: BinaryIO = self._partial.open("wb", gathered)
         except OSError as error:
             raise StorageError.from_os_error(error, str(final)) from error
 

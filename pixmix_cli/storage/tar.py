@@ -56,22 +56,26 @@ class TarWriter:
 
 
 def _header(name: str, length: int) -> bytes:
-    """The 512-byte header of a regular file (POSIX.1-1988, ustar), 7 times as fast as tarfile's."""
+    """The 512-byte header of a regular file (POSIX.1-1988, ustar), sooner than tarfile makes it."""
     encoded = name.encode("ascii", "replace")
     if len(encoded) > 100 or not name.isascii() or length >= 1 << 33:
         info = tarfile.TarInfo(name)  # rare: the library knows the ways round each limit
         info.size = length
         info.mode = 0o644
         return info.tobuf(tarfile.USTAR_FORMAT)
-    head = b"%b%b%011o\0%b" % (encoded.ljust(100, b"\0"), _OWNER, length, _TIME)
-    checksum = sum(head) + _REST_SUM
-    return b"%b%06o\0 %b" % (head, checksum, _REST)
+    octal = b"%011o" % length
+    # Adler-32's lower half is 1 + the sum of the bytes modulo 65521, quicker than sum()
+    checksum = (zlib.adler32(encoded) & 0xFFFF) + (zlib.adler32(octal) & 0xFFFF) + _OTHERS_SUM
+    return b"%b%b%b%06o\0 %b" % (
+        encoded.ljust(100, b"\0"), _OWNER, octal + _TIME, checksum, _REST
+    )  # fmt: skip
 
 
 _OWNER = b"0000644\0" + b"0000000\0" * 2  # mode, user, group
-_TIME = b"0" * 11 + b"\0"
+_TIME = b"\0" + b"0" * 11 + b"\0"  # after the end of the length
 _REST = (b"0" + bytes(100) + b"ustar\00000").ljust(BLOCK - 156, b"\0")  # kind, no link, version
-_REST_SUM = sum(_REST) + 8 * ord(" ")  # the checksum's own field counts as spaces
+# the checksum's own field counts as spaces; 2 is what Adler-32 begins with, twice
+_OTHERS_SUM = sum(_OWNER + _TIME + _REST) + 8 * ord(" ") - 2
 
 
 class Member(NamedTuple):

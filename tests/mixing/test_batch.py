@@ -75,8 +75,8 @@ def test_the_pictures_of_a_batch_are_those_of_its_samples(
     mixer = BatchMixer(config, 5)
     keys = [key_for(1, Stream.BAKE, 0, name) for name in names]
     for part in (slice(0, 50), slice(50, 200)):  # a larger batch after a smaller one
-        got = mixer(keys[part], squares, which[part], mixing.__getitem__)
-        for name, square, picture in zip(names[part], which[part], got):
+        got = mixer(keys[part], squares, which[part], lambda i: (i, mixing[i]))
+        for name, square, picture in zip(names[part], which[part], got.pixels):
             draws = draw(config, rng_for(1, Stream.BAKE, 0, name), (size, size), 5)
             original = crop_original(config, draws, squares[square])
             other = crop_mixing(config, draws, mixing[draws.mixing])
@@ -90,12 +90,14 @@ def test_mixing_pictures_for_which_there_is_no_room_are_cut_one_by_one(
     keys = [key_for(1, Stream.BAKE, 0, str(i)) for i in range(60)]
     which = np.arange(60) % 9
     noise = np.random.default_rng(3).integers(0, 256, (5, 36, 36, 3), np.uint8)
-    want = BatchMixer(CIFAR, 5)(keys, pictures, which, noise.__getitem__)
+    want = BatchMixer(CIFAR, 5)(keys, pictures, which, lambda i: (9 - i, noise[i]))
     for name, value in limits.items():
         monkeypatch.setattr(f"pixmix_cli.mixing.batch.{name}", value)
     mixer = BatchMixer(CIFAR, 5)
     for _ in range(2):  # seen for the first time, and again
-        np.testing.assert_array_equal(mixer(keys, pictures, which, noise.__getitem__), want)
+        got = mixer(keys, pictures, which, lambda i: (9 - i, noise[i]))
+        np.testing.assert_array_equal(got.pixels, want.pixels)
+        np.testing.assert_array_equal(got.mixing, want.mixing)
 
 
 def test_plain_samples_of_a_batch_are_only_cropped_and_flipped(
@@ -105,8 +107,8 @@ def test_plain_samples_of_a_batch_are_only_cropped_and_flipped(
     which = np.arange(60) % 9
     plain = np.arange(60) % 2 == 0
     mixing = np.zeros((36, 36, 3), np.uint8)
-    mixed = BatchMixer(CIFAR, 1)(keys, pictures, which, lambda _: mixing)
-    got = BatchMixer(CIFAR, 1)(keys, pictures, which, lambda _: mixing, plain)
+    mixed = BatchMixer(CIFAR, 1)(keys, pictures, which, lambda i: (i, mixing)).pixels
+    got = BatchMixer(CIFAR, 1)(keys, pictures, which, lambda i: (i, mixing), plain).pixels
     np.testing.assert_array_equal(got[~plain], mixed[~plain])
     for i in np.flatnonzero(plain):
         draws = draw(CIFAR, rng_for(1, Stream.BAKE, 0, str(i)), (32, 32), 1)

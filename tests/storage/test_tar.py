@@ -7,6 +7,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pixmix_cli.errors import StorageError
 from pixmix_cli.storage import tar
@@ -29,6 +31,16 @@ def test_pythons_tarfile_reads_what_we_write_and_finds_no_trace_of_us() -> None:
     assert contents == [b"x" * 700, b"3"]
     for info in infos:
         assert (info.mtime, info.uid, info.gid, info.uname, info.mode) == (0, 0, 0, "", 0o644)
+
+
+@given(
+    name=st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=100),
+    length=st.integers(0, 2**33 - 1),
+)
+def test_a_header_is_the_one_that_pythons_tarfile_writes(name: str, length: int) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = length, 0o644
+    assert tar._header(name, length) == info.tobuf(tarfile.USTAR_FORMAT)
 
 
 def test_members_tells_where_the_bytes_lie(tmp_path: Path) -> None:

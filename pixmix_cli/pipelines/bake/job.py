@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixmix_cli.mixing.config import PixMixConfig
-from pixmix_cli.mixing.draws import Draws
 from pixmix_cli.outputs.destination import Destination
 from pixmix_cli.outputs.rows import FIRST_PLAIN
+from pixmix_cli.pipelines.bake.drawn import Drawn
 from pixmix_cli.pipelines.engines.local import Engine, run_tasks
 from pixmix_cli.sources.pictures import PictureRef
 from pixmix_cli.storage.remote import AnyPath
@@ -141,6 +141,5 @@ class Baked:
 
     sample: Sample
     copy: Copy
-    draws: Draws
-    mixing: str | None  # name of the mixing picture, when a round used it
+    draws: Drawn
     pixels: NDArray[np.uint8]  # (size, size, 3)

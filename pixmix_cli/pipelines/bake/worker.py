@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,8 @@ from pixmix_cli.mixing.mixer import (
 from pixmix_cli.mixing.resize import agrees
 from pixmix_cli.mixing.uniforms import uniforms_for
 from pixmix_cli.outputs.rows import Row, SkippedSample
-from pixmix_cli.pipelines.bake.formats.base import Format, PixelWriter
+from pixmix_cli.pipelines.bake.drawn import DrawnAlone, drawn_in
+from pixmix_cli.pipelines.bake.formats.base import Format, PixelWriter, ShardWriter
 from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, Sample, ShardTask
 from pixmix_cli.pipelines.bake.mixing_pictures import MixingPictures
 from pixmix_cli.seeding import Stream, key_for, keys_for
@@ -41,6 +43,7 @@ from pixmix_cli.storage.orientation import upright
 from pixmix_cli.storage.remote import AnyPath
 
 AT = "at"  # file in tmp that says which sample is being baked: eight bytes, its index
+NAMES = 1 << 16  # of mixing pictures, kept: they lie packed together in a list
 BATCH = 512  # small pictures a compiled call: 1.5 MB at 32 px
 
 
@@ -95,6 +98,7 @@ class Baker:
         self._cache = MixingPictures(
             mixing, context.config.mixing_size, on_disk, job.inputs.max_pixels
         )
+        self._mixing_name = lru_cache(NAMES)(lambda index: mixing.pictures[index].name)
 
     @staticmethod
     def prepare() -> None:
@@ -108,7 +112,7 @@ class Baker:
         writer = context.format.writer(context.job, context.tmp, task, context.classes)
         rows: list[Row] = []
         try:
-            if isinstance(writer, PixelWriter) and self._in_batches:
+            if self._in_batches:
                 self._bake_batches(task, writer, rows)
             else:
                 for sample, picture in self._pictures(task, rows):
@@ -154,7 +158,7 @@ class Baker:
             good.append(sample)
             yield sample, picture
 
-    def _bake_batches(self, task: ShardTask, writer: PixelWriter, rows: list[Row]) -> None:
+    def _bake_batches(self, task: ShardTask, writer: ShardWriter, rows: list[Row]) -> None:
         """Bake a shard of small pictures, many in one compiled call; as `bake` would."""
         config = self._context.config
         if self._batch_mixer is None:  # kept from shard to shard, with the mixing pictures it keeps
@@ -179,19 +183,27 @@ class Baker:
         samples: list[Sample],
         squares: U8,
         mixer: batch.BatchMixer,
-        writer: PixelWriter,
+        writer: ShardWriter,
     ) -> None:
-        job = self._context.job
+        job, size, count = self._context.job, self._context.config.size, len(samples)
         names = [sample.ref.name for sample in samples]
         keys = keys_for(job.seed, Stream.BAKE, [copy.number for copy in copies], names)
-        which = np.tile(np.arange(len(samples)), len(copies))
-        plain = np.repeat(np.array([copy.plain for copy in copies]), len(samples))
-        pixels = mixer(
-            keys, squares, which, lambda i: self._cache.get(i, job.running.on_error)[1], plain
+        which = np.tile(np.arange(count), len(copies))
+        plain = np.repeat(np.array([copy.plain for copy in copies]), count)
+        made = mixer(
+            keys, squares, which, lambda i: self._cache.get(i, job.running.on_error), plain
         )
-        labels = np.array([sample.label for sample in samples], "<i8")
-        for copy, these in zip(copies, np.split(pixels, len(copies))):
-            writer.add_many(copy, these, labels)
+        if isinstance(writer, PixelWriter):
+            labels = np.array([sample.label for sample in samples], "<i8")
+            for copy, these in zip(copies, np.split(made.pixels, len(copies))):
+                writer.add_many(copy, these, labels)
+            return
+        drawn = list(drawn_in(made, size, self._mixing_name))
+        for place, sample in enumerate(samples):
+            name = self._context.classes[sample.label]
+            for number, copy in enumerate(copies):
+                at = number * count + place
+                writer.add(Baked(sample, copy, drawn[at], made.pixels[at]), name)
 
     def read(self, sample: Sample) -> U8:
         """The sample's pixels, (h, w, 3) uint8, good until the next call.
@@ -285,5 +297,6 @@ class Baker:
             if draws.uses_mixing:
                 index, mixing = self._cache.get(draws.mixing, self._context.job.running.on_error)
                 draws = replace(draws, mixing=index)
-                name = self._context.mixing.pictures[index].name
-            yield Baked(sample, copy, draws, name, self._mixer.sample(draws, picture, mixing))
+                name = self._mixing_name(index)
+            pixels = self._mixer.sample(draws, picture, mixing)
+            yield Baked(sample, copy, DrawnAlone(draws, name), pixels)

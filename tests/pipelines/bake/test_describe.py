@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,13 @@ from pixmix_cli.pipelines.bake.run import run_bake
 from pixmix_cli.pipelines.bake.worker import Baker
 
 
-def plan_of(photos: Path, mixing: Path, output: Path, copies: int, layout: str) -> BakePlan:
+def plan_of(
+    photos: Path, mixing: Path, output: Path, copies: int, layout: str, preset: str = "cifar"
+) -> BakePlan:
     job = BakeJob(
         inputs=Inputs(photos, (mixing,)),
         destination=Destination(output),
-        config=PRESETS["cifar"],
+        config=replace(PRESETS[preset], size=32),
         copies=copies,
         files=Files(format=layout, image_format="png"),
         running=Running(workers=1),
@@ -65,7 +68,7 @@ def test_a_sample_is_read_once_for_all_its_copies(
     monkeypatch.setattr(Baker, "read", slow_read)
     monkeypatch.setattr(Baker, "bake", slow_bake)
     monkeypatch.setattr(time, "process_time", lambda: clock)
-    plan = plan_of(photos, mixing, tmp_path / "o", copies, "webdataset")
+    plan = plan_of(photos, mixing, tmp_path / "o", copies, "webdataset", "imagenet")
     assert describe.cost_of(plan).seconds == pytest.approx(12 / copies + 0.5)
 
 

@@ -295,16 +295,6 @@ def move(made: Path, output: Path, name: str) -> None:
 # ---------------------------------------------------------------- what a sample is made of
 
 
-def draws_of(baked: Baked) -> DrawsJson:
-    """Every decision that made a picture, with the mixing picture's name where one was used."""
-    draws = baked.draws.to_json()
-    if baked.mixing is None:
-        del draws["mixing"], draws["mixing_offset"]
-    else:
-        draws["mixing_picture"] = baked.mixing
-    return draws
-
-
 def recorded_draws(text: str, where: str) -> DrawsJson:
     """The draws that a sample's record holds as JSON. Raises InputError for damaged ones."""
     try:
@@ -315,6 +305,8 @@ def recorded_draws(text: str, where: str) -> DrawsJson:
 
 def unicode_text(name: str) -> str:
     r"""A name as libraries want text: bytes in it that are no UTF-8 become \xe9 and so on."""
+    if name.isascii():
+        return name
     try:
         return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # half of a pair, out of JSON

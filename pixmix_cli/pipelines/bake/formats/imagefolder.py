@@ -22,7 +22,6 @@ from pixmix_cli.pipelines.bake.formats.base import (
     ShardWriter,
     Shown,
     decoded,
-    draws_of,
     encoded,
     unicode_text,
 )
@@ -178,7 +177,7 @@ class FolderShard:
                 index=baked.sample.index,
                 key=baked.sample.ref.name,
                 label=baked.sample.label,
-                draws=draws_of(baked),
+                draws=baked.draws.to_json(),
             )
         )
 

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from pixmix_cli.errors import InputError, StorageError
-from pixmix_cli.pipelines.bake.formats.base import ShardWriter, draws_of, encoded, picture_name
+from pixmix_cli.pipelines.bake.formats.base import ShardWriter, encoded, picture_name
 from pixmix_cli.pipelines.bake.formats.reading import Files
 from pixmix_cli.pipelines.bake.formats.shards import OpenShard, ShardFiles, ShardFormat, Stored
 from pixmix_cli.pipelines.bake.job import Baked, BakeJob, Copy, ShardTask
 from pixmix_cli.sources.source import Source
-from pixmix_cli.storage.files import PartialFile, Tmp, canonical_json
+from pixmix_cli.storage.files import PartialFile, Tmp
 
 ROW_GROUP = 100  # samples a row group: what a reader decodes at once, and a writer holds
 
@@ -32,7 +32,7 @@ def parquet_row(job: BakeJob, baked: Baked) -> dict[str, Any]:
         "copy": baked.copy.number,
     }
     if job.files.draws_json:
-        row["draws"] = canonical_json(draws_of(baked))
+        row["draws"] = baked.draws.text()
     if job.files.equal == "pad":
         row["pad"] = baked.sample.pad
     return row

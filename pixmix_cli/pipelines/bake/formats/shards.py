@@ -35,6 +35,8 @@ from pixmix_cli.pipelines.checks import (
 )
 from pixmix_cli.storage.files import PartialFile, Tmp, commit_all
 
+GATHERED = 1 << 16  # bytes of a shard that are written at once: a dozen small pictures
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -60,7 +62,9 @@ class ShardFiles:
         self.job = job
         self._task = task
         self._suffix = suffix
-        self.files = {copy: PartialFile(job.output / self._path(copy), tmp) for copy in task.copies}
+        self.files = {
+            copy: PartialFile(job.output / self._path(copy), tmp, GATHERED) for copy in task.copies
+        }
         self.counts = dict.fromkeys(task.copies, 0)
 
     def _path(self, copy: Copy) -> str:
