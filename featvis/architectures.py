@@ -1,30 +1,63 @@
-"""Classification networks by name, of torchvision and timm: whole, or as names and shapes only."""
+"""Classification networks by name, of torchvision and timm: whole, or as names and shapes only.
+
+torchvision and timm are imported when a network of theirs is first asked for: torchvision's import
+takes as long as torch's own, and the network that comes with this package needs neither.
+"""
 
 from __future__ import annotations
 
 import difflib
+import sys
 from typing import Any
 
 import torch
-import torchvision.models
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torchvision.models.maxvit import MaxVit
 
-from featvis import timm_models
-from featvis.errors import UnknownModelError, some
+from featvis import squeezenet, timm_models
+from featvis.errors import FeatVisError, UnknownModelError, some
 
 AUXILIARY = {"googlenet": "aux1.", "inception_v3": "AuxLogits."}  # heads used in training only
 
 
+def torchvision_models() -> Any:
+    """The module `torchvision.models`.
+
+    raises  FeatVisError where it cannot be imported, as when it does not fit torch
+    """
+    try:
+        import torchvision.models
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise FeatVisError(
+            f"networks need torchvision, which cannot be loaded here ({reason})",
+            hint="pip install torchvision; --weights fractals does without",
+        ) from None
+    return torchvision.models
+
+
+def is_torchvisions(name: str) -> bool:
+    """Whether networks of that name are built by torchvision."""
+    return not (squeezenet.is_own(name) or timm_models.is_timm(name))
+
+
+def import_builder(name: str) -> None:
+    """Import the library that builds networks of that name; builds none."""
+    if timm_models.is_timm(name):
+        timm_models.version()
+    elif is_torchvisions(name):
+        torchvision_models()
+
+
 def model_names() -> list[str]:
     """Names of torchvision's classification architectures, sorted."""
-    return list(torchvision.models.list_models(module=torchvision.models))
+    models = torchvision_models()
+    return list(models.list_models(module=models))
 
 
 def is_known(name: str) -> bool:
     """Whether `skeleton` can build an architecture of that name."""
-    return timm_models.is_timm(name) or name in model_names()
+    return not is_torchvisions(name) or name in model_names()
 
 
 def build(
@@ -40,10 +73,12 @@ def build(
     num_classes  of the head; None: ImageNet's 1000
     image_size   side for networks that take one size only; others ignore it
     auxiliary    with the extra heads that GoogLeNet and Inception use in training
-    random       False skips GoogLeNet's and Inception's slow special initialisation
+    random       False skips the special initialisation of some, which is slow in two of them
     """
     if timm_models.is_timm(name):
         return timm_models.build(name, num_classes, image_size)
+    if squeezenet.is_own(name):
+        return squeezenet.build(num_classes, random=random)
     options: dict[str, Any] = {}
     if num_classes is not None:
         options["num_classes"] = num_classes
@@ -55,7 +90,7 @@ def build(
         options["image_size"] = image_size
     if image_size is not None and name.startswith("maxvit"):
         options["input_size"] = (image_size, image_size)
-    model: nn.Module = torchvision.models.get_model(name, weights=None, **options)
+    model: nn.Module = torchvision_models().get_model(name, weights=None, **options)
     return model
 
 
@@ -66,11 +101,24 @@ def skeleton(
     *,
     auxiliary: bool = False,
 ) -> nn.Module:
-    """`build` on the meta device: names and shapes, no memory and no arithmetic."""
+    """`build` for names and shapes alone: on the meta device, without memory or arithmetic.
+
+    The architecture of our own is small enough to be made on the CPU: for the meta device torch
+    imports its compiler, which takes as long as torch itself.
+    """
     check_name(name)
+    if squeezenet.is_own(name):
+        with torch.random.fork_rng(devices=[]):
+            return build(name, num_classes).eval().requires_grad_(False)
     with torch.device("meta"), _NumbersOnCPU():
         model = build(name, num_classes, image_size, auxiliary=auxiliary)
     return model.to("meta").eval().requires_grad_(False)
+
+
+def blank(model: nn.Module, count: int, side: int) -> Tensor:
+    """Pictures for a pass through a skeleton, (count, 3, side, side) float32, on its device."""
+    device = next((tensor.device for tensor in model.parameters()), torch.device("meta"))
+    return torch.zeros(count, 3, side, side, device=device)
 
 
 class _NumbersOnCPU(TorchFunctionMode):
@@ -91,9 +139,16 @@ class _NumbersOnCPU(TorchFunctionMode):
 
 def native_size(model: nn.Module) -> int | None:
     """The only side in pixels that `model` takes, or None where it takes many."""
-    if isinstance(model, torchvision.models.VisionTransformer):
-        return int(model.image_size)
-    return 224 if isinstance(model, MaxVit) else timm_models.fixed_side(model)
+    if is_a(model, "VisionTransformer"):
+        size: Any = model.image_size
+        return int(size)
+    return 224 if is_a(model, "MaxVit") else timm_models.fixed_side(model)
+
+
+def is_a(model: nn.Module, kind: str) -> bool:
+    """Whether `model` is of that class of torchvision's."""
+    models = sys.modules.get("torchvision.models")  # without it there is no such network
+    return models is not None and isinstance(model, getattr(models, kind))
 
 
 def probing_side(name: str, model: nn.Module) -> int:
@@ -110,7 +165,7 @@ def relatives(name: str) -> list[str]:
     """Torchvision's other architectures of the same family, the likeliest slips first."""
     if timm_models.is_timm(name):
         return []
-    models = torchvision.models
+    models = torchvision_models()
     family = models.get_model_builder(name).__module__
     same = [n for n in model_names() if models.get_model_builder(n).__module__ == family]
     near = difflib.get_close_matches(name, same, len(same), 0.0)
@@ -130,6 +185,8 @@ def check_name(name: str) -> None:
     """Raise UnknownModelError, with the nearest names, unless `build` knows that architecture."""
     if timm_models.is_timm(name):
         timm_models.check_name(name)
+        return
+    if squeezenet.is_own(name):
         return
     names = model_names()
     if name not in names:

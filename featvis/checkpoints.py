@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision.models
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from featvis import file_kinds, matching
-from featvis.architectures import AUXILIARY, build, probing_side, relatives, skeleton
+from featvis.architectures import AUXILIARY, build, is_a, probing_side, relatives, skeleton
 from featvis.errors import CheckpointError, one_line, plain, some
 from featvis.matching import StateDict
 from featvis.stand_ins import NumPyStandIn, only_stand_ins
@@ -223,12 +222,13 @@ def _classes_in(name: str, state: Mapping[str, Tensor], path: Path) -> int | Non
 def _image_size_in(plainly: nn.Module, state: Mapping[str, Tensor]) -> int | None:
     """A vision transformer's picture side, from the number of its position embeddings."""
     positions = state.get("encoder.pos_embedding")
-    if not isinstance(plainly, torchvision.models.VisionTransformer) or positions is None:
+    if not is_a(plainly, "VisionTransformer") or positions is None:
         return None
     if positions.ndim != 3 or positions.shape[1] > _MOST_CLASSES:
         return None
     side = round(max(0, int(positions.shape[1]) - 1) ** 0.5)
-    return side * int(plainly.patch_size) or None
+    patch: Any = plainly.patch_size
+    return side * int(patch) or None
 
 
 def _check_numbers(state: Mapping[str, Tensor], shapes: Mapping[str, Tensor], path: Path) -> None:

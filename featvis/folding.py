@@ -17,14 +17,18 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
 
+from featvis.architectures import blank
+
 
 def foldable_pairs(skeleton: nn.Module, side: int) -> dict[str, str]:
     """Convolutions whose only reader is a batch normalisation: name -> the normalisation's.
 
-    skeleton  the network in eval mode on the meta device
+    skeleton  the network in eval mode, of names and shapes
     side      of a picture that it takes
     """
     names = {module: name for name, module in skeleton.named_modules()}
+    if not any(type(module) is nn.BatchNorm2d for module in names):
+        return {}
     readers = _Readers()
     calls: Counter[nn.Module] = Counter()
     made: dict[int, tuple[nn.Module, Tensor]] = {}  # id of an output -> its convolution, itself
@@ -47,7 +51,7 @@ def foldable_pairs(skeleton: nn.Module, side: int) -> dict[str, str]:
             handles.append(module.register_forward_pre_hook(before_normalisation))
     try:
         with torch.no_grad(), readers:
-            skeleton(torch.empty(1, 3, side, side, device="meta"))
+            skeleton(blank(skeleton, 1, side))
     finally:
         for handle in handles:
             handle.remove()

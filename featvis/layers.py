@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from featvis.architectures import is_known, native_size, probing_side, skeleton
+from featvis.architectures import blank, is_known, native_size, probing_side, skeleton
 from featvis.errors import CheckpointError, UnknownLayerError, plain, some
 from featvis.models import Network
 
@@ -95,16 +95,17 @@ def list_layers(network: Network | str, num_classes: int | None = None) -> Layer
     if isinstance(network, str):
         return layers_of(network, num_classes)
     if is_known(network.name):
-        size = network.input_size if network.fixed_size else None
-        found = layers_of(network.name, network.num_classes or None, size)
-        return found if size is not None else _at_size(network, found)
-    small = network.on_meta()
+        # shapes and costs are for the size that the weights were made for, mostly the usual one
+        usual = network.input_size in (224, 299) and not network.fixed_size
+        size = None if usual else network.input_size
+        return layers_of(network.name, network.num_classes or None, size)
+    small = network.skeleton()
     other = None if network.fixed_size else small
     return _probe(small, other, network.name, network.input_size)
 
 
 def layers_of(name: str, num_classes: int | None = None, image_size: int | None = None) -> Layers:
-    """The layers of architecture `name` (torchvision's, or timm's), found on the meta device.
+    """The layers of architecture `name` (torchvision's, or timm's), found by its skeleton.
 
     num_classes  of the head; None: 1000
     image_size   side in pixels that shapes and costs are for; None: the network's own
@@ -129,17 +130,10 @@ def _layers_of(name: str, num_classes: int | None, image_size: int | None) -> La
     return _probe(model, other, name, fixed, second=fixed * 2)
 
 
-def _at_size(network: Network, found: Layers) -> Layers:
-    """The layers with shapes and costs at the size that the network's weights were made for."""
-    if network.input_size in (224, 299):
-        return found
-    return layers_of(network.name, network.num_classes or None, network.input_size)
-
-
 def _probe(
     model: nn.Module, other: nn.Module | None, name: str, size: int, second: int | None = None
 ) -> Layers:
-    """Layers of a meta-device `model` at `size`.
+    """Layers of a skeleton at `size`.
 
     other   the network for a second size, to tell the channel axis; None: by rank alone
     """
@@ -199,7 +193,7 @@ class _Record:
 
 
 def _trace(model: nn.Module, size: int) -> tuple[list[_Record], float]:
-    """Every module call of one pass on the meta device, and the total cost (> 0)."""
+    """Every module call of one pass through a skeleton, and the total cost (> 0)."""
     records: list[_Record] = []
     counter = _CostCounter()
     started: list[float] = []
@@ -222,17 +216,15 @@ def _trace(model: nn.Module, size: int) -> tuple[list[_Record], float]:
             handles.append(module.register_forward_pre_hook(before))
             leaf = next(module.children(), None) is None
             handles.append(module.register_forward_hook(after(name, leaf)))
-        model(torch.empty(PROBE_BATCH, 3, size, size, device="meta"))
+        model(blank(model, PROBE_BATCH, size))
     return records, max(counter.total, 1.0)
 
 
-class _CostCounter(TorchDispatchMode):
+class _Costs:
     """Adds up operations: matrix products and convolutions by torch's own formulas, the rest
     one a written number."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.total = 0.0
+    total = 0.0
 
     def __torch_dispatch__(
         self,
@@ -249,6 +241,11 @@ class _CostCounter(TorchDispatchMode):
         elif not getattr(func, "is_view", False) and isinstance(out, Tensor):
             self.total += out.numel()
         return out
+
+
+class _CostCounter(_Costs, TorchDispatchMode):
+    """The mode that does so. Where a mode has that method of its own, torch imports its compiler
+    to keep it from compiling the method: 2 s."""
 
 
 @contextmanager

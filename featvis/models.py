@@ -17,11 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision.models
 from torch import nn
 
-from featvis import timm_models
-from featvis.architectures import build, check_name, class_count, is_known, native_size, skeleton
+from featvis import squeezenet, timm_models
+from featvis.architectures import (
+    build,
+    check_name,
+    class_count,
+    is_known,
+    native_size,
+    skeleton,
+    torchvision_models,
+)
 from featvis.checkpoints import Loaded, load_into, read_checkpoint, sha256
 from featvis.devices import resolve_device
 from featvis.errors import (
@@ -32,15 +39,8 @@ from featvis.errors import (
     plain,
 )
 from featvis.folding import fold, foldable_pairs
+from featvis.shipped import OWN_FILE, OWN_INPUT_SIZE, OWN_MODEL, OWN_WEIGHTS
 from featvis.uses import Uses, uses_of
-
-# The network that comes with this package: trained on our own fractals and nothing else.
-OWN_WEIGHTS = "fractals"
-OWN_MODEL = "squeezenet1_1"
-# Trained at 128 pixels, shown at 96: coarser pictures, with more contrast at 32 px and less alike;
-# at 64 they blur (weights/README.md has the numbers).
-OWN_INPUT_SIZE = 96
-OWN_FILE = Path(__file__).parent / "weights" / "fractals-squeezenet1_1.safetensors"
 
 # Mean and standard deviation of ImageNet's training pictures in [0, 1], as nearly every torchvision
 # classification weight asks for them (not efficientnet_v2_l's, nor vgg16's IMAGENET1K_FEATURES).
@@ -82,20 +82,20 @@ class Network:
     )  # (module, call, side) -> whether such a picture gets there
     _pairs: dict[str, str] | None = field(default=None, init=False, repr=False, compare=False)
     _uses: Uses | None = field(default=None, init=False, repr=False, compare=False)
-    _on_meta: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
+    _skeleton: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
     _ready: dict[tuple[bool, bool], nn.Module] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )  # (folded, bfloat16) -> the network made faster so
 
-    def on_meta(self) -> nn.Module:
-        """The network on the meta device: shapes without memory or arithmetic. Made once."""
-        if self._on_meta is None:
+    def skeleton(self) -> nn.Module:
+        """The network for names and shapes alone, as `architectures.skeleton`. Made once."""
+        if self._skeleton is None:
             if is_known(self.name):
                 size = self.input_size if self.fixed_size else None
-                self._on_meta = skeleton(self.name, self.num_classes or None, size)
+                self._skeleton = skeleton(self.name, self.num_classes or None, size)
             else:
-                self._on_meta = copy.deepcopy(self.model).to("meta")
-        return self._on_meta
+                self._skeleton = copy.deepcopy(self.model).to("meta")
+        return self._skeleton
 
     def needs(self, module: str, call: int) -> list[str]:
         """Which of the weights in `lacks` that call of the module needs, in the order of reading.
@@ -105,7 +105,7 @@ class Network:
         if not self.lacks:
             return []
         if self._uses is None:
-            self._uses = uses_of(self.on_meta(), self.input_size)
+            self._uses = uses_of(self.skeleton(), self.input_size)
         needed = self._uses.needed(module, call)
         return [name for name in self._uses.read if name in self.lacks and name in needed]
 
@@ -118,7 +118,7 @@ class Network:
         would be converted anew at every step.
         """
         if self._pairs is None:
-            self._pairs = foldable_pairs(self.on_meta(), self.input_size)
+            self._pairs = foldable_pairs(self.skeleton(), self.input_size)
         folded = bool(self._pairs) and target not in self._pairs
         key = (folded, bfloat16)
         if key not in self._ready:
@@ -166,7 +166,7 @@ def load_network(
         weights = str(OWN_FILE)
     timm = timm_models.is_timm(name)
     loaded: Loaded | None = None
-    published = None if timm else torchvision.models.get_model_weights(name).DEFAULT
+    published = None
     if weights == "random":
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
@@ -196,19 +196,14 @@ def load_network(
     fixed = native_size(model)
     model.eval().requires_grad_(False)
     model.to(device).to(memory_format=torch.channels_last)
-    if published is None:
-        mean, std = timm_models.normalisation(name)
-        size = timm_models.side(name)
-    else:
-        mean, std = normalisation(published)
-        size = OWN_INPUT_SIZE if own else _crop_size(published)
+    mean, std, size = _pictures_of(name, published)
     return Network(
         model=model,
         name=name,
         weights_id=weights_id,
         mean=mean,
         std=std,
-        input_size=fixed or size,
+        input_size=fixed or (OWN_INPUT_SIZE if own else size),
         fixed_size=fixed is not None,
         num_classes=class_count(model),
         device=device,
@@ -216,6 +211,20 @@ def load_network(
         lacks={} if loaded is None else loaded.lacks,
         notes=[] if loaded is None else loaded.notes,
     )
+
+
+def _pictures_of(name: str, published: Any) -> tuple[tuple[float, ...], tuple[float, ...], int]:
+    """Mean, std and side of the pictures that a network was trained on.
+
+    published  torchvision's weights, or None: as those that it publishes
+    """
+    if timm_models.is_timm(name):
+        return *timm_models.normalisation(name), timm_models.side(name)
+    if published is None:
+        if squeezenet.is_own(name):
+            return IMAGENET_MEAN, IMAGENET_STD, squeezenet.SIDE
+        published = torchvision_models().get_model_weights(name).DEFAULT
+    return *normalisation(published), _crop_size(published)
 
 
 def normalisation(weights: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -229,7 +238,7 @@ def _named_weights(name: str, weights: str) -> Any:
 
     raises  UnknownModelError
     """
-    enum = torchvision.models.get_model_weights(name)
+    enum = torchvision_models().get_model_weights(name)
     of, _, member_name = weights.rpartition(".")
     of = of.rpartition(".")[2]
     if of and of.lower() != enum.__name__.lower():

@@ -17,6 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from featvis.adam import Adam
+from featvis.architectures import blank
 from featvis.config import MIRROR_JITTER, NETWORK_SIZE, WRAP_JITTER, FeatVisConfig
 from featvis.errors import FeatVisError
 from featvis.forward import Tap, tapped
@@ -231,12 +233,13 @@ def network_side(network: Network, layer: Layer, config: FeatVisConfig) -> int:
 
 
 def _fits(network: Network, layer: Layer, side: int) -> bool:
-    """Whether a picture of `side` pixels gets as far as the layer; costs no arithmetic."""
+    """Whether a picture of `side` pixels gets as far as the layer; costs next to nothing."""
     key = (layer.module, layer.call, side)
     if key not in network.fits:
         try:
-            with torch.no_grad(), tapped(network.on_meta(), layer) as tap:
-                output, _ = tap(torch.empty(1, 3, side, side, device="meta"))
+            skeleton = network.skeleton()
+            with torch.no_grad(), tapped(skeleton, layer) as tap:
+                output, _ = tap(blank(skeleton, 1, side))
             network.fits[key] = output.numel() > 0
         except (RuntimeError, ValueError, AssertionError):  # what torch's layers raise
             network.fits[key] = False
@@ -271,9 +274,7 @@ def _optimise(
     maps = torch.from_numpy(draw_views(config, jitter, rngs).astype(np.float32)).to(device)
     mean = torch.tensor(network.mean, device=device).view(1, 3, 1, 1)
     std = torch.tensor(network.std, device=device).view(1, 3, 1, 1)
-    adam = torch.optim.Adam(
-        [pictures.parameter], lr=config.learning_rate * pictures.rate, eps=ADAM_EPSILON
-    )
+    adam = Adam(pictures.parameter, config.learning_rate * pictures.rate, ADAM_EPSILON)
 
     first = last = torch.empty(0)
     with torch.enable_grad(), tapped(model, layer) as tap:
@@ -281,8 +282,8 @@ def _optimise(
             views = (view(pictures.decode(), maps[step], side, wrap=wrap) - mean) / std
             output, wanted = _activations(tap, layer, views, low, step < config.revive_steps)
             loss = -goals.score(wanted).sum()
-            (pictures.parameter.grad,) = torch.autograd.grad(loss, [pictures.parameter])
-            adam.step()
+            (gradient,) = torch.autograd.grad(loss, [pictures.parameter])
+            adam.step(gradient)
             if step in (0, config.steps - 1):
                 last = goals.score(output.detach())
                 first = last if step == 0 else first

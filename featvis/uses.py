@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from featvis.architectures import blank
+
 
 @dataclass(frozen=True)
 class Uses:
@@ -31,7 +33,7 @@ class Uses:
 def uses_of(model: nn.Module, side: int) -> Uses:
     """How a network reads its weights.
 
-    model  in eval mode on the meta device
+    model  in eval mode, of names and shapes
     side   of a picture that it takes
     """
     names = {id(tensor): name for name, tensor in model.state_dict(keep_vars=True).items()}
@@ -51,14 +53,14 @@ def uses_of(model: nn.Module, side: int) -> Uses:
         handles.append(module.register_forward_hook(ends(name)))
     try:
         with torch.no_grad(), watcher:
-            model(torch.empty(1, 3, side, side, device="meta"))
+            model(blank(model, 1, side))
     finally:
         for handle in handles:
             handle.remove()
     return uses
 
 
-class _Watcher(TorchDispatchMode):
+class _Reads:
     """Counts operations, and notes which reads a weight first."""
 
     def __init__(self, names: dict[int, str], uses: Uses) -> None:
@@ -84,3 +86,7 @@ class _Watcher(TorchDispatchMode):
                 self._note(value)
             elif isinstance(value, Tensor) and id(value) in self._names:
                 self._uses.read.setdefault(self._names[id(value)], self.count)
+
+
+class _Watcher(_Reads, TorchDispatchMode):
+    """The mode that does so; apart from the method, as in `layers.py`."""

@@ -185,12 +185,14 @@ def command(
     from pixmix_cli.pipelines.mixing_sets import featvis
 
     terminal = options.make_terminal(quiet, verbose, progress, as_json)
-    _check_libraries()
     names = ("size", "steps", "batch_size", "network_size", "precision", "parametrization")
     settings = {name: rest.pop(name) for name in names}
     network = _model_name(model, weights)
+    with check_config():  # what is wrong here is said without waiting for PyTorch
+        FeatVisConfig(**settings | {"batch_size": settings["batch_size"] or BATCH_SIZE["cpu"]})
     if terminal.shows_bar:
         terminal.info("loading PyTorch and the network")  # seconds, before there is a bar
+    _check_libraries()
     if list_layers:
         choice = featvis.NetworkChoice(network, weights, "cpu", rest["seed"])
         with check_config():
@@ -220,10 +222,10 @@ def command(
 
 
 def _check_libraries() -> None:
-    """Raise InputError, with how to install it, for a library of networks that cannot be used."""
+    """Raise InputError, with how to install it, for a library that every network needs."""
     from pixmix_cli.errors import InputError
 
-    for name in ("torch", "torchvision", "safetensors"):
+    for name in ("torch", "safetensors"):
         try:
             importlib.import_module(name)
         except (ImportError, OSError, RuntimeError, AttributeError) as error:
@@ -252,7 +254,7 @@ def _model_name(model: str | None, weights: str) -> str:
     """--model, which only the network that comes with pixmix can do without."""
     if model is not None:
         return model
-    from featvis.models import OWN_MODEL, OWN_WEIGHTS
+    from featvis.shipped import OWN_MODEL, OWN_WEIGHTS
 
     if weights == OWN_WEIGHTS:
         return OWN_MODEL

@@ -135,7 +135,9 @@ def test_a_killed_worker_is_replaced_and_no_byte_changes(
 def _is_worker(pid: int) -> bool:
     """Whether a process computes for its parent."""
     try:
-        return b"import worker; worker.main(" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return (
+            b"from pixmix_cli.pipelines.engines import" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        )
     except OSError:
         return False
 

@@ -107,14 +107,21 @@ def test_a_picture_of_one_pixel_is_refused(cli: Cli, tmp_path: Path) -> None:
     assert "from 2 to 4096" in one_line_error(err)
 
 
-@pytest.mark.parametrize("library", ["torch", "torchvision", "safetensors"])
+@pytest.mark.parametrize(
+    ("library", "network"),
+    [
+        ("torch", ["--weights", "fractals"]),
+        ("torchvision", ["--model", "resnet18", "--weights", "random"]),
+        ("safetensors", ["--weights", "fractals"]),
+    ],
+)
 def test_a_library_that_is_missing_is_named_with_its_installation(
-    pixmix: Run, tmp_path: Path, library: str
+    pixmix: Run, tmp_path: Path, library: str, network: list[str]
 ) -> None:
     (tmp_path / f"{library}.py").write_text("raise ModuleNotFoundError('no such module')\n")
     root = Path(__file__).resolve().parents[2]
     done = pixmix(
-        "render-featvis", "--weights", "fractals", "-n", 1, "-o", tmp_path / "o",
+        "render-featvis", *network, "-n", 1, "-o", tmp_path / "o",
         env={"PYTHONPATH": f"{tmp_path}:{root}"},
     )  # fmt: skip
     assert done.returncode == 2

@@ -32,7 +32,7 @@ def _unsettle(network: Network) -> Network:
 )
 def test_folded_network_gives_the_same_output(name: str, pairs: int) -> None:
     network = _unsettle(load_network(name, "random"))
-    assert len(foldable_pairs(network.on_meta(), 224)) == pairs
+    assert len(foldable_pairs(network.skeleton(), 224)) == pairs
     views = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     expected = network.model(views)
     folded = network.ready()
@@ -55,7 +55,7 @@ def test_every_layer_keeps_its_output(layer: str) -> None:
 
 def test_network_without_batch_normalisation_is_used_as_it_is() -> None:
     network = load_network("squeezenet1_1", "random")
-    assert foldable_pairs(network.on_meta(), 224) == {}
+    assert foldable_pairs(network.skeleton(), 224) == {}
     assert network.ready() is network.model
 
 

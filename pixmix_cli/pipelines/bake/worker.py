@@ -106,6 +106,11 @@ class Baker:
         disagreeing()
         agrees()
 
+    @staticmethod
+    def preload(context: Context) -> None:
+        """What is the same in all workers, done once, as for `engines.local.run_tasks`."""
+        Baker.prepare()
+
     def __call__(self, task: ShardTask) -> tuple[list[Row], int]:
         """Bake one shard and leave its files in place, durable."""
         context = self._context

@@ -53,7 +53,8 @@ def run_tasks(
     """Run every task and yield the results in the tasks' order.
 
     make_runner  module-level function, called as make_runner(*context) once in each worker; returns
-                 the function that does one task
+                 the function that does one task. Has it a `preload`, that is called so, too, in the
+                 process that workers are forked from: to import modules and start no thread
     context      picklable; sent once a worker
     tasks        picklable; taken a few at a time
     workers      >= 1; with 1 everything happens in this process

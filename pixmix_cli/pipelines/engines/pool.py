@@ -1,8 +1,9 @@
 """The local engine's processes: tasks out, results in, and no wait for one that is dead.
 
-Each worker is an interpreter of its own (`worker.py`) with a socket of its own. The parent alone
-reads and writes, a piece at a time, whatever is ready: a worker that is stopped, or that dies in
-the middle of a message, keeps nobody waiting. No thread, semaphore, file or folder is needed.
+Each worker (`worker.py`) is a process with a socket of its own, forked from one interpreter where
+that is safe (`fork_server.py`), else an interpreter of its own. The parent alone reads and writes,
+a piece at a time, whatever is ready: a worker that is stopped, or that dies in the middle of a
+message, keeps nobody waiting. No thread, semaphore, file or folder is needed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from typing import Any
 from pixmix_cli.errors import StorageError, WorkerDiedError
 from pixmix_cli.limits import memory_limit
 from pixmix_cli.own_packages import ROOT
+from pixmix_cli.pipelines.engines import fork_server
+from pixmix_cli.pipelines.engines.fork_server import Forked, ForkServer
 from pixmix_cli.pipelines.engines.worker import BEGIN, BLOCK, HEAD, Failure
 
 ATTEMPTS = 3  # how often a task may take its worker down before the run gives up
@@ -36,7 +39,7 @@ LAST_WORDS = 1 << 16  # bytes of a worker's stderr that are kept until it has be
 
 START = (
     "import sys; sys.path[:] = {path}; "
-    "from pixmix_cli.pipelines.engines import worker; worker.main({arguments})"
+    "from pixmix_cli.pipelines.engines import {module}; {module}.main({arguments})"
 )
 
 
@@ -75,6 +78,8 @@ class Pool:
         self._alone: int | None = None  # the task that is being tried with no other beside it
         self._workers: dict[int, _Worker] = {}  # by place
         self._looked = time.monotonic()
+        self._forks = fork_server.POSSIBLE  # unless that has failed
+        self._server: ForkServer | None = None
         self._selector = selectors.DefaultSelector()
         self._life, self._kept_open = os.pipe()
         try:
@@ -83,8 +88,10 @@ class Pool:
             self._stderr = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
 
     def processes(self) -> list[int]:
-        """Numbers of the workers' processes."""
-        return [worker.process.pid for worker in self._workers.values()]
+        """Numbers of the processes of the pool, as far as they are known yet."""
+        server = [] if self._server is None else [self._server.process.pid]
+        pids = (worker.process.pid for worker in self._workers.values())
+        return [*server, *(pid for pid in pids if pid is not None)]
 
     def busy(self, seconds: float) -> None:
         """Hand out tasks and take results for some time, as `result` does while it waits."""
@@ -113,6 +120,7 @@ class Pool:
         self._workers.clear()
         for worker in workers:
             worker.process.kill()
+        self._end_server()
         deadline = time.monotonic() + END_SECONDS
         for worker in workers:
             self._selector.unregister(worker.channel)
@@ -173,13 +181,33 @@ class Pool:
     def _start(self) -> _Worker:
         place = next(i for i in range(self._size) if i not in self._workers)
         try:
-            worker = _Worker(place, self._life, self._stderr)
+            worker = _Worker(place, self._life, self._stderr, self._fork)
         except OSError as error:
             raise StorageError.from_os_error(error, "a worker process", "starting") from None
-        worker.give(BEGIN, self._beginning)
+        if not isinstance(worker.process, Forked):
+            worker.give(BEGIN, self._beginning)
         self._workers[place] = worker
         self._selector.register(worker.channel, selectors.EVENT_READ, worker)
         return worker
+
+    def _fork(self, place: int, channel: int, words: int) -> Forked | None:
+        """A worker forked by the server, which is started with the first; None without one."""
+        if self._forks and self._server is None:
+            try:
+                self._server = ForkServer(_fork_server, self._beginning, self._life, self._stderr)
+            except OSError:
+                self._forks = False
+        made = None if self._server is None else self._server.fork(place, channel, words)
+        if made is None:
+            self._end_server()
+        return made
+
+    def _end_server(self) -> None:
+        """From now on workers are interpreters of their own."""
+        self._forks = False
+        if self._server is not None:
+            self._server.close()
+            self._server = None
 
     def _watch(self, worker: _Worker) -> None:
         """Have the selector tell what this worker is waited for."""
@@ -193,6 +221,9 @@ class Pool:
             if number != BEGIN:
                 worker.tasks.remove(number)
                 self._finish(number, value)
+                continue
+            if isinstance(value, int):
+                worker.process.pid = value
                 continue
             _value(value)
             worker.begin()
@@ -212,6 +243,7 @@ class Pool:
         worker.close(time.monotonic() + END_SECONDS)
         self._pending.extendleft(reversed(worker.tasks))
         if not worker.begun:
+            self._end_server()  # whatever it is, an interpreter of its own can tell
             self._stillborn[worker.place] += 1
             if self._stillborn[worker.place] >= ATTEMPTS:
                 limit = memory_limit()
@@ -244,7 +276,13 @@ class _Worker:
     dead      whether its end of the socket is closed
     """
 
-    def __init__(self, place: int, life: int, stderr: int) -> None:
+    def __init__(
+        self,
+        place: int,
+        life: int,
+        stderr: int,
+        fork: Callable[[int, int, int], Forked | None],
+    ) -> None:
         self.place = place
         self.tasks: collections.deque[int] = collections.deque()
         self.outgoing: collections.deque[memoryview] = collections.deque()
@@ -264,14 +302,19 @@ class _Worker:
                 on_error.callback(os.close, self._words)
                 for end in (self._words, words):  # who says more than fits is not listened to
                     os.set_blocking(end, False)
-                arguments = f"{place}, {theirs.fileno()}, {life}, {stderr}"
-                self.process = subprocess.Popen(
-                    [sys.executable, *_flags(), "-c", _program(arguments)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=stderr,  # stdout is data, and not a worker's
-                    stderr=words,
-                    pass_fds=(theirs.fileno(), life, stderr),
-                )
+                self.process: Forked | subprocess.Popen[bytes]
+                forked = fork(place, theirs.fileno(), words)
+                if forked is not None:
+                    self.process = forked
+                else:
+                    arguments = f"{place}, {theirs.fileno()}, {life}, {stderr}"
+                    self.process = subprocess.Popen(
+                        _interpreter("worker", arguments),
+                        stdin=subprocess.DEVNULL,
+                        stdout=stderr,  # stdout is data, and not a worker's
+                        stderr=words,
+                        pass_fds=(theirs.fileno(), life, stderr),
+                    )
                 on_error.pop_all()
 
     def begin(self) -> None:
@@ -351,18 +394,20 @@ def _value(value: Any) -> Any:
     return value
 
 
-def _flags() -> list[str]:
-    """Python's options that this process was started with, such as -W and -X."""
-    return subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+def _fork_server(arguments: str) -> list[str]:
+    return _interpreter("fork_server", arguments)
 
 
-def _program(arguments: str) -> str:
-    """What a worker runs: our path without the current folder, which Python puts first for -c.
+def _interpreter(module: str, arguments: str) -> list[str]:
+    """The argv of an interpreter that runs a module's `main`, with our path and options.
 
-    Nothing is imported before that is undone.
+    Not on its path is the current folder, which Python puts first for -c: nothing is imported
+    before that is undone.
     """
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # -W, -X ...
     path = ascii([folder for folder in sys.path if is_code_folder(folder)])
-    return START.format(path=path, arguments=arguments)
+    program = START.format(path=path, module=module, arguments=arguments)
+    return [sys.executable, *flags, "-c", program]
 
 
 def is_code_folder(folder: str) -> bool:

@@ -1,11 +1,12 @@
 """A worker process of the local engine: takes tasks from its parent and sends back what they give.
 
-It is an interpreter of its own with one socket to its parent, whose other end nobody else holds:
-when either ends the other sees it at once, even in the middle of a message.
+It has one socket to its parent, whose other end nobody else holds: when either ends the other sees
+it at once, even in the middle of a message.
 
-A message is its length and the number of the task it is about, then a pickle. The parent's first is
-the runner's maker and its context, all others are tasks. The worker's are READY once, then a result
-or a `Failure` for each task.
+A message is its length and the number of the task it is about, then a pickle. To an interpreter of
+its own the parent first sends the runner's maker and its context; a forked one has them and first
+sends its number. Then come tasks from the parent, and from the worker None once, when it has begun,
+and a result or a `Failure` for each task.
 """
 
 from __future__ import annotations
@@ -51,33 +52,60 @@ def place() -> int:
 
 
 def main(place: int, channel: int, life: int, stderr: int) -> None:
-    """Work until the parent ends. Never returns.
+    """Work until the parent ends, in an interpreter of its own. Never returns.
 
+    place    among the parent's workers, from 0
     channel  descriptor of the socket to the parent
     life     of a pipe that gives its end when the parent has ended
     stderr   of what becomes stderr once the worker has begun; until then the parent reads it
     """
-    global _place
-    _place = place
-    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # these reach the parent, too, which ends us
-    for descriptor in (channel, life, stderr):
-        os.set_inheritable(descriptor, False)
-    if not sys.warnoptions:  # the parent has said these already
-        warnings.filterwarnings("ignore", module=r"pixmix_cli\.")
+    settle((channel, life, stderr))
     with contextlib.suppress(ParentGoneError):
-        _work(channel, life, stderr)
+        _, message = _receive(channel)
+        _work(place, channel, life, stderr, lambda: pickle.loads(message))
     os._exit(1)
 
 
-def _work(channel: int, life: int, stderr: int) -> None:
+def serve(
+    place: int,
+    channel: int,
+    life: int,
+    stderr: int,
+    make_runner: Callable[..., Callable[[Any], Any]],
+    context: tuple[Any, ...],
+) -> None:
+    """As `main`, in a process that was forked and has the runner's maker already."""
+    with contextlib.suppress(ParentGoneError):
+        _send(channel, BEGIN, pickle.dumps(os.getpid()))
+        _work(place, channel, life, stderr, lambda: (make_runner, context))
+    os._exit(1)
+
+
+def settle(descriptors: tuple[int, ...]) -> None:
+    """What a worker's interpreter does first; `descriptors` are not for programs it may start."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # these reach the parent, too, which ends us
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)
+    if not sys.warnoptions:  # the parent has said these already
+        warnings.filterwarnings("ignore", module=r"pixmix_cli\.")
+
+
+def _work(
+    place: int, channel: int, life: int, stderr: int, beginning: Callable[[], tuple[Any, Any]]
+) -> None:
+    """Make the runner, then do tasks.
+
+    beginning  gives the runner's maker and its context
+    """
+    global _place
+    _place = place
     out_of_memory = pickle.dumps(Failure(MemoryError(), ""))  # while there is memory for it
-    _, message = _receive(channel)
     try:
         # a task may take long, and does not look at the channel meanwhile
         threading.Thread(target=_end_with_parent, args=(life,), daemon=True).start()
-        make_runner, context = pickle.loads(message)
-        del message
+        make_runner, context = beginning()
+        del beginning
         runner: Callable[[Any], Any] = make_runner(*context)
     except BaseException as error:
         _send(channel, BEGIN, _packed(_failure(error), out_of_memory))

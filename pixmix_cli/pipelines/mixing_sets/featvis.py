@@ -24,6 +24,7 @@ from pixmix_cli.pipelines.mixing_sets.plan import (
     MixingSetPlan,
     at_least_finished,
     pending_pictures,
+    recorded_versions,
     storage_options,
 )
 from pixmix_cli.seeding import Stream, rng_for
@@ -159,6 +160,19 @@ class FeatVisMaker:
         self._kind = kind
         self._group = group
 
+    @staticmethod
+    def preload(choice: NetworkChoice, *_: Any) -> None:
+        """Import what the network needs, and use none of it: torch's threads cannot be forked.
+
+        raises  NotImplementedError for GPUs, whose drivers are left to interpreters of their own
+        """
+        if choice.device != "cpu":
+            raise NotImplementedError(choice.device)
+        from featvis import render, targets  # noqa: F401
+        from featvis.architectures import import_builder
+
+        import_builder(choice.model)
+
     def __call__(self, task: PictureTask) -> list[Made]:
         """One batch: task.payload is a Batch."""
         batch: Batch = task.payload
@@ -286,10 +300,7 @@ def plan_featvis(
     warn           called with one line for each thing passed over
     raises  FeatVisError and its kin from featvis; InputError and its kin
     """
-    import torch
-    import torchvision
-
-    from featvis import check_weights, list_layers, load_network, select_layers, timm_models
+    from featvis import check_weights, list_layers, load_network, select_layers
 
     if wishes.diversity > config.batch_size:
         raise InputError(
@@ -333,14 +344,10 @@ def plan_featvis(
         "all-channels": wishes.total is None,
     }
     options |= {name.replace("_", "-"): value for name, value in asdict(config).items()}
-    versions |= {
-        "featvis": ALGORITHM,
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-    }
-    made_with = {"torch": torch.__version__, "torchvision": torchvision.__version__}
-    if timm_models.is_timm(choice.model):
-        versions["timm"] = made_with["timm"] = timm_models.version()
+    made_with = _libraries(choice.model)
+    # an output that was begun when torchvision built every network may be gone on with
+    before = {k: v for k, v in recorded_versions(job).items() if k == "torchvision"}
+    versions |= {"featvis": ALGORITHM, **before, **made_with}
     inputs: dict[str, Input] = {}
     if starts is not None:
         inputs["init"] = {
@@ -368,6 +375,23 @@ def plan_featvis(
         overlapped=on_gpu and job.workers == 1 and not choice.isolated,
         made_with=made_with,
     )
+
+
+def _libraries(model: str) -> dict[str, str]:
+    """The versions of what builds a network and runs it."""
+    import torch
+
+    from featvis import timm_models
+    from featvis.architectures import is_torchvisions
+
+    versions: dict[str, str] = {"torch": torch.__version__}
+    if is_torchvisions(model) or timm_models.is_timm(model):
+        import torchvision
+
+        versions["torchvision"] = torchvision.__version__
+    if timm_models.is_timm(model):
+        versions["timm"] = timm_models.version()
+    return versions
 
 
 def _targets(layers: list[Layer], wishes: Wishes, seed: int, starts: int) -> list[Target]:
@@ -476,7 +500,8 @@ def layer_rows(
     raises  FeatVisError and its kin, as plan_featvis does
     """
     from featvis import layers_of, list_layers, load_network, usable
-    from featvis.models import OWN_WEIGHTS, check_weights_name, is_file_name
+    from featvis.models import check_weights_name, is_file_name
+    from featvis.shipped import OWN_WEIGHTS
 
     found: list[Layer]
     if choice.weights == OWN_WEIGHTS or is_file_name(choice.weights):

@@ -53,7 +53,7 @@ def pictures_a_second(device: str) -> float:
     device  "cpu", "cuda" or "mps"
     """
     from featvis import list_layers, load_network
-    from featvis.models import OWN_MODEL, OWN_WEIGHTS
+    from featvis.shipped import OWN_MODEL, OWN_WEIGHTS
     from featvis.targets import Target
 
     config = FeatVisConfig(size=128, batch_size=8 if device == "cpu" else 256)

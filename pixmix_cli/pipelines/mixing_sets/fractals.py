@@ -39,6 +39,11 @@ class FractalMaker:
     config: FractalConfig
     seed: int
 
+    @staticmethod
+    def preload(*_: Any) -> None:
+        """Import what fractals need."""
+        from fractals import generate_fractal  # noqa: F401
+
     def __call__(self, task: PictureTask) -> list[Made]:
         """The task's fractals."""
         from fractals import generate_fractal

@@ -87,6 +87,11 @@ class RecipeMaker:
     again: Again
     image_format: str
 
+    @staticmethod
+    def preload(*_: Any) -> None:
+        """Import what fractals need."""
+        from fractals import render_recipe  # noqa: F401
+
     def __call__(self, task: PictureTask) -> list[Made]:
         """The task's pictures; payload: where each recipe is."""
         return [self._one(index, ref) for index, ref in zip(task.indices, task.payload)]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixmix_cli.errors import InputError
-from pixmix_cli.outputs.run_plan import RunPlan
+from pixmix_cli.outputs.run_plan import RunPlan, look
 from pixmix_cli.pipelines.mixing_sets.completion import finished_pictures, unmade
 from pixmix_cli.pipelines.mixing_sets.job import Maker, MixingSetJob, PictureTask
 from pixmix_cli.pipelines.mixing_sets.registry import SET_FORMATS
@@ -73,6 +73,18 @@ def at_least_finished(job: MixingSetJob, total: int) -> int:
     if destination.is_stream or not destination.goes_on:
         return total
     return max(total, finished_pictures(destination.folder))
+
+
+def recorded_versions(job: MixingSetJob) -> dict[str, str]:
+    """The versions that the output records of a run which is gone on with; none of a new one.
+
+    raises  InputError for an output that pixmix did not write
+    """
+    destination = job.destination
+    if destination.is_stream or not destination.goes_on:
+        return {}
+    plan = look(destination.folder).plan
+    return {} if plan is None else plan["versions"]
 
 
 def pending_pictures(

@@ -123,6 +123,13 @@ class PictureWorker:
         self._folder = folder
         self._tmp = tmp
 
+    @staticmethod
+    def preload(make_maker: Callable[..., Maker], maker_context: tuple[Any, ...], *_: Any) -> None:
+        """What the maker does once for all workers, as for `engines.local.run_tasks`."""
+        preload = getattr(make_maker, "preload", None)
+        if preload is not None:
+            preload(*maker_context)
+
     def __call__(self, task: PictureTask) -> list[Finished]:
         """One task's pictures, durable already where they are stored here."""
         return self.store(self.make(task))
