@@ -26,6 +26,7 @@ from featvis.layers import Layer, check_weights, find_layer, list_layers
 from featvis.models import Network
 from featvis.objectives import Channel, Objective
 from featvis.parametrizations import make_parametrization
+from featvis.precision import choose
 from featvis.transforms import draw_views, view
 
 # A picture is grey when both its contrast and its colour stay near the start noise's.
@@ -263,7 +264,7 @@ def _optimise(
     if starts is not None:
         starts = starts[[*range(count), *[0] * padding]]
 
-    low = _in_bfloat16(config, device)
+    low = choose(config.precision, device).bfloat16
     model = network.ready(layer.module, bfloat16=low)
     work = working_side(config.size, side)
     pictures = make_parametrization(config, work, rngs, device, starts)
@@ -323,9 +324,3 @@ def _activations(
     if before is not output:
         wanted = torch.lerp(wanted, before.float(), 1.0 if revive else DEAD_SLOPE)
     return output.movedim(layer.axis, 1).float(), wanted.movedim(layer.axis, 1)
-
-
-def _in_bfloat16(config: FeatVisConfig, device: str) -> bool:
-    if config.precision == "auto":
-        return device.startswith("cuda")
-    return config.precision == "bfloat16"

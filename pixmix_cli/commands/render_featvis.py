@@ -136,7 +136,7 @@ _TARGETS, _OPTIMISER = "Targets", "Optimiser"
     type=options.OneOf(["auto", "float32", "bfloat16"]),
     default="auto",
     section=_OPTIMISER,
-    help="auto: bfloat16 on CUDA, else float32.",
+    help="auto: bfloat16 on CUDA, else float32. --dry-run says what it is here, and why.",
 )
 @option(
     "--parametrization",
@@ -204,6 +204,7 @@ def command(
     wishes = featvis.Wishes(layers, channels, count, objective, pairs, mix, diversity, init)
     with options.mixing_set_job(engine=engine, **rest) as job, check_config():
         from featvis import gpu_count, resolve_device
+        from featvis.precision import choose
         from pixmix_cli.pipelines.mixing_sets.featvis_cost import describe_featvis
 
         if engine == "ray":
@@ -218,6 +219,9 @@ def command(
             network, weights, place, job.seed, gpus, isolated=engine == "ray"
         )
         plan = featvis.plan_featvis(choice, wishes, config, job, terminal.shows_bar, terminal.warn)
+        precision = choose(config.precision, place)
+        if precision.saves and plan.remaining and not dry_run:
+            terminal.info(str(precision))
         return make_set(terminal, plan, dry_run, lambda: describe_featvis(plan))
 
 

@@ -258,13 +258,14 @@ def _gpus(torch: Any) -> Finding:
 
 def _featvis(torch: Any) -> Finding:
     """How fast feature visualizations would be made, measured."""
+    from featvis.precision import choose
     from pixmix_cli.pipelines.mixing_sets.featvis_cost import pictures_a_second
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rate = pictures_a_second(device)
     of = "a GPU" if device == "cuda" else "a core"
     text = f"{rate:.2g} pictures a second of {of} at 128 px, of the network that comes with pixmix"
-    return Finding("render-featvis", "ok", text)
+    return Finding("render-featvis", "ok", f"{text}; {choose('auto', device)}")
 
 
 def _weights(torch: Any) -> Finding:

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 from featvis.config import FeatVisConfig
+from featvis.precision import choose
 from pixmix_cli.pipelines.mixing_sets.featvis import Batch, FeatVisMaker, NetworkChoice
 from pixmix_cli.pipelines.mixing_sets.job import PictureTask
 from pixmix_cli.pipelines.mixing_sets.plan import MixingSetPlan, describe_set
@@ -24,11 +25,13 @@ LOOKED_AT = 64  # tasks, to find so many
 def describe_featvis(plan: MixingSetPlan) -> dict[str, Any]:
     """What a run would do; makes two pictures and a few steps of some batches to estimate.
 
-    returns  as `describe_set`; the time supposes that each worker has a core, or a GPU, to itself
+    returns  as `describe_set`, and `precision`; the time supposes that each worker has a core, or
+             a GPU, to itself
     """
-    if not plan.remaining:
-        return describe_set(plan, 0.0, 0.0)
     choice, config, seed, kind, group = plan.maker_context
+    precision = {"precision": str(choose(config.precision, choice.device))}
+    if not plan.remaining:
+        return describe_set(plan, 0.0, 0.0) | precision
     tasks = list(_layer_by_layer(plan))
     sizes = []
     for one in _finished(tasks[0], choice, config, seed, kind, group):
@@ -44,7 +47,8 @@ def describe_featvis(plan: MixingSetPlan) -> dict[str, Any]:
         seconds += _timed(maker, task, choice.device)
         pictures += len(task.indices)
     seconds *= config.steps / min(STEPS, config.steps)
-    return describe_set(plan, sum(sizes) / len(sizes) if sizes else None, seconds / pictures)
+    size = sum(sizes) / len(sizes) if sizes else None
+    return describe_set(plan, size, seconds / pictures) | precision
 
 
 def pictures_a_second(device: str) -> float:
