@@ -8,7 +8,7 @@ import os
 import stat
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
@@ -75,10 +75,14 @@ class PixelsRef(PictureRef):
 
     layout: tuple[int, int, str]
 
-    def pixels(self) -> NDArray[np.uint8]:
-        """(h, w, 3) uint8 RGB, not writable. Raises StorageError."""
+    def pixels(self, data: bytes | memoryview | None = None) -> NDArray[np.uint8]:
+        """(h, w, 3) uint8 RGB, not writable. Raises StorageError.
+
+        data  its bytes, where they have been read already
+        """
         height, width, order = self.layout
-        data = read_bytes_at(self.path, self.offset, self.length)
+        if data is None:
+            data = read_bytes_at(self.path, self.offset, self.length)
         if len(data) != height * width * (1 if order == "hw" else 3):
             raise StorageError(f"{self.path} ends inside picture {self.name}")
         if order == "chw":
@@ -328,6 +332,49 @@ class Ahead:
         if self._waiting and self._waiting[0][0] == ref:
             return self._waiting.popleft()[1].result()
         return ref.read()
+
+
+class Runs:
+    """Reads pictures that are plain values in a known order; those that adjoin by one read.
+
+    For small pictures a read costs as much as mixing them.
+    """
+
+    def __init__(self, refs: Iterable[PixelsRef]) -> None:
+        """The pictures that will be asked for, in that order."""
+        self._runs = deque(_runs(refs))
+        self._path, self._begin = "", 0
+        self._data = memoryview(b"")
+
+    def pixels(self, ref: PixelsRef) -> NDArray[np.uint8]:
+        """As `ref.pixels()`."""
+        if self._runs and self._runs[0][:2] == (ref.path, ref.offset):
+            self._path, self._begin, length = self._runs.popleft()
+            try:
+                self._data = memoryview(read_bytes_at(self._path, self._begin, length))
+            except StorageError:  # told of the pictures that are lost by it, one by one
+                self._data = memoryview(b"")
+        at = ref.offset - self._begin
+        if ref.path != self._path or not 0 <= at <= len(self._data) - ref.length:
+            return ref.pixels()
+        return ref.pixels(self._data[at : at + ref.length])
+
+
+RUN = 1 << 20  # bytes that are read at once
+
+
+def _runs(refs: Iterable[PixelsRef]) -> Iterator[tuple[str, int, int]]:
+    """(path, offset, length) of stretches of several pictures that adjoin."""
+    path, begin, end, count = "", 0, 0, 0
+    for ref in refs:
+        if ref.path == path and ref.offset == end and end + ref.length - begin <= RUN:
+            end, count = end + ref.length, count + 1
+            continue
+        if count > 1:
+            yield path, begin, end - begin
+        path, begin, end, count = ref.path, ref.offset, ref.offset + ref.length, 1
+    if count > 1:
+        yield path, begin, end - begin
 
 
 def digest_of(pictures: Pictures, classes: Sequence[str] = ()) -> str:

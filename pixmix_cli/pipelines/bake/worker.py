@@ -36,7 +36,7 @@ from pixmix_cli.pipelines.bake.mixing_pictures import MixingPictures
 from pixmix_cli.seeding import Stream, key_for, keys_for
 from pixmix_cli.sources.mixing_set import MixingSet
 from pixmix_cli.sources.picture_cache import PictureCache
-from pixmix_cli.sources.pictures import Ahead, PixelsRef
+from pixmix_cli.sources.pictures import Ahead, PixelsRef, Runs
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import Tmp
 from pixmix_cli.storage.orientation import upright
@@ -88,7 +88,7 @@ class Baker:
         self._batch_mixer: batch.BatchMixer | None = None
         self._small_mixer: batch.SmallMixer | None = None
         self._scratch = images.Scratch()
-        self._ahead = Ahead(())
+        self._ahead, self._runs = Ahead(()), Runs(())
         job, mixing = context.job, context.mixing
         on_disk = None
         if job.running.mixing_cache is not None and context.mixing_key:
@@ -139,6 +139,7 @@ class Baker:
         good: list[Sample] = []
         most = images.most_bytes(self._context.job.inputs.max_pixels)
         self._ahead = Ahead(s.ref for s in task.samples if s.ref.length <= most)
+        self._runs = Runs(s.ref for s in task.samples if isinstance(s.ref, PixelsRef))
         for sample in self._with_padding(task, good):
             if not isinstance(sample.ref, PixelsRef):  # bytes that nobody decodes kill no worker
                 self._note(sample.index)
@@ -218,7 +219,7 @@ class Baker:
         ref, most = sample.ref, self._context.job.inputs.max_pixels
         if isinstance(ref, PixelsRef):
             images.check_pixels(*ref.layout[:2], ref.name, most)
-            pixels = np.ascontiguousarray(ref.pixels())
+            pixels = np.ascontiguousarray(self._runs.pixels(ref))
         else:
             images.check_length(ref.length, ref.name, most)
             data = self._ahead.read(ref)
@@ -233,6 +234,8 @@ class Baker:
         if config.geometry != "cifar" or config.crop == "none":
             return
         height, width = picture.shape[:2]
+        if min(height, width) >= config.size:
+            return
         after = math.prod(shorter_side_at(height, width, config.size))
         if after > max(most, height * width):
             raise PictureError(

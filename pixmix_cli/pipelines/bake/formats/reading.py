@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -72,6 +73,10 @@ class Files:
             raise self.damaged(path, "it ends too soon")
         return data
 
+    def length(self, path: str) -> int | None:
+        """Bytes that a file in the set has to have, where a row tells of it."""
+        return self._lengths.get(path)
+
     def at(self, path: str) -> Path:
         """Where a file lies, once it is known to have its length. Raises StorageError."""
         self.read(path, 0, 0)
@@ -105,9 +110,10 @@ class Files:
         while self._open:
             os.close(self._open.popitem()[1])
 
-    def __del__(self) -> None:
-        """Close what nobody will read any more."""
-        self.close()
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        """Close what nobody will read any more, also when Python ends and modules are gone."""
+        while self._open:
+            close(self._open.popitem()[1])
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the open files, which are this process's own."""

@@ -36,6 +36,7 @@ from pixmix_cli.pipelines.checks import (
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import PartialFile, Tmp, json_text
 from pixmix_cli.storage.tar import BLOCK, TarWriter, members
+from pixmix_cli.storage.tar_index import members_of
 
 
 def sample_record(job: BakeJob, baked: Baked, class_name: str) -> str:
@@ -150,6 +151,7 @@ class StreamShard:
         """Nothing is left behind."""
 
 
+AT_ONCE = 16 << 20  # bytes of a tar that is read whole to find what lies where: of small pictures
 _ENDINGS = frozenset(images.FORMATS.values())
 
 
@@ -216,21 +218,29 @@ def read(epoch, transform, workers=0):  # workers of the DataLoader
         }
 
     def open_shard(self, path: str, files: Files) -> OpenShard:
-        """A tar read by offset: its headers say where the pictures lie."""
+        """A tar read by offset: its headers say where the pictures lie.
+
+        Those of a small file are read together with all that lies between them.
+        """
         names: list[str] = []
         labels: list[int] = []
         pieces: list[tuple[int, int]] = []
-        for member in members(files.at(path)):
-            ending = member.name.partition(".")[2]
+        where, found, data = files.at(path), None, b""
+        if (files.length(path) or AT_ONCE + 1) <= AT_ONCE:
+            data = files.read(path)
+            found = members_of(data)
+        for name, begin, length in members(where) if found is None else found:
+            ending = name.partition(".")[2]
             if ending in _ENDINGS:
-                names.append(member.name)
-                pieces.append((member.offset, member.length))
+                names.append(name)
+                pieces.append((begin, length))
             elif ending == "cls":
-                labels.append(int(files.read(path, member.offset, member.length)))
+                text = data[begin : begin + length] if found else files.read(path, begin, length)
+                labels.append(int(text))
         if len(labels) != len(names):
             raise ValueError(f"{len(names)} pictures have {len(labels)} labels")
-        where = np.array(pieces, np.int64).reshape(-1, 2)
-        return OpenShard(names, labels, lambda place: files.read(path, *where[place].tolist()))
+        lie = np.array(pieces, np.int64).reshape(-1, 2)
+        return OpenShard(names, labels, lambda place: files.read(path, *lie[place].tolist()))
 
     def samples(self, path: Path) -> Iterator[Stored]:
         """Each sample's picture, label and record. Raises InputError for a damaged record."""
