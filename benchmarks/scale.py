@@ -4,6 +4,8 @@
     pixmix generate-fractals -n 1000 -o x -j 1 --dry-run --json > fractals.json
     python -m benchmarks.scale --bake bake.json --fractals fractals.json
 
+    python -m benchmarks.scale --listing 1000000   # what a part spends before its first picture
+
 Times and bytes a picture come from the two files, the seconds a row of the journal costs at the end
 of a run are measured here, and how unequal and failing workers stretch a run is simulated. Prices
 and failure rates are assumptions, and options.
@@ -14,6 +16,11 @@ from __future__ import annotations
 import argparse
 import heapq
 import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -21,14 +28,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from pixmix_cli.mixing.config import PRESETS
 from pixmix_cli.outputs.destination import Destination
-from pixmix_cli.outputs.file_names import JOURNALS
+from pixmix_cli.outputs.file_names import JOURNALS, LISTING, META
 from pixmix_cli.outputs.output import open_output
+from pixmix_cli.outputs.part import Part
 from pixmix_cli.outputs.run_plan import RunPlan
 from pixmix_cli.pipelines.bake.formats.registry import FORMATS
+from pixmix_cli.pipelines.bake.job import BakeJob, Files, Inputs
+from pixmix_cli.pipelines.bake.plan import plan_bake, tasks
 from pixmix_cli.pipelines.mixing_sets.fractals import TASK_PICTURES
+from pixmix_cli.sources import walk
 from pixmix_cli.storage.files import canonical_json
 
 CORES = (1, 64, 1024)
@@ -37,6 +49,7 @@ LIST_SECONDS = 15e-6  # a picture of an ImageFolder; every part lists (lab/2026-
 LIST_BYTES = 80  # of memory a picture listed (the same)
 ROW_BYTES = 56  # of memory a row while a manifest is sorted (lab/2026-11-22-output-folder.md)
 ROWS_MEASURED = 100_000
+A_CLASS = 650  # pictures of one, about as in ImageNet-21k
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +129,83 @@ def rows_per_second() -> float:
             return ROWS_MEASURED / (time.perf_counter() - begin)
 
 
+def measure_listing(pictures: int, folder: Path) -> None:
+    """Print what parts spend until their first picture is read, of an ImageFolder of links.
+
+    Three parts in turn, each a process: one alone, without the output's listing; the first one,
+    which writes it; one that reads it.
+    """
+    source, mixing = folder / "photos", folder / "mixing"
+    if not source.exists():
+        _link_pictures(source, mixing, pictures)
+    print("| part 3/64 | CPU s | wall s | peak MiB | folders read |")
+    print("|---|---|---|---|---|")
+    for layout in ("webdataset", "imagefolder"):
+        output = folder / f"out-{layout}"
+        shutil.rmtree(output, ignore_errors=True)
+        spent = []
+        for how in ("alone", "first", "second"):
+            command = [sys.executable, "-m", "benchmarks.scale", "--part", how, layout]
+            done = subprocess.run(
+                [*command, str(folder)], capture_output=True, text=True, check=True
+            )
+            cpu, wall, peak, read = map(float, done.stdout.split())
+            spent.append(cpu)
+            print(f"| {layout}, {how} | {cpu:.2f} | {wall:.2f} | {peak:.0f} | {read:.0f} |")
+        size = (output / META / LISTING).stat().st_size
+        ratio = spent[0] / spent[2]
+        print(f"\n{layout}: a part that reads it takes 1/{ratio:.0f}; {size / pictures:.0f} bytes")
+        print("of file a picture\n")
+
+
+def _link_pictures(source: Path, mixing: Path, count: int) -> None:
+    """An ImageFolder with 650 links a class, of a few small pictures, and a mixing set."""
+    mixing.mkdir(parents=True)
+    Image.new("RGB", (64, 64)).save(mixing / "m.jpg")
+    pool = source.parent / "pool"
+    pool.mkdir()
+    files = [pool / f"{number}.jpg" for number in range(max(8, count // 50_000))]
+    for number, file in enumerate(files):  # a file has 65,000 names at most
+        Image.new("RGB", (64, 64), (number % 256, 0, 0)).save(file)
+    made = 0
+    while made < count:
+        label = made // A_CLASS
+        inside = source / f"n{label:08d}"
+        inside.mkdir(parents=True)
+        for number in range(min(A_CLASS, count - made)):
+            os.link(files[made % len(files)], inside / f"n{label:08d}_{number * 37}.JPEG")
+            made += 1
+    for place in (source, *source.iterdir()):  # what has just changed is not relied on
+        os.utime(place, (1e9, 1e9))
+
+
+def spend_as_part(how: str, layout: str, folder: Path) -> None:
+    """Be part 3/64, or 0/64 as the first: plan, read one picture, print what that took."""
+    begin, read = time.perf_counter(), 0
+    list_folder = walk._listed
+
+    def counted(*given: Any) -> Any:
+        nonlocal read
+        read += 1
+        return list_folder(*given)
+
+    setattr(walk, "_listed", counted)  # noqa: B010  (mypy forbids the plain way)
+    part = Part(0 if how == "first" else 3, 64)
+    job = BakeJob(
+        inputs=Inputs(folder / "photos", (folder / "mixing",)),
+        destination=Destination(folder / f"out-{layout}", part=part),
+        config=PRESETS["imagenet"],
+        copies=8,
+        files=Files(format=layout),
+    )
+    plan = plan_bake(job, lambda line: None, write=how == "first")
+    next(tasks(plan)).samples[0].ref.read()
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cpu = sum(one.ru_utime + one.ru_stime for one in used)
+    wall = time.perf_counter() - begin
+    print(cpu, wall, used[0].ru_maxrss / 1024, read - 1)  # one is the mixing set
+
+
 def works(bake: dict[str, Any], fractals: dict[str, Any]) -> list[Work]:
     """The jobs of the tables, from two plans that `--dry-run --json` printed with -j 1."""
     bake_seconds = bake["estimated_seconds"] / (bake["pictures"] - bake["done_already"])
@@ -149,12 +239,24 @@ def works(bake: dict[str, Any], fractals: dict[str, Any]) -> list[Work]:
 def main() -> None:
     """Print the tables as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bake", type=Path, required=True)
-    parser.add_argument("--fractals", type=Path, required=True)
+    parser.add_argument("--bake", type=Path)
+    parser.add_argument("--fractals", type=Path)
+    parser.add_argument("--listing", type=int, metavar="PICTURES")
+    parser.add_argument("--folder", type=Path, help="for --listing: where links are made and stay")
+    parser.add_argument("--part", nargs=3, help=argparse.SUPPRESS)
     usual = World()
     parser.add_argument("--core-hour", type=float, default=usual.core_hour)
     parser.add_argument("--gigabyte-month", type=float, default=usual.gigabyte_month)
     asked = parser.parse_args()
+    if asked.part is not None:
+        spend_as_part(asked.part[0], asked.part[1], Path(asked.part[2]))
+        return
+    if asked.listing is not None:
+        with tempfile.TemporaryDirectory() as temporary:
+            measure_listing(asked.listing, asked.folder or Path(temporary))
+        return
+    if asked.bake is None or asked.fractals is None:
+        parser.error("--bake and --fractals, or --listing")
     world = World(core_hour=asked.core_hour, gigabyte_month=asked.gigabyte_month)
     plans = [json.loads(path.read_bytes()) for path in (asked.bake, asked.fractals)]
     jobs = works(plans[0], plans[1])

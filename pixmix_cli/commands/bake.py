@@ -327,7 +327,7 @@ def command(
             running=Running(shared["workers"], shared["engine"], mixing_cache=cache, **of(Running)),
             **settings,
         )
-        plan = plan_bake(job, terminal.warn)
+        plan = plan_bake(job, terminal.warn, write=not dry_run)
         if dry_run:
             return show_plan(terminal, lambda: describe_bake(plan))
         if job.destination.is_stream:

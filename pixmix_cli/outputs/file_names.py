@@ -7,6 +7,7 @@ MANIFEST = "manifest.json"
 ROWS = "manifest.jsonl"
 ERRORS = "errors.jsonl"
 PLAN = f"{META}/plan.json"
+LISTING = "listing"  # in META: the source as the first of several parts found it
 JOURNALS = f"{META}/journal*.jsonl"  # of a run of its own, and of parts
 HANDED_OUT = f"{META}/handed-out*.jsonl"  # names of what workers were given to write
 TRASH = "trash.jsonl"  # rows of what --overwrite is removing, so that a kill cannot orphan it

@@ -6,6 +6,7 @@ Layout while a run is under way                After it
     OUT/.pixmix/journal.jsonl  rows, as finished   OUT/errors.jsonl     one row a skipped item
     OUT/.pixmix/tmp/           partial files       (OUT/.pixmix is gone)
     OUT/.pixmix/handed-out.jsonl  names that workers were given
+    OUT/.pixmix/listing        of parts: the source as the first found it
 
 Several runs may fill one output, each a part of it (--shard i/n, see part.py). They share `lock`,
 which a run of its own holds alone, and each has a lock, a journal and a tmp of its own:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 from collections import Counter
+from pathlib import Path
 
 from pixmix_cli.errors import InputError
 from pixmix_cli.sources.kind import Choice, Kind, Listing
@@ -11,6 +12,7 @@ from pixmix_cli.sources.passed_over import UNREAD, ending_of, told
 from pixmix_cli.sources.pictures import Folder, Pictures, Warn, digest_of
 from pixmix_cli.sources.source import Source
 from pixmix_cli.sources.walk import has_picture, walk_each
+from pixmix_cli.sources.watched import Watched
 from pixmix_cli.storage.images import EXTENSIONS, is_picture_name
 from pixmix_cli.storage.missing import missing
 from pixmix_cli.storage.remote import AnyPath, Url
@@ -32,6 +34,8 @@ def open_imagefolder(path: AnyPath, warn: Warn) -> Source:
         raise InputError(
             f"SOURCE {path} is a file, not a folder", "a folder with one folder of pictures a class"
         )
+    watched = Watched()
+    watched.look(str(path))
     folders, loose = _in(path)
     if not folders:
         if any(map(is_picture_name, loose)):
@@ -47,7 +51,7 @@ def open_imagefolder(path: AnyPath, warn: Warn) -> Source:
     labels = array.array("i")
     passed_over: Counter[str] = Counter()
     empty: list[tuple[str, int]] = []
-    walks = walk_each([path / name for name in folders], warn)
+    walks = walk_each([path / name for name in folders], warn, watched.look)
     for label, (name, below) in enumerate(zip(folders, walks)):
         before = len(pictures)
         for relative, files in below:
@@ -70,6 +74,8 @@ def open_imagefolder(path: AnyPath, warn: Warn) -> Source:
     outside = Counter(ending_of(n) for n in loose if n.lower().endswith((*EXTENSIONS, *UNREAD)))
     if outside:
         warn(f"{told(outside)} in SOURCE {path} lie in no class folder; passed over")
+    if isinstance(path, Path):
+        pictures.watched = watched
     digest = digest_of(pictures, folders)
     return Source(str(path), "imagefolder", tuple(folders), pictures, labels, digest)
 

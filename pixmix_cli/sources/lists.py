@@ -18,6 +18,7 @@ from pixmix_cli.sources.kind import Choice, Kind
 from pixmix_cli.sources.labels import Labels, label_in, names_beside
 from pixmix_cli.sources.pictures import STDIN, Folder, Pictures, Warn
 from pixmix_cli.sources.source import Source, digest_of_source
+from pixmix_cli.sources.watched import Watched
 from pixmix_cli.storage import remote, spool, tar
 from pixmix_cli.storage.images import EXTENSIONS, is_picture_name
 from pixmix_cli.storage.remote import AnyPath, Url, is_url
@@ -53,16 +54,19 @@ def open_list(
     listed       what stdin said, when path is -
     raises       InputError, StorageError
     """
+    watched = Watched()
     if path == STDIN:
         folder, names = "", None
         rows = _sorted(_plain_rows(io.BytesIO(listed or b""), "SOURCE -"))
     else:
+        watched.look(str(path))
+        watched.look_at_names(str(path.parent))
         folder, names = str(path.parent), names_beside(path.parent, warn)
         rows = _rows(path, label_field, path_field)
     pictures, labels = Pictures(), Labels()
     places: dict[str, int] = {}
     missing, by_folder = 0, False
-    for (name, label, is_folder), length in _with_lengths(folder, rows):
+    for (name, label, is_folder), length in _with_lengths(folder, rows, watched):
         if not name or "\0" in name:
             raise InputError(f"SOURCE {path} names an impossible path: {name!r}")
         above, slash, rest = name.rpartition("/")
@@ -92,6 +96,8 @@ def open_list(
     classes, numbers = labels.finish(
         f"SOURCE {path}", names, lambda index: pictures[index].name, **mend
     )
+    if path != STDIN and not any(is_url(name) for name in (str(path), *watched.stamps)):
+        pictures.watched = watched
     digest = digest_of_source("list", classes, pictures, numbers)
     return Source(str(path), "list", classes, pictures, numbers, digest)
 
@@ -188,10 +194,16 @@ def _path_in(line: str, path: AnyPath) -> str:
         raise InputError(f"{path}: {line[:100]!r} has no path", '{"path": "a.jpg"}') from None
 
 
-def _with_lengths(folder: str, rows: Iterable[Row]) -> Iterator[tuple[Row, int | None]]:
+def _with_lengths(
+    folder: str, rows: Iterable[Row], watched: Watched
+) -> Iterator[tuple[Row, int | None]]:
     """Each row with the bytes of its file, without holding them all."""
     left = iter(rows)
     while some := list(islice(left, LOOKED_UP)):
+        for above in dict.fromkeys(name[: name.rfind("/") + 1] for name, *_ in some):
+            place = _joined(folder, above)
+            if place not in watched.stamps:
+                watched.look(place)
         yield from zip(some, _lengths(folder, [name for name, *_ in some]))
 
 

@@ -13,12 +13,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, overload
+from typing import Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixmix_cli.errors import PictureError, StorageError
+from pixmix_cli.sources.watched import Watched
 from pixmix_cli.storage import remote
 from pixmix_cli.storage.remote import is_url
 
@@ -227,6 +228,12 @@ class Pictures(Sequence[PictureRef]):
         self._lengths = array.array("q")
         self.content = b""  # a hash over pixels, where names and lengths say nothing of them
         self.versions = b""  # a hash over the versions that the stores of remote pictures give
+        self.watched: Watched | None = None  # what the list follows from; None where nobody noted
+
+    @property
+    def places(self) -> Sequence[Place]:
+        """Where pictures lie, in the order in which these were begun."""
+        return self._places
 
     def begin(self, place: Place) -> int:
         """What is added from now on lies here.
@@ -268,7 +275,29 @@ class Pictures(Sequence[PictureRef]):
 
     def prefixes(self) -> list[str]:
         """What the names of the pictures begin with, of each place that has any."""
-        return [self._places[number].prefix for number in sorted(set(self._place))]
+        return [self._places[number].prefix for number in self.used()]
+
+    def used(self) -> Sequence[int]:
+        """The numbers of the places that have any pictures, ascending."""
+        return sorted(set(self._place))
+
+    def columns(self) -> dict[str, memoryview]:
+        """The list as arrays, one value a picture: number of the place, length, offset if any.
+
+        `rest` holds the texts one after the other; `end` is where each of them ends in it.
+        """
+        lengths: Any = np.frombuffer(self._lengths, np.int64)
+        if len(lengths) and lengths.min() >= 0 and lengths.max() < 1 << 32:
+            lengths = lengths.astype(np.uint32)
+        found = {
+            "place": memoryview(self._place),
+            "end": memoryview(self._ends)[1:],
+            "length": memoryview(lengths),
+            "rest": memoryview(self._rests),
+        }
+        if self._offsets is not None:
+            found["offset"] = memoryview(self._offsets)
+        return found
 
     def note_version(self, version: bytes) -> None:
         """Take into account what a store says of the version of a file."""
@@ -288,8 +317,10 @@ class Pictures(Sequence[PictureRef]):
         """One picture, or a list of them."""
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        if index < 0:
-            index += len(self)
+        return self.one(index + len(self) if index < 0 else index)
+
+    def one(self, index: int) -> PictureRef:
+        """One picture; index from 0."""
         place = self._places[self._place[index]]
         rest = self._rests[self._ends[index] : self._ends[index + 1]]
         text = rest.decode("utf-8", "surrogateescape")

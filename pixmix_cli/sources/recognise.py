@@ -172,7 +172,7 @@ def too_high(source: Source, path: AnyPath) -> str | None:
     """A line where an ImageFolder's classes are surely none: splits, or a single one."""
     if source.kind != "imagefolder":
         return None
-    present = [source.classes[label] for label in sorted(set(source.labels))]
+    present = [name for name, count in zip(source.classes, source.counts()) if count]
     below = {name: _folders_in(source, name) for name in present}
     splits = [name for name in present if _SPLIT.fullmatch(name)]
     nested = [name for name in splits if below[name]]

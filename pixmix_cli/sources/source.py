@@ -7,7 +7,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pixmix_cli.sources.pictures import Pictures, encoded
+from pixmix_cli.storage.blocks import Numbers
+
+COUNTED = 1 << 20  # labels at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +34,18 @@ class Source:
     kind: str
     classes: tuple[str, ...]
     pictures: Pictures
-    labels: array.array[int]
+    labels: array.array[int] | Numbers
     digest: str
     split: str | None = None
     runs: tuple[int, ...] = ()
+
+    def counts(self) -> NDArray[np.int64]:
+        """(classes,) pictures of each class."""
+        found = np.zeros(len(self.classes), np.int64)
+        for start in range(0, len(self.labels), COUNTED):
+            labels = np.asarray(self.labels[start : start + COUNTED])
+            found += np.bincount(labels, minlength=len(found))
+        return found
 
 
 def digest_of_source(

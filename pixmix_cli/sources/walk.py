@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple, overload
 
@@ -64,7 +64,16 @@ class LocalFiles(Sequence[LocalFile]):
 Files = LocalFiles | list[remote.Entry]
 
 
-def walk(root: AnyPath, warn: Warn, whole: bool = False) -> Iterator[tuple[str, Files]]:
+Seen = Callable[[str, os.stat_result], None]
+
+
+def _ignored(folder: str, status: os.stat_result) -> None:
+    pass
+
+
+def walk(
+    root: AnyPath, warn: Warn, whole: bool = False, seen: Seen = _ignored
+) -> Iterator[tuple[str, Files]]:
     """Every folder below root, links followed, loops not: (relative path, files by name).
 
     In the order of torchvision's ImageFolder: each folder of root on its own, and below it folders
@@ -72,12 +81,13 @@ def walk(root: AnyPath, warn: Warn, whole: bool = False) -> Iterator[tuple[str, 
     are passed over.
 
     whole   root is itself such a folder, a class of an ImageFolder
+    seen    called with each local folder, and what it was before it was listed
     raises  StorageError for a folder that cannot be listed
     """
     if isinstance(root, Url):
         found = list(remote.walk(root))
         return iter(sorted(found, key=lambda pair: _order(pair[0], whole)))
-    return _walk(str(root), warn, whole)
+    return _walk(str(root), warn, whole, seen)
 
 
 def _order(relative: str, whole: bool) -> tuple[str, str]:
@@ -85,14 +95,16 @@ def _order(relative: str, whole: bool) -> tuple[str, str]:
     return "" if whole else relative.partition("/")[0], relative.removesuffix("/")
 
 
-def walk_each(roots: Sequence[AnyPath], warn: Warn) -> Iterator[Iterable[tuple[str, Files]]]:
+def walk_each(
+    roots: Sequence[AnyPath], warn: Warn, seen: Seen = _ignored
+) -> Iterator[Iterable[tuple[str, Files]]]:
     """`walk` of each of several classes; remote ones are listed several at a time."""
     if any(isinstance(root, Url) for root in roots):
         return remote.ahead(lambda root: list(walk(root, warn, whole=True)), roots)
-    return (walk(root, warn, whole=True) for root in roots)
+    return (walk(root, warn, whole=True, seen=seen) for root in roots)
 
 
-def _walk(root: str, warn: Warn, whole: bool) -> Iterator[tuple[str, Files]]:
+def _walk(root: str, warn: Warn, whole: bool, seen: Seen) -> Iterator[tuple[str, Files]]:
     nobody: frozenset[tuple[int, int]] = frozenset()
     # A folder's path begins with those of the folders above it, so the least of those that are
     # known is the next of all.
@@ -100,6 +112,7 @@ def _walk(root: str, warn: Warn, whole: bool) -> Iterator[tuple[str, Files]]:
     while waiting:
         _, relative, folder, above = heapq.heappop(waiting)
         status, files, folders = _listed(folder, warn)
+        seen(folder, status)
         identity = (status.st_dev, status.st_ino)
         if identity in above:
             warn(f"{folder} is a link to a folder above it; not followed")

@@ -32,6 +32,7 @@ from pixmix_cli.sources.passed_over import (
 from pixmix_cli.sources.pictures import STDIN, Container, Pictures, Unusable, Warn
 from pixmix_cli.sources.source import Source, digest_of_source
 from pixmix_cli.sources.splits import split_of
+from pixmix_cli.sources.watched import Watched
 from pixmix_cli.storage import remote, spool, tar
 from pixmix_cli.storage.images import is_picture_name
 from pixmix_cli.storage.remote import AnyPath, Url
@@ -59,6 +60,10 @@ def open_webdataset(path: AnyPath, warn: Warn, label_field: str | None = None) -
     if path.is_dir():
         _check_whole(path, names, warn)
         warn_of_loose_pictures(path, (entry.name for entry in path.iterdir()), warn)
+    watched = Watched()
+    for place in dict.fromkeys(above for shard, _ in shards for above in (shard.parent, shard)):
+        watched.look(str(place))
+    watched.look_at_names(str(shards[0][0].parent))
     indexes: Iterator[tuple[AnyPath, Iterable[_Sample]]] = (
         _opened(shard, label_field) for shard, _ in shards
     )
@@ -108,6 +113,8 @@ def open_webdataset(path: AnyPath, warn: Warn, label_field: str | None = None) -
         names_beside(shards[0][0].parent, warn),
         lambda index: pictures[index].name,
     )
+    if not any(isinstance(shard, Url) for shard, _ in shards):
+        pictures.watched = watched
     digest = digest_of_source("webdataset", classes, pictures, numbers)
     return Source(str(path), "webdataset", classes, pictures, numbers, digest)
 

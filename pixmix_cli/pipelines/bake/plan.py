@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,14 +20,14 @@ from pixmix_cli.pipelines.bake.estimate import mean_bytes
 from pixmix_cli.pipelines.bake.formats.base import Format
 from pixmix_cli.pipelines.bake.formats.registry import FORMATS, names_with
 from pixmix_cli.pipelines.bake.job import BakeJob, Copy, Sample, ShardTask
+from pixmix_cli.pipelines.bake.listing import Listing, Order, Warn, list_source, shared
 from pixmix_cli.pipelines.bake.mixing_pictures import cache_key
 from pixmix_cli.pipelines.bake.settings import run_plan
 from pixmix_cli.pipelines.bake.worker import Context
-from pixmix_cli.seeding import Stream, rng_for
 from pixmix_cli.sources.mixing_set import MixingSet, open_mixing_set
-from pixmix_cli.sources.open import open_source
 from pixmix_cli.sources.pictures import STDIN, PictureRef
 from pixmix_cli.sources.source import Source
+from pixmix_cli.sources.stored import StoredPictures
 from pixmix_cli.storage import images, spool
 from pixmix_cli.storage.files import Tmp
 from pixmix_cli.storage.remote import is_inside, is_url
@@ -47,11 +47,12 @@ class BakePlan:
     job: BakeJob
     source: Source
     mixing: MixingSet
-    order: np.ndarray  # (n,) int64: sample indices in output order
+    order: Order
     shard_size: int
     run: RunPlan
     pending: tuple[tuple[int, tuple[Copy, ...]], ...]  # (shard, copies still to make)
     reference: ReferenceDraws | None = None  # draws in the published code's order, if asked for
+    naming: Sequence[int] | None = None  # as `Format.naming`; None where it is still to be asked
 
     @property
     def format(self) -> Format:
@@ -65,7 +66,7 @@ class BakePlan:
 
     def indices(self, shard: int) -> np.ndarray:
         """The samples of one shard, as indices into the source."""
-        return self.order[shard * self.shard_size : (shard + 1) * self.shard_size]
+        return self.order.part(shard * self.shard_size, (shard + 1) * self.shard_size)
 
     @property
     def advice(self) -> str | None:
@@ -106,42 +107,70 @@ class BakePlan:
         return sum(len(self.indices(shard)) * len(copies) for shard, copies in self.pending)
 
 
-def plan_bake(job: BakeJob, warn: Callable[[str], None]) -> BakePlan:
-    """List the inputs, lay out the shards and see what is done already; writes nothing.
+def plan_bake(job: BakeJob, warn: Warn, *, write: bool = True) -> BakePlan:
+    """List the inputs, lay out the shards and see what is done already.
 
     warn    called with one line for each thing passed over
+    write   whether a part may leave its listing in the output for the others; nothing else is
+            written
     raises  InputError, StorageError
     """
-    laid_out = lay_out(job, warn)
+    layout = _checked_layout(job)
+    with shared(job, layout, warn, write=write) as found:
+        laid_out = _laid_out(job, layout, found.listing, warn)
+        if not job.destination.is_stream:
+            job.destination.check(laid_out.run)
+        kept = found.keep(laid_out.source)
+        if kept is not None:
+            laid_out = _instead(laid_out, kept)
     part = job.destination.part
     if job.destination.is_stream:
         laid_out = replace(laid_out, shard_size=STREAM_TASK)
         own = [s for s in range(laid_out.shards) if part is None or part.has(s)]
         return replace(laid_out, pending=tuple((s, (c,)) for c in job.all_copies for s in own))
-    job.destination.check(laid_out.run)
     if job.destination.goes_on:
-        _warn_of_changes(laid_out, warn)
         # what is finished is not made smaller
         copies, plain = completion.finished_copies(job.output)
         job = replace(laid_out.job, copies=max(job.copies, copies), plain=max(job.plain, plain))
         laid_out = replace(laid_out, job=job)
     pending = tuple(row for row in unbaked(laid_out) if part is None or part.has(row[0]))
-    return replace(laid_out, pending=pending)
+    plan = replace(laid_out, pending=pending)
+    if job.destination.goes_on:
+        _warn_of_changes(plan, warn)
+    return plan
 
 
-def _warn_of_changes(plan: BakePlan, warn: Callable[[str], None]) -> None:
+def _instead(plan: BakePlan, kept: Listing) -> BakePlan:
+    """The plan with a listing that is read from the output, in place of one in memory."""
+    return replace(
+        plan,
+        source=replace(kept.source, classes=plan.source.classes),
+        order=replace(plan.order, shuffled=kept.order),
+        naming=kept.naming,
+    )
+
+
+def _warn_of_changes(plan: BakePlan, warn: Warn) -> None:
     """Warn of inputs that were written after what is there of the output.
 
     An input's hash is over names and lengths: over the pictures themselves it would take as long as
     reading them all. So a picture that another of the same length has replaced shows by its time
     alone. Where the output or an input lies elsewhere there is no such time.
+
+    Of a source that another part has listed, this part looks only at what it has baked itself: to
+    look at all would take as long as listing them.
     """
     output = plan.job.destination
     if output.elsewhere is not None:
         return
     told = [output.folder / name for name in (MANIFEST, PLAN)]
     when = min((file.stat().st_mtime for file in told if file.is_file()), default=float("inf"))
-    for name, pictures in (("SOURCE", plan.source.pictures), ("mixing-set", plan.mixing.pictures)):
+    if when == float("inf"):
+        return
+    source: Iterable[PictureRef] = plan.source.pictures
+    if isinstance(source, StoredPictures):
+        source = _baked_before(plan)
+    for name, pictures in (("SOURCE", source), ("mixing-set", plan.mixing.pictures)):
         newer = sorted(_written_after(pictures, when))
         if newer:
             some = f"{newer[0]} and {len(newer) - 1} more" if len(newer) > 1 else newer[0]
@@ -149,6 +178,15 @@ def _warn_of_changes(plan: BakePlan, warn: Callable[[str], None]) -> None:
                 f"{some} of {name} changed after output {output.place} was begun: what is there "
                 "was made of what they held then. Try: --overwrite, unless they hold the same"
             )
+
+
+def _baked_before(plan: BakePlan) -> Iterator[PictureRef]:
+    """The samples of this part of which any copy is there."""
+    todo = {shard for shard, copies in plan.pending if len(copies) == len(plan.job.all_copies)}
+    part = plan.job.destination.part
+    for shard in range(plan.shards):
+        if shard not in todo and (part is None or part.has(shard)):
+            yield from (plan.source.pictures[index] for index in plan.indices(shard).tolist())
 
 
 def _written_after(pictures: Iterable[PictureRef], when: float) -> set[str]:
@@ -163,30 +201,30 @@ def _written_after(pictures: Iterable[PictureRef], when: float) -> set[str]:
     return found
 
 
-def lay_out(job: BakeJob, warn: Callable[[str], None]) -> BakePlan:
-    """The plan without regard to what the output holds: nothing is pending."""
+def lay_out(job: BakeJob, warn: Warn) -> BakePlan:
+    """The plan without regard to what the output holds: nothing is pending, nothing written."""
+    layout = _checked_layout(job)
+    return _laid_out(job, layout, list_source(job, layout, warn), warn)
+
+
+def _checked_layout(job: BakeJob) -> Format:
+    """The layout of a job's output. Raises InputError for options that do not go together."""
     layout = FORMATS[job.files.format]
     _check_options(job, layout)
     if not job.destination.is_stream:
         _check_output_apart(job)
-    source = open_source(
-        job.inputs.source,
-        warn,
-        kind=job.inputs.source_format,
-        split=job.inputs.split,
-        label_field=job.inputs.label_field,
-        path_field=job.inputs.path_field,
-    )
-    source = replace(source, classes=layout.class_names(source))
+    return layout
+
+
+def _laid_out(job: BakeJob, layout: Format, listing: Listing, warn: Warn) -> BakePlan:
+    source = replace(listing.source, classes=layout.class_names(listing.source))
     mixing = open_mixing_set(job.inputs.mixing_sets, warn, job.inputs.mixing_weights)
     if STDIN in job.inputs.mixing_sets and job.running.mixing_cache is not None:
         # no later run reads it
         running = replace(job.running, mixing_cache=spool.new_file("cache"))
         job = replace(job, running=running)
     count = len(source.pictures)
-    order = np.arange(count)
-    if layout.sharded and job.files.shuffle:
-        order = _shuffled(count, source.runs, job.seed)
+    order = Order(count, count, listing.order)
     wanted = job.files.shard_size
     if isinstance(wanted, int):
         shard_size = wanted
@@ -194,7 +232,7 @@ def lay_out(job: BakeJob, warn: Callable[[str], None]) -> BakePlan:
         shard_size = layout.default_shard_size(count, job.config)
     run = run_plan(job, source, mixing)
     reference = _reference_draws(job, source, mixing)
-    laid_out = BakePlan(job, source, mixing, order, shard_size, run, (), reference)
+    laid_out = BakePlan(job, source, mixing, order, shard_size, run, (), reference, listing.naming)
     if isinstance(wanted, Bytes):
         bytes_each = mean_bytes(context_of(laid_out, Path()), source) or wanted.count
         shard_size = min(count, max(1, int(wanted.count / bytes_each)))
@@ -205,7 +243,8 @@ def lay_out(job: BakeJob, warn: Callable[[str], None]) -> BakePlan:
         laid_out = replace(
             laid_out, shard_size=shard_size, run=replace(laid_out.run, options=options)
         )
-    return replace(laid_out, order=_equalised(order, shard_size, job.files.equal))
+    length = _equalised(count, shard_size, job.files.equal)
+    return replace(laid_out, order=replace(order, length=length))
 
 
 def _check_options(job: BakeJob, layout: Format) -> None:
@@ -237,14 +276,13 @@ def _reference_draws(job: BakeJob, source: Source, mixing: MixingSet) -> Referen
     return reference_draws.ReferenceDraws(job.config, source, mixing, job.seed)
 
 
-def _equalised(order: np.ndarray, shard_size: int, how: str | None) -> np.ndarray:
-    """The order with samples repeated from its start, or left out at its end, for equal shards.
+def _equalised(count: int, shard_size: int, how: str | None) -> int:
+    """How many samples make equal shards: repeated from the start, or left out at the end.
 
     raises  InputError when nothing would be left
     """
-    count = len(order)
     if how == "pad":
-        return np.resize(order, -(-count // shard_size) * shard_size)
+        return -(-count // shard_size) * shard_size
     if how == "drop-last":
         if count < shard_size:
             raise InputError(
@@ -252,18 +290,8 @@ def _equalised(order: np.ndarray, shard_size: int, how: str | None) -> np.ndarra
                 f"{shard_size}",
                 f"--shard-size {count} or less, or --pad",
             )
-        return order[: count // shard_size * shard_size]
-    return order
-
-
-def _shuffled(count: int, runs: tuple[int, ...], seed: int) -> np.ndarray:
-    """A random order; where pictures come in runs, of the runs and of the pictures in each."""
-    rng = rng_for(seed, Stream.SHUFFLE)
-    places = rng.random(count)
-    if not runs:
-        return np.argsort(places, kind="stable")
-    lengths = np.diff([*runs, count])
-    return np.lexsort((places, np.repeat(rng.random(len(runs)), lengths)))
+        return count // shard_size * shard_size
+    return count
 
 
 def _check_output_apart(job: BakeJob) -> None:
@@ -290,7 +318,8 @@ def unbaked(plan: BakePlan) -> Iterator[tuple[int, tuple[Copy, ...]]]:
 
 def tasks(plan: BakePlan) -> Iterator[ShardTask]:
     """What is pending, shard by shard."""
-    targets = plan.format.targets(plan.source, plan.format.naming(plan.source))
+    naming = plan.format.naming(plan.source) if plan.naming is None else plan.naming
+    targets = plan.format.targets(plan.source, naming)
     made: dict[int, list[str]] = {}
     if plan.reference is not None and plan.pending:
         wanted = {copy.number for _, copies in plan.pending for copy in copies}

@@ -129,7 +129,11 @@ class Check:
 def choose(recorded: Recorded, count: int, seed: int) -> list[Check]:
     """`count` pictures of all copies, each once: a function of the seed."""
     plan = recorded.plan
-    kept = [i for i, index in enumerate(plan.order.tolist()) if index not in recorded.skipped]
+    kept = [
+        i
+        for i, index in enumerate(plan.order.part(0, len(plan.order)).tolist())
+        if index not in recorded.skipped
+    ]
     copies = plan.job.all_copies
     total = len(kept) * len(copies)
     rng = rng_for(seed, Stream.VERIFY)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -121,7 +120,7 @@ class Skipped:
                 self._seen.add(_place(row))
                 self._first = self._first or (row.error if row.shard >= 0 else "")
         self._source = source
-        self._left = Counter(() if source is None else source.labels)
+        self._left = [] if source is None else source.counts().tolist()
         for shard, index in self._seen:
             self._lose(shard, index)
 

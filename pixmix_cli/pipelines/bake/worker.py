@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pixmix_cli.errors import PictureError, PixMixError, StorageError
+from pixmix_cli.errors import PictureError, PixMixError, ResumeMismatchError, StorageError
 from pixmix_cli.limits import explain
 from pixmix_cli.mixing import batch
 from pixmix_cli.mixing.augmentations import disagreeing
@@ -66,6 +66,8 @@ def _check_place(error: PixMixError, source: AnyPath) -> None:
     source   where the pictures lie
     raises   StorageError: they are not to be left out, but to be read once that is mended
     """
+    if isinstance(error, ResumeMismatchError):  # it is not what other parts have listed
+        raise error
     system = error.__cause__
     if not isinstance(system, OSError):
         return

@@ -234,11 +234,10 @@ def read(epoch, transform):
 
     def class_names(self, source: Source) -> tuple[str, ...]:
         """Names of folders; each must hold a picture, as ImageFolder numbers those it finds."""
-        present = set(source.labels)
-        for label in range(len(source.classes)):
-            if label not in present:
+        for name, count in zip(source.classes, source.counts()):
+            if not count:
                 raise InputError(
-                    f"class {source.classes[label]} holds no pictures in SOURCE {source.path}, and "
+                    f"class {name} holds no pictures in SOURCE {source.path}, and "
                     "an ImageFolder cannot keep its label",
                     "without that class, or --format webdataset",
                 )

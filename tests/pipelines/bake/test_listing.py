@@ -1,0 +1,457 @@
+"""What parts share of a source's listing, and when each of them lists for itself."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import threading
+import time
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pixmix_cli.errors import InputError, ResumeMismatchError, StorageError
+from pixmix_cli.mixing.config import PRESETS
+from pixmix_cli.outputs import turns
+from pixmix_cli.outputs.destination import Destination
+from pixmix_cli.outputs.part import Part
+from pixmix_cli.pipelines.bake import listing
+from pixmix_cli.pipelines.bake.formats.registry import FORMATS
+from pixmix_cli.pipelines.bake.job import BakeJob, Files, Inputs
+from pixmix_cli.pipelines.bake.plan import plan_bake, tasks
+from pixmix_cli.pipelines.bake.run import run_bake
+from pixmix_cli.sources import walk, webdataset
+from pixmix_cli.sources.stored import StoredPictures
+
+CLASSES, EACH = 3, 5
+
+
+def long_ago(*folders):
+    """As if they had not been touched for a while; what has just changed is not relied on."""
+    for folder in folders:
+        os.utime(folder, (1e9, 1e9))
+
+
+@pytest.fixture(autouse=True)
+def unsynced(monkeypatch):
+    """Power does not fail here, and a sync takes long on a busy disk."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    """A source in each layout that is shared, and a mixing set."""
+    root = tmp_path_factory.mktemp("sets")
+    rows = []
+    for label in range(CLASSES):
+        folder = root / "photos" / f"c{label}"
+        folder.mkdir(parents=True)
+        for number in range(EACH):
+            pixels = np.full((40, 40, 3), 9 * label + number, np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number}.png")
+            rows.append(f"photos/c{label}/{number}.png,c{label}")
+        Image.fromarray(pixels).save(folder / "0.jpg")  # differs from 0.png in the ending alone
+        (folder / "note.txt").write_text("passed over")
+    (root / "list.csv").write_text("path,label\n" + "\n".join(rows[::-1]) + "\n")
+    (root / "mixing").mkdir()
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(root / "mixing" / "m.png")
+    return root
+
+
+@pytest.fixture
+def source(sets, tmp_path):
+    """An ImageFolder of this test's own, of links to the pictures."""
+    root = tmp_path / "photos"
+    for folder in sorted((sets / "photos").iterdir()):
+        (root / folder.name).mkdir(parents=True)
+        for file in folder.iterdir():
+            (root / folder.name / file.name).write_bytes(file.read_bytes())
+    long_ago(root, *root.iterdir())
+    return root
+
+
+def job_of(source, sets, output, part, layout="webdataset", **fields):
+    return BakeJob(
+        inputs=Inputs(source, (sets / "mixing",)),
+        destination=Destination(output, part=part),
+        config=PRESETS["cifar"],
+        files=Files(format=layout, shard_size=4, **fields),
+    )
+
+
+def quiet(line):
+    pass
+
+
+def listed_folders(monkeypatch):
+    """The folders of sources that are read from here on."""
+    found = []
+    original = walk._listed
+
+    def counted(folder, warn):
+        if "mixing" not in folder:
+            found.append(folder)
+        return original(folder, warn)
+
+    monkeypatch.setattr(walk, "_listed", counted)
+    return found
+
+
+def described(made):
+    """All that tasks say, for all shards of an output."""
+    every = tuple((shard, made.job.all_copies) for shard in range(made.shards))
+    return [
+        (s.index, s.ref.name, s.ref.path, s.ref.length, s.label, s.target, s.pad)
+        for task in tasks(replace(made, pending=every))
+        for s in task.samples
+    ]
+
+
+def index_of(output):
+    return output / ".pixmix" / "listing"
+
+
+def test_only_the_first_part_lists_folders(source, sets, tmp_path, monkeypatch):
+    read = listed_folders(monkeypatch)
+    for index in (2, 0, 1):
+        plan_bake(job_of(source, sets, tmp_path / "out", Part(index, 3)), quiet)
+    assert read == [str(source / f"c{label}") for label in range(CLASSES)]
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"shuffle": False}, {"equal": "pad"}, {"equal": "drop-last"}]
+)
+@pytest.mark.parametrize("layout", ["webdataset", "imagefolder", "npy"])
+@pytest.mark.parametrize("kind", ["photos", "list.csv"])
+def test_parts_see_what_one_run_sees(sets, tmp_path, layout, kind, fields):
+    if fields.get("equal") and not FORMATS[layout].sharded:
+        pytest.skip("has no shards that show")
+    long_ago(*(sets / "photos").iterdir(), sets / "photos", sets, sets / "list.csv")
+    source = sets / kind
+    said: list[list[str]] = [[], [], []]
+    alone = plan_bake(
+        job_of(source, sets, tmp_path / "one", None, layout, **fields), said[0].append
+    )
+    first = plan_bake(
+        job_of(source, sets, tmp_path / "many", Part(1, 2), layout, **fields), said[1].append
+    )
+    second = plan_bake(
+        job_of(source, sets, tmp_path / "many", Part(0, 2), layout, **fields), said[2].append
+    )
+    for made in (first, second):
+        assert isinstance(made.source.pictures, StoredPictures)
+        assert made.run == alone.run
+        assert described(made) == described(alone)
+        assert made.source.counts().tolist() == alone.source.counts().tolist()
+        assert set(made.source.pictures.prefixes()) == set(alone.source.pictures.prefixes())
+    assert said[0] == said[1] == said[2]
+
+
+def test_tars_are_listed_once_and_again_when_one_has_changed(sets, tmp_path, monkeypatch):
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    for number in range(2):
+        with tarfile.open(shards / f"{number:06d}.tar", "w") as tar:
+            for index in range(3):
+                tar.add(sets / "photos" / "c0" / f"{index}.png", f"{number}{index}.png")
+                (tmp_path / "cls").write_text(str(number))
+                tar.add(tmp_path / "cls", f"{number}{index}.cls")
+    long_ago(*shards.iterdir(), shards)
+    opened = []
+    original = webdataset._index
+
+    def counted(*given):
+        opened.append(given[0])
+        return original(*given)
+
+    monkeypatch.setattr(webdataset, "_index", counted)
+    alone = plan_bake(job_of(shards, sets, tmp_path / "one", None), quiet)
+    plan_bake(job_of(shards, sets, tmp_path / "out", Part(0, 2)), quiet)
+    opened.clear()
+    made = plan_bake(job_of(shards, sets, tmp_path / "out", Part(1, 2)), quiet)
+    assert opened == []
+    assert described(made) == described(alone)
+    os.utime(shards / "000001.tar", (2e9, 2e9))
+    plan_bake(job_of(shards, sets, tmp_path / "out", Part(1, 2)), quiet)
+    assert len(opened) == 2
+
+
+CHANGES = {
+    "a file is added": lambda root: (root / "c1" / "new.png").write_bytes(b"x"),
+    "a file is removed": lambda root: (root / "c1" / "3.png").unlink(),
+    "a file is renamed": lambda root: (root / "c1" / "3.png").rename(root / "c1" / "33.png"),
+    "a class is added": lambda root: (root / "c9").mkdir(),
+    "a class is renamed": lambda root: (root / "c1").rename(root / "c8"),
+    "a folder inside a class is added": lambda root: (root / "c1" / "inner").mkdir(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_is_seen_by_the_next_part(source, sets, tmp_path, monkeypatch, change):
+    plan_bake(job_of(source, sets, tmp_path / "out", Part(0, 2)), quiet)
+    CHANGES[change](source)
+    read = listed_folders(monkeypatch)
+    made = plan_bake(job_of(source, sets, tmp_path / "out", Part(1, 2)), quiet)
+    assert read
+    alone = plan_bake(job_of(source, sets, tmp_path / "one", None), quiet)
+    assert described(made) == described(alone)
+    assert made.run == alone.run
+
+
+def test_a_part_that_sees_another_listing_is_refused(source, sets, tmp_path):
+    job = job_of(source, sets, tmp_path / "out", Part(0, 2))
+    list(run_bake(plan_bake(job, quiet)))
+    (source / "c1" / "new.png").write_bytes(b"x")
+    before = index_of(tmp_path / "out").read_bytes()
+    with pytest.raises(ResumeMismatchError, match="other pictures in SOURCE: 18 then, 19 now"):
+        plan_bake(job_of(source, sets, tmp_path / "out", Part(1, 2)), quiet)
+    assert index_of(tmp_path / "out").read_bytes() == before
+
+
+def test_a_file_of_another_length_is_refused_when_it_is_read(source, sets, tmp_path):
+    plan_bake(job_of(source, sets, tmp_path / "out", Part(0, 1)), quiet)
+    for file in source.glob("c1/*.png"):
+        with file.open("ab") as opened:  # in place, so its folder does not show it
+            opened.write(b"more")
+    steps = run_bake(plan_bake(job_of(source, sets, tmp_path / "out", Part(0, 1)), quiet))
+    with pytest.raises(ResumeMismatchError, match=r"c1/.\.png has \d+ bytes, and had \d+ when"):
+        list(steps)
+
+
+def test_a_file_that_is_gone_is_left_out_as_ever(source, sets, tmp_path):
+    made = plan_bake(job_of(source, sets, tmp_path / "out", Part(0, 1)), quiet)
+    (source / "c1" / "2.png").unlink()
+    assert sum(step.errors for step in run_bake(made)) == 1
+
+
+def test_what_a_part_has_baked_is_looked_at_for_later_changes(source, sets, tmp_path):
+    job = job_of(source, sets, tmp_path / "out", Part(0, 2))
+    list(run_bake(plan_bake(job, quiet)))
+    own = [
+        s.ref.path
+        for task in tasks(replace(made_again(job), pending=((0, ()),)))
+        for s in task.samples
+    ]
+    os.utime(own[0], (4e9, 4e9))
+    said: list[str] = []
+    plan_bake(job, said.append)
+    assert any(f"{own[0]} of SOURCE changed after" in line for line in said)
+
+
+def made_again(job):
+    return plan_bake(job, quiet)
+
+
+def test_a_folder_that_has_just_changed_is_not_relied_on(source, sets, tmp_path):
+    os.utime(source / "c1")
+    plan_bake(job_of(source, sets, tmp_path / "out", Part(0, 2)), quiet)
+    assert not index_of(tmp_path / "out").exists()
+
+
+def test_other_choices_are_another_listing(source, sets, tmp_path, monkeypatch):
+    plan_bake(job_of(source, sets, tmp_path / "out", Part(0, 2)), quiet)
+    read = listed_folders(monkeypatch)
+    job = replace(job_of(source, sets, tmp_path / "out", Part(1, 2)), seed=5)
+    made = plan_bake(job, quiet)
+    assert read
+    alone = replace(job, destination=Destination(tmp_path / "one"))
+    assert described(made) == described(plan_bake(alone, quiet))
+
+
+def test_another_machine_may_see_the_source_elsewhere(source, sets, tmp_path, monkeypatch):
+    plan_bake(job_of(source, sets, tmp_path / "out", Part(0, 2)), quiet)
+    (tmp_path / "mounted").symlink_to(tmp_path)
+    there = tmp_path / "mounted" / "photos"
+    read = listed_folders(monkeypatch)
+    made = plan_bake(job_of(there, sets, tmp_path / "out", Part(1, 2)), quiet)
+    assert read == []
+    assert {path for _, _, path, *_ in described(made)} == set(map(str, there.glob("*/*[gG]")))
+
+
+def test_a_copy_of_the_source_is_listed_on_its_own_and_leaves_the_index(source, sets, tmp_path):
+    plan_bake(job_of(source, sets, tmp_path / "out", Part(0, 2)), quiet)
+    before = index_of(tmp_path / "out").read_bytes()
+    copy = tmp_path / "copy" / "photos"
+    for file in source.glob("*/*"):
+        (copy / file.parent.name).mkdir(parents=True, exist_ok=True)
+        (copy / file.parent.name / file.name).write_bytes(file.read_bytes())
+    long_ago(copy, *copy.iterdir())
+    made = plan_bake(job_of(copy, sets, tmp_path / "out", Part(1, 2)), quiet)
+    assert not isinstance(made.source.pictures, StoredPictures)
+    assert index_of(tmp_path / "out").read_bytes() == before
+
+
+def counting(calls, name):
+    """A function of `os` that counts its calls."""
+    original = getattr(os, name)
+
+    def counted(*given, **more):
+        calls[name] += 1
+        return original(*given, **more)
+
+    return counted
+
+
+@pytest.mark.long
+def test_parts_of_many_files_read_no_folder_and_hold_no_list(sets, tmp_path, monkeypatch):
+    classes, each = 320, 625
+    source = tmp_path / "photos"
+    for label in range(classes):
+        folder = source / f"n{label:08d}"
+        folder.mkdir(parents=True)
+        first = folder / "0.png"
+        first.write_bytes(b"x" * (label + 1))
+        for number in range(1, each):
+            os.link(first, folder / f"n{label:08d}_{number * 37}.png")
+    long_ago(source, *source.iterdir())
+    calls = {"scandir": 0, "stat": 0}
+    for name in calls:
+        monkeypatch.setattr(os, name, counting(calls, name))
+    job = replace(job_of(source, sets, tmp_path / "out", Part(0, 8)), files=Files())
+    plan_bake(job, quiet)
+    assert classes < calls["scandir"] < classes + 50
+    calls.update(scandir=0, stat=0)
+    tracemalloc.start()
+    try:
+        destination = replace(job.destination, part=Part(3, 8))
+        made = plan_bake(replace(job, destination=destination), quiet)
+        task = next(tasks(made))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(made.order) == classes * each == 200_000
+    assert len({sample.label for sample in task.samples}) > classes // 2  # it is shuffled
+    assert calls["scandir"] < 20
+    assert calls["stat"] < classes + 50
+    assert peak < 4 << 20  # bytes; a list in memory takes 13 MB, and its order 3
+
+
+# ---------------------------------------------------------------- the part that writes it
+
+
+def test_a_dry_run_writes_nothing(source, sets, tmp_path):
+    plan_bake(job_of(source, sets, tmp_path / "out", Part(0, 2)), quiet, write=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_of_its_own_writes_none(source, sets, tmp_path):
+    plan_bake(job_of(source, sets, tmp_path / "out", None), quiet)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_source_that_cannot_be_read_leaves_no_folder(sets, tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        plan_bake(job_of(tmp_path / "gone", sets, tmp_path / "out", Part(0, 2)), quiet)
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_left_of_it_in_a_finished_set(source, sets, tmp_path):
+    for index in range(2):
+        list(run_bake(plan_bake(job_of(source, sets, tmp_path / "out", Part(index, 2)), quiet)))
+    assert (tmp_path / "out" / "manifest.json").exists()
+    assert not (tmp_path / "out" / ".pixmix").exists()
+    made = plan_bake(job_of(source, sets, tmp_path / "out", Part(1, 2)), quiet)
+    assert made.pending == ()
+    assert not (tmp_path / "out" / ".pixmix").exists()
+
+
+@pytest.mark.parametrize("failing", ["no space left", "killed"])
+def test_a_writer_that_fails_leaves_no_half(source, sets, tmp_path, monkeypatch, failing):
+    class Killed(BaseException):
+        pass
+
+    original = listing.stored.write_arrays
+
+    def broken(path, tmp, arrays, about):
+        (tmp / "half").write_bytes(b"half of it")
+        raise StorageError(failing) if failing == "no space left" else Killed
+
+    monkeypatch.setattr(listing.stored, "write_arrays", broken)
+    job = job_of(source, sets, tmp_path / "out", Part(0, 2))
+    if failing == "killed":
+        with pytest.raises(Killed):
+            plan_bake(job, quiet)
+    else:
+        assert len(described(plan_bake(job, quiet))) == 18
+    assert not index_of(tmp_path / "out").exists()
+    monkeypatch.setattr(listing.stored, "write_arrays", original)
+    plan_bake(job_of(source, sets, tmp_path / "out", Part(1, 2)), quiet)
+    assert sorted(os.listdir(tmp_path / "out" / ".pixmix")) == ["listing", "listing-lock"]
+
+
+@pytest.mark.parametrize("left", [0, 100, -1])
+def test_a_damaged_index_is_made_anew(source, sets, tmp_path, left):
+    plan_bake(job_of(source, sets, tmp_path / "out", Part(0, 2)), quiet)
+    whole = index_of(tmp_path / "out").read_bytes()
+    index_of(tmp_path / "out").write_bytes(whole[:left])
+    plan_bake(job_of(source, sets, tmp_path / "out", Part(1, 2)), quiet)
+    assert index_of(tmp_path / "out").read_bytes() == whole
+
+
+def test_a_place_without_locks_has_no_index(source, sets, tmp_path, monkeypatch):
+    def refused(*arguments):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(turns.fcntl, "flock", refused)
+    made = plan_bake(job_of(source, sets, tmp_path / "out", Part(0, 2)), quiet)
+    assert len(described(made)) == 18
+    assert not index_of(tmp_path / "out").exists()
+
+
+def test_parts_that_come_at_once_wait_for_the_first(source, sets, tmp_path, monkeypatch):
+    read = listed_folders(monkeypatch)
+    counted = walk._listed
+
+    def slow(folder, warn):
+        time.sleep(0.1)
+        return counted(folder, warn)
+
+    monkeypatch.setattr(walk, "_listed", slow)
+    found = []
+
+    def run(index):
+        found.append(
+            described(plan_bake(job_of(source, sets, tmp_path / "out", Part(index, 4)), quiet))
+        )
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4
+    assert all(one == found[0] for one in found)
+    assert len(read) == CLASSES
+
+
+def test_a_part_does_not_wait_for_one_that_shows_no_life(source, sets, tmp_path, monkeypatch):
+    monkeypatch.setattr(turns, "DEAD_SECONDS", 0.3)
+    monkeypatch.setattr(turns, "TOLD_SECONDS", 0.1)
+    monkeypatch.setattr(turns, "BEAT_SECONDS", 60.0)
+    said: list[str] = []
+    with turns.turn(tmp_path / "out", "listing", lambda: None):
+        made = plan_bake(job_of(source, sets, tmp_path / "out", Part(0, 2)), said.append)
+    assert len(described(made)) == 18
+    assert "another part lists SOURCE" in said[0]
+    assert not index_of(tmp_path / "out").exists()
+
+
+def test_a_part_waits_for_one_that_lives(tmp_path, monkeypatch):
+    monkeypatch.setattr(turns, "DEAD_SECONDS", 0.4)
+    monkeypatch.setattr(turns, "BEAT_SECONDS", 0.05)
+    order: list[object] = []
+
+    def wait():
+        with turns.turn(tmp_path / "out", "x", lambda: None) as folder:
+            order.append(("second", folder is not None))
+
+    with turns.turn(tmp_path / "out", "x", lambda: None):
+        other = threading.Thread(target=wait)
+        other.start()
+        time.sleep(1)
+        order.append("first")
+    other.join()
+    assert order == ["first", ("second", True)]
