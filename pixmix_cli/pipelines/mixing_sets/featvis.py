@@ -146,12 +146,9 @@ class FeatVisMaker:
         kind   the objective
         group  pictures of one target that are to differ
         """
-        import torch
-
         from featvis import list_layers, load_network
 
-        if choice.device == "cpu":
-            torch.set_num_threads(1)  # the number of threads changes float sums
+        _settle_threads(choice.device)
         place = device_of(choice.device, 1 if choice.isolated else choice.gpus, worker.place())
         self._network = load_network(choice.model, choice.weights, device=place, seed=choice.seed)
         self._layers = {layer.name: layer for layer in list_layers(self._network)}
@@ -267,6 +264,14 @@ class FeatVisMaker:
         return Made(index, rendered.pixels[position], recipe, facts)
 
 
+def _settle_threads(device: str) -> None:
+    """One thread on a CPU: the number changes float sums, and more only wait for small networks."""
+    import torch
+
+    if device == "cpu":
+        torch.set_num_threads(1)
+
+
 def square(pixels: U8, size: int) -> U8:
     """The middle square of a picture, size x size. (h, w, 3) uint8 -> (size, size, 3) uint8."""
     from PIL import Image
@@ -302,6 +307,7 @@ def plan_featvis(
     """
     from featvis import check_weights, list_layers, load_network, select_layers
 
+    _settle_threads(choice.device)
     if wishes.diversity > config.batch_size:
         raise InputError(
             f"--diversity {wishes.diversity} does not fit a batch of {config.batch_size}",
@@ -503,6 +509,7 @@ def layer_rows(
     from featvis.models import check_weights_name, is_file_name
     from featvis.shipped import OWN_WEIGHTS
 
+    _settle_threads(choice.device)
     found: list[Layer]
     if choice.weights == OWN_WEIGHTS or is_file_name(choice.weights):
         network = load_network(choice.model, choice.weights, device="cpu")
