@@ -3,8 +3,9 @@
 A run writes its own, then lists; it gives way to any other that is alive. Two that start
 at the same moment may both give way, and never both go on, as long as the store lists what was
 written (S3 does, since 2020). A lock that was not written again for STALE seconds is of a run that
-died; of a run that died on this machine that is known at once. A run that was paused for longer may
-find another beside it: both then write the same bytes under the same names.
+died; of a run that died on this machine that is known at once. A run that is slow to claim it
+writes and looks again. One that is paused later, for longer, may find another beside it: both then
+write the same bytes under the same names.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import platform
 import re
 import threading
+import time
 from typing import Any
 
 from pixmix_cli.errors import InputError, OutputBusyError, StorageError
@@ -40,13 +42,22 @@ class Lock:
         self._role = role
         self._name = f"lock-{role}-{os.urandom(6).hex()}"
         self._ended = threading.Event()
-        self._write()
         try:
-            self._give_way()
+            self._claim()
         except BaseException:
             self.release()
             raise
         threading.Thread(target=self._beat, daemon=True).start()
+
+    def _claim(self) -> None:
+        while True:
+            begin = time.monotonic()
+            self._write()
+            self._give_way()
+            # nothing beats yet: a look that took this long may have been overtaken by a run to
+            # which this lock seemed stale
+            if time.monotonic() - begin < STALE / 2:
+                return
 
     @property
     def _text(self) -> str:
