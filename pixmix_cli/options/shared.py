@@ -8,7 +8,7 @@ part_option          the same three: --shard
 engine_options       the same three: --engine --ray-address
 dry_run_option       the same three
 mixing_set_options   generate-fractals, render-featvis: --output --format --image-format
-                     --quality --shard-size --seed
+                     --quality --contrast --saturation --shard-size --seed
 image_format_option, quality_option, seed_option    these two and bake
 """
 
@@ -18,7 +18,7 @@ import click
 
 from pixmix_cli.options.config_file import load_config
 from pixmix_cli.options.help_page import compose, option
-from pixmix_cli.options.types import AnyPath, LocalPath, NameIn, OneOf
+from pixmix_cli.options.types import AnyPath, Factor, LocalPath, NameIn, OneOf
 from pixmix_cli.pipelines.mixing_sets.registry import SET_FORMATS
 
 MAX_COUNT = 100_000_000  # pictures of a set; beyond it is surely a slip
@@ -170,6 +170,21 @@ mixing_set_options = compose(
     ),
     image_format_option,
     quality_option,
+    option(
+        "--contrast",
+        type=Factor(0, 10),
+        default=1.0,
+        section="Output",
+        help="How far brightness stands from middle grey, beside the picture as it is made.",
+    ),
+    option(
+        "--saturation",
+        type=Factor(0, 10),
+        default=1.0,
+        section="Output",
+        help="How far colour stands from grey. Weaker pictures with strong colours suit small "
+        "ones for training: docs/settings.md.",
+    ),
     option(
         "--shard-size",
         type=click.IntRange(1),

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import Cli, Run, tree
+from pixmix_cli.pipelines.mixing_sets.tone import toned
+from tests.conftest import Cli, Run, one_line_error, tree
 
 pytestmark = pytest.mark.long
 
@@ -61,6 +62,37 @@ def test_a_smaller_set_is_the_beginning_of_a_larger_one_and_grows_into_it(
         large = tree(grown)
         assert large == tree(fresh)
         assert sum(1 for name, digest in small.items() if large.get(name) == digest) >= 2
+
+
+def test_weaker_pictures_are_the_usual_ones_toned_and_no_other_set_goes_on_with_them(
+    cli: Cli, tmp_path: Path
+) -> None:
+    few = ["generate-fractals", "-n", 3, "--size", 48, "-j", 1, "--image-format", "png"]
+    weaker = ["--contrast", 0.5, "--saturation", 1.5]
+    assert cli(*few, "-o", tmp_path / "usual")[0] == 0
+    assert cli(*few, "-o", tmp_path / "weak", *weaker)[0] == 0
+    for index in range(3):
+        usual, weak = (
+            np.asarray(Image.open(tmp_path / name / "000" / f"{index:06d}.png"))
+            for name in ("usual", "weak")
+        )
+        assert (weak == toned(usual, 0.5, 1.5)).all()
+    options = json.loads((tmp_path / "usual" / "manifest.json").read_text())["options"]
+    assert not {"contrast", "saturation"} & set(options)  # so sets begun without them go on
+    before = tree(tmp_path)
+    for name, more in (("usual", weaker), ("weak", [])):
+        code, _, err = cli(*few, "-o", tmp_path / name, *more, "-n", 4, "--resume")
+        assert code == 2
+        assert "contrast" in one_line_error(err)
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-1", "11", "x"])
+def test_a_contrast_that_means_nothing_is_refused(cli: Cli, tmp_path: Path, value: str) -> None:
+    code, _, err = cli(*ARGUMENTS, "-o", tmp_path / "out", "--contrast", value)
+    assert code == 2
+    assert "--contrast" in one_line_error(err)
+    assert not (tmp_path / "out").exists()
 
 
 def test_each_picture_carries_a_recipe_that_renders_it_again(cli: Cli, tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from pixmix_cli.outputs.destination import Destination
 from pixmix_cli.pipelines.engines.local import Engine, run_tasks
+from pixmix_cli.pipelines.mixing_sets.tone import toned
+from pixmix_cli.storage import images
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,13 @@ class MixingSetJob:
     seed: int = 0
     workers: int = 1
     engine: Engine = run_tasks
+    contrast: float = 1.0  # as `toned` has these two
+    saturation: float = 1.0
+
+    def encode(self, pixels: NDArray[np.uint8], recipe: str) -> bytes:
+        """A picture, (h, w, 3) uint8, as it is stored; with its recipe in it."""
+        shown = toned(pixels, self.contrast, self.saturation)
+        return images.encode(shown, self.image_format, self.quality, recipe)
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,9 @@ def storage_options(job: MixingSetJob) -> tuple[dict[str, Any], dict[str, str]]:
     }
     if job.image_format == "jpeg":
         options["quality"] = job.quality
+    for name in ("contrast", "saturation"):
+        if (value := getattr(job, name)) != 1:  # as outputs have it that were begun without them
+            options[name] = value
     options |= SET_FORMATS[job.format].options(job)
     return options, images.codec(job.image_format)
 

@@ -25,7 +25,6 @@ from pixmix_cli.pipelines.mixing_sets.job import Made, Maker, MixingSetJob, Pict
 from pixmix_cli.pipelines.mixing_sets.plan import MixingSetPlan
 from pixmix_cli.pipelines.mixing_sets.registry import SET_FORMATS
 from pixmix_cli.pipelines.steps import Step
-from pixmix_cli.storage import images
 from pixmix_cli.storage.files import PartialFile, Tmp, canonical_json, commit_all, sha256_hex
 from pixmix_cli.storage.tar import Sink, TarWriter
 
@@ -149,7 +148,7 @@ class PictureWorker:
                     continue
                 job = self._job
                 recipe = canonical_json(made.recipe)
-                data = images.encode(made.pixels, job.image_format, job.quality, recipe)
+                data = job.encode(made.pixels, recipe)
                 if self._folder is None:
                     name = member_name(made.index, job.image_format)
                     finished.append(Finished(_row(made, name, data), data))
