@@ -219,10 +219,11 @@ def command(
             network, weights, place, job.seed, gpus, isolated=engine == "ray"
         )
         plan = featvis.plan_featvis(choice, wishes, config, job, terminal.shows_bar, terminal.warn)
+        code = make_set(terminal, plan, dry_run, lambda: describe_featvis(plan))
         precision = choose(config.precision, place)
         if precision.saves and plan.remaining and not dry_run:
             terminal.info(str(precision))
-        return make_set(terminal, plan, dry_run, lambda: describe_featvis(plan))
+        return code
 
 
 def _check_libraries() -> None:
