@@ -1,12 +1,16 @@
 """Fractals against their peers, on one core, in one run; prints a table, and JSON with --json.
 
     python -m benchmarks.fractals [--count 60] [--flam3-count 12] [--rounds 5]
+    python -m benchmarks.fractals --sizes 32,64,224,256,512,2048,4096 [--flam3-count 2]
 
 Kernels: 512 x 512, 4e6 points with colour, tone map included, in memory. End to end: a random
 picture on disk, 8 points a pixel, start-up apart. Peers: `benchmarks.plain_ifs`, the usual way
 to write an affine chaos game in Numba, and flam3 (Debian's flam3-utils: `flam3-genome` and
 `flam3-render`, no density estimation), skipped where it is not installed. CPU seconds, so that
 other work on the machine disturbs little; the smallest of several rounds for the kernels.
+
+Sizes: whole pictures in memory, search and check included, start-up and encoding not; and the
+largest resident set of that process. From LARGE px on flam3 renders as many genomes beside it.
 """
 
 from __future__ import annotations
@@ -198,9 +202,9 @@ def with_attributes(genome: str, changes: dict[str, str]) -> str:
     return genome
 
 
-def flam3_render(genome: Path, quality: float) -> float:
-    """CPU seconds to render it at SIZE with `quality` points a pixel."""
-    changes = {"size": f"{SIZE} {SIZE}", "quality": f"{quality:g}", "supersample": "1"}
+def flam3_render(genome: Path, quality: float, size: int = SIZE) -> float:
+    """CPU seconds to render it at a size with `quality` points a pixel."""
+    changes = {"size": f"{size} {size}", "quality": f"{quality:g}", "supersample": "1"}
     text = with_attributes(genome.read_text(encoding="utf-8"), {**changes, "estimator_radius": "0"})
     genome.write_text(text, encoding="utf-8")
     out = genome.with_suffix(".png")
@@ -213,6 +217,57 @@ def flam3_render(genome: Path, quality: float) -> float:
     if not out.exists():
         raise SystemExit("flam3-render wrote no picture")
     return seconds
+
+
+# ---------------------------------------------------------------- sizes
+
+LARGE = 512  # pixels: from here on flam3 is asked, too
+PIXELS = 48 * 512 * 512  # of the pictures of one size, together
+
+IN_MEMORY = """
+import re, sys, time
+from pathlib import Path
+import numpy as np
+from fractals import FractalConfig, generate_fractal, warm_up
+size, count = map(int, sys.argv[1:])
+config = FractalConfig("mixed", size)
+warm_up()
+generate_fractal(config, np.random.default_rng(count))
+begin = time.process_time()
+for seed in range(count):
+    generate_fractal(config, np.random.default_rng(seed))
+seconds = time.process_time() - begin
+# rusage would also know the parent's memory, from before the program began
+print(seconds / count, re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+"""
+
+
+def of_size(size: int) -> tuple[int, float, int]:
+    """How many pictures, CPU seconds of one, and the largest resident set, KiB."""
+    count = max(2, min(96, PIXELS // (size * size)))
+    command = [sys.executable, "-c", IN_MEMORY, str(size), str(count)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    seconds, peak = done.stdout.split()
+    return count, float(seconds), int(peak)
+
+
+def sizes_table(sizes: list[int], flam3_count: int) -> list[str]:
+    """Each size as a line of a table, flam3's beside it where it is installed."""
+    lines = [f"{'px':>6}{'n':>5}{'CPU ms':>10}{'MiB':>7}{'flam3 ms':>11}{'n':>4}{'ratio':>8}"]
+    there = shutil.which("flam3-genome") and shutil.which("flam3-render")
+    with tempfile.TemporaryDirectory() as name:
+        for size in sizes:
+            count, seconds, peak = of_size(size)
+            line = f"{size:>6}{count:>5}{1000 * seconds:>10.1f}{peak / 1024:>7.0f}"
+            if there and size >= LARGE and flam3_count:
+                total = 0.0
+                for seed in range(flam3_count):
+                    genome, drawing = flam3_genome(Path(name), seed)
+                    total += drawing + flam3_render(genome, 8, size)
+                mean = total / flam3_count
+                line += f"{1000 * mean:>11.0f}{flam3_count:>4}{mean / seconds:>7.1f}x"
+            lines.append(line)
+    return lines
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -291,7 +346,12 @@ def main() -> None:
     parser.add_argument("--flam3-count", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--sizes", metavar="PX,PX", help="only this: pictures of these sizes")
     arguments = parser.parse_args()
+    if arguments.sizes:
+        sizes = [int(size) for size in arguments.sizes.split(",")]
+        print("\n".join(sizes_table(sizes, arguments.flam3_count)))
+        return
     record = measure(arguments)
     print(json.dumps(record, indent=1) if arguments.json else "\n".join(table(record)))
 

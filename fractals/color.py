@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from fractals.draws import chance, integer, pick, shuffled, uniform, weighted
 from fractals.elementary import PI, cosine, power, sine
+from fractals.kernels.exposure import ENCODE_STEPS, mix_palette
+from fractals.kernels.ground import paint_ground
 from fractals.recipe_types import Ground
 
 __all__ = [
@@ -19,9 +21,8 @@ __all__ = [
     "GROUND_SIZE",
     "draw_ground",
     "draw_palette",
-    "ground_picture",
-    "oklab_to_srgb",
-    "palette_table",
+    "ground_planes",
+    "palette_planes",
 ]
 
 F32 = NDArray[np.float32]
@@ -29,15 +30,14 @@ F64 = NDArray[np.float64]
 
 GROUND_SIZE = 128
 GROUND_SHAPES = ("flat", "linear", "radial", "bands", "rings")
-_ENCODE_STEPS = 512
 
 
 @lru_cache(maxsize=1)
 def _encode_table() -> F64:
     # sRGB's transfer function over the square root of linear light, where it is nearly straight
     values = []
-    for k in range(_ENCODE_STEPS + 2):
-        linear = (k / _ENCODE_STEPS) * (k / _ENCODE_STEPS)
+    for k in range(ENCODE_STEPS + 2):
+        linear = (k / ENCODE_STEPS) * (k / ENCODE_STEPS)
         if linear <= 0.0031308:
             values.append(12.92 * linear)
         else:
@@ -45,46 +45,13 @@ def _encode_table() -> F64:
     return np.array(values)
 
 
-def _linear_rgb(lab: F64) -> F64:
-    lightness, a, b = lab[..., 0], lab[..., 1], lab[..., 2]
-    u = lightness + 0.3963377774 * a + 0.2158037573 * b
-    v = lightness - 0.1055613458 * a - 0.0638541728 * b
-    w = lightness - 0.0894841775 * a - 1.2914855480 * b
-    u, v, w = u * u * u, v * v * v, w * w * w
-    return np.stack(
-        [
-            4.0767416621 * u - 3.3077115913 * v + 0.2309699292 * w,
-            -1.2684380046 * u + 2.6097574011 * v - 0.3413193965 * w,
-            -0.0041960863 * u - 0.7034186147 * v + 1.7076147010 * w,
-        ],
-        axis=-1,
+def _shown(u: float, v: float, w: float) -> bool:
+    # whether linear cone responses are a colour of sRGB
+    return (
+        0.0 <= 4.0767416621 * u - 3.3077115913 * v + 0.2309699292 * w <= 1.0
+        and 0.0 <= -1.2684380046 * u + 2.6097574011 * v - 0.3413193965 * w <= 1.0
+        and 0.0 <= -0.0041960863 * u - 0.7034186147 * v + 1.7076147010 * w <= 1.0
     )
-
-
-def oklab_to_srgb(lab: F64) -> F64:
-    """OKLab to sRGB, colours outside the gamut held to its faces.
-
-    lab      (..., 3) float64: L in [0, 1], a, b
-    returns  (..., 3) float64 in [0, 1], error below 1e-4
-    source   Ottosson (2020), A perceptual color space for image processing; IEC 61966-2-1
-    """
-    linear = np.minimum(np.maximum(_linear_rgb(lab), 0.0), 1.0)
-    position = np.sqrt(linear) * _ENCODE_STEPS
-    low = position.astype(np.int64)
-    table = _encode_table()
-    values = table[low] + (position - low) * (table[low + 1] - table[low])
-    return np.minimum(np.maximum(values, 0.0), 1.0)
-
-
-def _inside_gamut(lightness: float, a: float, b: float) -> bool:
-    u = lightness + 0.3963377774 * a + 0.2158037573 * b
-    v = lightness - 0.1055613458 * a - 0.0638541728 * b
-    w = lightness - 0.0894841775 * a - 1.2914855480 * b
-    u, v, w = u * u * u, v * v * v, w * w * w
-    red = 4.0767416621 * u - 3.3077115913 * v + 0.2309699292 * w
-    green = -1.2684380046 * u + 2.6097574011 * v - 0.3413193965 * w
-    blue = -0.0041960863 * u - 0.7034186147 * v + 1.7076147010 * w
-    return min(red, green, blue) >= 0.0 and max(red, green, blue) <= 1.0
 
 
 def oklch_point(lightness: float, saturation: float, hue: float) -> list[float]:
@@ -97,9 +64,14 @@ def oklch_point(lightness: float, saturation: float, hue: float) -> list[float]:
     angle = 2.0 * PI * hue
     ca, sa = cosine(angle), sine(angle)
     low, high = 0.0, 0.4
+    # what a step of chroma adds to the three cone responses
+    du = 0.3963377774 * ca + 0.2158037573 * sa
+    dv = -0.1055613458 * ca - 0.0638541728 * sa
+    dw = -0.0894841775 * ca - 1.2914855480 * sa
     for _ in range(9):
         middle = 0.5 * (low + high)
-        if _inside_gamut(lightness, middle * ca, middle * sa):
+        u, v, w = lightness + middle * du, lightness + middle * dv, lightness + middle * dw
+        if _shown(u * u * u, v * v * v, w * w * w):
             low = middle
         else:
             high = middle
@@ -133,27 +105,23 @@ def draw_palette(rng: np.random.Generator, hue: float) -> list[list[float]]:
     return points
 
 
-def palette_table(points: list[list[float]], entries: int) -> F32:
-    """A palette as a table of colours.
+def palette_planes(points: list[list[float]], entries: int) -> F32:
+    """A palette as a table of colours; it is kept, so it is read-only.
 
     points   n OKLab colours, evenly spaced from 0 to 1, joined by smooth steps
     entries  length of the table, >= 2
-    returns  (entries, 3) float32 sRGB in [0, 1]
+    returns  (3, entries) float32 sRGB in [0, 1], error below 1e-4; colours outside the gamut are
+             held to its faces
     """
-    return _table(tuple(map(tuple, points)), entries).copy()
+    return _planes(tuple(map(tuple, points)), entries)
 
 
 @lru_cache(maxsize=16)
-def _table(points: tuple[tuple[float, ...], ...], entries: int) -> F32:
+def _planes(points: tuple[tuple[float, ...], ...], entries: int) -> F32:
     # kept, because a picture is first made small, to be checked, with the same palettes
-    lab = np.array(points, np.float64)
-    position = np.arange(entries) * (len(points) - 1) / (entries - 1)
-    low = np.minimum(position.astype(np.int64), len(points) - 2)
-    t = position - low
-    # smooth steps stay near the drawn colours and pass the greys between opposite hues quickly
-    t = t * t * (3.0 - 2.0 * t)
-    mixed = lab[low] + t[:, None] * (lab[low + 1] - lab[low])
-    return oklab_to_srgb(mixed).astype(np.float32)
+    table = np.empty((3, entries), np.float32)
+    mix_palette(np.array(points, np.float64), _encode_table(), table)
+    return table
 
 
 def draw_ground(rng: np.random.Generator, hue: float) -> Ground:
@@ -186,25 +154,20 @@ def draw_ground(rng: np.random.Generator, hue: float) -> Ground:
     }
 
 
-def ground_picture(ground: Ground) -> F32:
+def ground_planes(ground: Ground) -> F32:
     """The ground at its own small size; it is enlarged to the picture's.
 
-    returns  (128, 128, 3) float32 sRGB in [0, 1]
+    returns  (3, 128, 128) float32 sRGB in [0, 1]
     """
-    axis = (np.arange(GROUND_SIZE) + 0.5) / GROUND_SIZE
-    x = axis[None, :] - ground["center"][0]
-    y = axis[:, None] - ground["center"][1]
     angle = 2.0 * PI * ground["angle"]
-    if ground["shape"] in ("linear", "bands"):
-        t = 0.5 + 0.8 * (cosine(angle) * x + sine(angle) * y)
-    else:
-        t = np.sqrt(x * x + y * y) * 1.3
-    t = np.minimum(np.maximum(t, 0.0), 1.0)
-    if ground["shape"] in ("bands", "rings"):
-        wave = t * ground["repeats"]
-        wave = wave - np.floor(wave)
-        t = 1.0 - abs(2.0 * wave - 1.0)
     colors = [*ground["colors"], ground["colors"][-1]][: max(2, len(ground["colors"]))]
-    table = palette_table(colors, 257)
-    picture: F32 = table[(t * 256.0 + 0.5).astype(np.int64)]
+    numbers = np.array([*ground["center"], cosine(angle), sine(angle), ground["repeats"]])
+    picture = np.empty((3, GROUND_SIZE, GROUND_SIZE), np.float32)
+    paint_ground(
+        ground["shape"] in ("linear", "bands"),
+        ground["shape"] in ("bands", "rings"),
+        numbers,
+        palette_planes(colors, 257),
+        picture,
+    )
     return picture

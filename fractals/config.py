@@ -19,7 +19,7 @@ __all__ = [
 
 KINDS = ("mixed", "affine", "flame")
 
-# 8192 is where the working arrays (about 40 bytes a pixel) reach 2.7 GB; larger sides would
+# 8192 is where the working arrays (about 16 bytes a pixel) reach a gigabyte; larger sides would
 # also overflow the 32-bit cell index of the flame kernel at 46,340.
 MAX_SIZE = 8192
 # Below a tenth the picture is dust at any size; above a thousand nothing visible changes.
@@ -64,7 +64,7 @@ class FractalConfig:
     kind: str = "mixed"  # "mixed" (a quarter affine, three quarters flame), "affine" or "flame"
     size: int = 512  # side in pixels, 1..8192
     points_per_pixel: float = 8.0  # 0.1..1000; fewer is grainy, more is slower; pictures below
-    # 256 px are made at least that large, with these points for every pixel there, and shrunk
+    # 256 px are made at 256, with these points for every pixel there, and shrunk
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -11,6 +11,7 @@ __all__ = ["PI", "cosine", "exponential", "logarithm", "power", "sine"]
 
 PI = 3.141592653589793
 _LN2 = 0.6931471805599453
+_SINE_DIVISORS = [float((2 * k) * (2 * k + 1)) for k in range(1, 11)]
 
 
 def sine(x: float) -> float:
@@ -20,8 +21,8 @@ def sine(x: float) -> float:
     z = r * r
     term = r
     total = r
-    for k in range(1, 11):
-        term = -term * z / ((2 * k) * (2 * k + 1))
+    for divisor in _SINE_DIVISORS:
+        term = -term * z / divisor
         total += term
     return -total if turns % 2 else total
 

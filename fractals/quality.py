@@ -11,18 +11,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fractals.kernels.checks import measure_picture, measure_spread
+from fractals.kernels.checks import measure_frames, measure_picture
 
 __all__ = [
     "CHECK_SIZE",
+    "TRACE_GRID",
     "PictureCheck",
     "TraceCheck",
+    "check_frames",
     "check_picture",
-    "check_trace",
 ]
 
 U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
 
+TRACE_GRID = 32
 CHECK_SIZE = 128  # finished pictures are checked at this side, whatever side is asked for
 
 
@@ -48,11 +51,17 @@ class TraceCheck:
         )
 
 
-def check_trace(histogram: NDArray[np.uint64], width: int) -> TraceCheck:
-    """Fill, entropy, peak and share inside of a histogram, (width * width,), border included."""
-    result = np.empty(5)
-    measure_spread(histogram, width, result)
-    return TraceCheck(*(float(v) for v in result))
+def check_frames(trace: F32, frames: F32) -> list[TraceCheck]:
+    """How the points of an orbit spread over each of several frames.
+
+    trace   (3, t) float32: x, y, colour; negative colours count as outside
+    frames  (k, 6) float32: maps to the cells of a grid of TRACE_GRID a side with its border
+    """
+    width = TRACE_GRID + 2
+    results = np.empty((len(frames), 5))
+    places, histogram = np.empty(trace.shape[1], np.int32), np.empty(width * width, np.uint64)
+    measure_frames(trace, frames, width, places, histogram, results)
+    return [TraceCheck(*row) for row in results.tolist()]
 
 
 @dataclass(frozen=True, slots=True)

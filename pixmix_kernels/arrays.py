@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 U8 = NDArray[np.uint8]
 U8x2 = NDArray[np.uint8]
 U8x3 = NDArray[np.uint8]
+U16x3 = NDArray[np.uint16]
 I16 = NDArray[np.int16]
 I32 = NDArray[np.int32]
 I32x2 = NDArray[np.int32]

@@ -17,8 +17,11 @@ FAMILIES = {
     "fractals": (
         "fractals.kernels.affine",
         "fractals.kernels.checks",
+        "fractals.kernels.exposure",
         "fractals.kernels.flame",
+        "fractals.kernels.ground",
         "fractals.kernels.histogram",
+        "fractals.kernels.layers",
         "fractals.kernels.scalars",
         "fractals.kernels.tone",
         "fractals.kernels.variations",

@@ -23,8 +23,8 @@ from typing import Any, cast
 import numpy as np
 
 _ELEMENTS = {
-    "U8": np.uint8, "I16": np.int16, "I32": np.int32, "I64": np.int64, "U32": np.uint32,
-    "U64": np.uint64, "F32": np.float32, "F64": np.float64,
+    "U8": np.uint8, "U16": np.uint16, "U32": np.uint32, "U64": np.uint64,
+    "I16": np.int16, "I32": np.int32, "I64": np.int64, "F32": np.float32, "F64": np.float64,
 }  # fmt: skip
 _ARRAY = re.compile(r"(?:\w+\.)?([UIF]\d+)(?:x(\d))?")
 # annotation: (code of struct for its word, NumPy name)

@@ -7,10 +7,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from fractals.kernels.histogram import COLOR_MASK, COUNT_ONE
+from fractals.kernels.histogram import (
+    COLOR_MASK,
+    COUNT_ONE,
+    HIGH_HEAP,
+    add_heaps,
+    put_by,
+)
 from fractals.kernels.scalars import SPLITMIX_STEP, U32, U64, F, Scalar, splitmix
 from pixmix_kernels import arrays, entry, kernel
-from pixmix_kernels.arrays import U8, F32x2, F64x2
+from pixmix_kernels.arrays import I32, U8, F32x2, F64x2
 
 
 @entry
@@ -21,13 +27,13 @@ def affine_orbit(maps: F64x2, colors: arrays.U64, table: U8, seed: np.uint64, tr
     colors  (n,) uint64, as iterate_affine's
     table   (4096,) uint8: which map for each 12-bit random number
     seed    uint64
-    trace   (t, 3) float32, written: x, y, colour in [0, 1]; the first 32 points are not kept
+    trace   (3, t) float32, written: x, y, colour in [0, 1]; the first 32 points are not kept
     """
     x = 0.0
     y = 0.0
     c = COUNT_ONE + U64(32768)
     state = seed
-    for i in range(-32, trace.shape[0]):
+    for i in range(-32, trace.shape[1]):
         state = state + SPLITMIX_STEP
         k = table[splitmix(state) & U64(4095)]
         x, y = (
@@ -36,9 +42,9 @@ def affine_orbit(maps: F64x2, colors: arrays.U64, table: U8, seed: np.uint64, tr
         )
         c = (c + colors[k]) >> U64(1)
         if i >= 0:
-            trace[i, 0] = F(x)
-            trace[i, 1] = F(y)
-            trace[i, 2] = F(np.int32(c & COLOR_MASK)) * F(1.0 / 65535.0)
+            trace[0, i] = F(x)
+            trace[1, i] = F(y)
+            trace[2, i] = F(np.int32(c & COLOR_MASK)) * F(1.0 / 65535.0)
 
 
 @kernel
@@ -63,6 +69,8 @@ def iterate_affine(
     points: int,
     width: int,
     histogram: arrays.U64,
+    waiting: arrays.U32,
+    filled: I32,
 ) -> None:
     """The chaos game of an affine IFS, added up in a histogram.
 
@@ -73,10 +81,12 @@ def iterate_affine(
     colors     (n,) uint32, 0..65535; a point's colour moves half way to its map's
     table      (4096,) uint8
     seed       uint64
-    points     how many, <= MAX_POINTS_A_PASS; rounded up to a multiple of 4
+    points     how many; rounded up to a multiple of 4
     width      side of the histogram with its border, size + 2
     histogram  (width * width,) uint64, added to: count << 40 | sum of colours; the border, one
                cell wide, takes what falls outside
+    waiting, filled  as put_by's, nothing waiting; both empty: points are added
+               at once, no more than MAX_AT_ONCE in all
     source     Barnsley (1988), the random iteration algorithm
     """
     last = np.float64(width) - 0.5
@@ -92,6 +102,7 @@ def iterate_affine(
     k2 = table[(word >> U64(24)) & low]
     k3 = table[(word >> U64(36)) & low]
     rounds = (points + 3) // 4
+    later = filled.shape[0] > 0
     for i in range(-32, rounds):
         x0, y0 = (
             maps[k0, 0] * x0 + maps[k0, 1] * y0 + maps[k0, 2],
@@ -120,7 +131,21 @@ def iterate_affine(
         k2 = table[(word >> U64(24)) & low]
         k3 = table[(word >> U64(36)) & low]
         if i >= 0:
-            histogram[_cell(x0, y0, last, width)] += c0
-            histogram[_cell(x1, y1, last, width)] += c1
-            histogram[_cell(x2, y2, last, width)] += c2
-            histogram[_cell(x3, y3, last, width)] += c3
+            p0 = _cell(x0, y0, last, width)
+            p1 = _cell(x1, y1, last, width)
+            p2 = _cell(x2, y2, last, width)
+            p3 = _cell(x3, y3, last, width)
+            if later:
+                put_by(U32(p0), U32(c0 & COLOR_MASK), waiting, filled)
+                put_by(U32(p1), U32(c1 & COLOR_MASK), waiting, filled)
+                put_by(U32(p2), U32(c2 & COLOR_MASK), waiting, filled)
+                put_by(U32(p3), U32(c3 & COLOR_MASK), waiting, filled)
+                if i & 255 == 255:
+                    add_heaps(histogram, waiting, filled, HIGH_HEAP)
+            else:
+                histogram[p0] += c0
+                histogram[p1] += c1
+                histogram[p2] += c2
+                histogram[p3] += c3
+    if later:
+        add_heaps(histogram, waiting, filled, 0)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from fractals.kernels.histogram import COUNT_SHIFT
-from fractals.kernels.scalars import F, log2_32
-from pixmix_kernels import arrays, entry
-from pixmix_kernels.arrays import F64, I64, U8x3
+from fractals.kernels.histogram import COUNT_ONE, COUNT_SHIFT
+from fractals.kernels.scalars import HALF, U32, U64, ZERO, F, log2_32
+from pixmix_kernels import arrays, entry, kernel
+from pixmix_kernels.arrays import F32, F64, I32, I64, F32x2, F64x2, U8x3
 
 
 @entry
@@ -55,7 +55,36 @@ def measure_picture(pixels: U8x3, result: I64) -> None:
         result[1 + k] = 1024 * squares - total * total
 
 
-@entry
+@kernel
+def bin_trace(trace: F32x2, frame: F32, width: int, places: I32, histogram: arrays.U64) -> None:
+    """Counts of traced points, the points outside as the iterations count them.
+
+    trace      (3, t) float32: x, y, colour; points of negative colour count as outside
+    frame      (6,) float32: affine map to cells, border included
+    width      side of the histogram with its border
+    places     (t,) int32 scratch
+    histogram  (width * width,) uint64, set: COUNT_ONE for each point
+    """
+    for i in range(histogram.shape[0]):
+        histogram[i] = U64(0)
+    x, y, colors = trace[0], trace[1], trace[2]
+    last = F(width) - HALF
+    w = np.int32(width)
+    m0, m1, m2, m3, m4, m5 = frame[0], frame[1], frame[2], frame[3], frame[4], frame[5]
+    for i in range(x.shape[0]):
+        xi = m0 * x[i] + m1 * y[i] + m2
+        yi = m3 * x[i] + m4 * y[i] + m5
+        xi = xi if xi > ZERO else ZERO
+        xi = xi if xi < last else last
+        yi = yi if yi > ZERO else ZERO
+        yi = yi if yi < last else last
+        cell = np.int32(np.int32(yi) * w + np.int32(xi))
+        places[i] = cell if colors[i] >= ZERO else np.int32(0)
+    for i in range(x.shape[0]):
+        histogram[U32(places[i])] += COUNT_ONE
+
+
+@kernel
 def measure_spread(histogram: arrays.U64, width: int, result: F64) -> None:
     """How an orbit's points spread over the cells of its frame.
 
@@ -101,3 +130,25 @@ def measure_spread(histogram: arrays.U64, width: int, result: F64) -> None:
     result[1] = entropy
     result[2] = np.float64(fullest) / np.float64(inside) if inside > 0 else 1.0
     result[3] = np.float64(inside) / np.float64(total) if total > 0 else 0.0
+
+
+@entry
+def measure_frames(
+    trace: F32x2,
+    frames: F32x2,
+    width: int,
+    places: I32,
+    histogram: arrays.U64,
+    results: F64x2,
+) -> None:
+    """How an orbit's points spread over the cells of several frames.
+
+    trace      (3, t) float32, as bin_trace's
+    frames     (k, 6) float32: affine maps to cells, border included
+    width      side of the histogram with its border
+    places, histogram  (t,) int32 and (width * width,) uint64 scratch
+    results    (k, 5) float64, set: as measure_spread's
+    """
+    for k in range(frames.shape[0]):
+        bin_trace(trace, frames[k], width, places, histogram)
+        measure_spread(histogram, width, results[k])

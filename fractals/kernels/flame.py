@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fractals.kernels.histogram import COUNT_ONE
+from fractals.kernels.histogram import COUNT_ONE, HIGH_HEAP, add_heaps, put_by
 from fractals.kernels.scalars import (
     HALF,
     HASH_1,
@@ -149,7 +149,15 @@ def _seed_again(x: F32, y: F32, c: F32, seed: Scalar) -> None:
 
 @kernel
 def _plot(
-    x: F32, y: F32, c: F32, frame: F32, width: int, cells: I32, histogram: arrays.U64
+    x: F32,
+    y: F32,
+    c: F32,
+    frame: F32,
+    width: int,
+    cells: I32x2,
+    histogram: arrays.U64,
+    waiting: arrays.U32,
+    filled: I32,
 ) -> None:
     # cells and colours first, in a loop that vectorises; then the scattered additions
     last = F(width) - HALF
@@ -167,6 +175,11 @@ def _plot(
         places[i] = cell if c[i] >= ZERO else np.int32(0)
         color = c[i] if c[i] >= ZERO else ZERO
         colors[i] = np.int32(color * F(65535.0))
+    if filled.shape[0] > 0:
+        for i in range(x.shape[0]):
+            put_by(U32(places[i]), U32(colors[i]), waiting, filled)
+        add_heaps(histogram, waiting, filled, HIGH_HEAP)
+        return
     for i in range(x.shape[0]):
         histogram[U32(places[i])] += COUNT_ONE + U64(U32(colors[i]))
 
@@ -180,10 +193,13 @@ def iterate_flame(
     frame: F32,
     seed: np.uint64,
     points: int,
+    warming: int,
     width: int,
     work: F32x2,
     cells: I32x2,
     histogram: arrays.U64,
+    waiting: arrays.U32,
+    filled: I32,
     trace: F32x2,
 ) -> None:
     """The chaos game of a fractal flame, many points at a time, added up in a histogram.
@@ -202,13 +218,18 @@ def iterate_flame(
     bounds     (n + 1,) float64: cumulative probabilities from 0 to 1
     frame      (6,) float32: affine map to cells of the histogram, border included
     seed       uint64
-    points     how many, <= MAX_POINTS_A_PASS; rounded up to a multiple of the run
+    points     how many; rounded up to a multiple of m
     width      side of the histogram with its border, size + 2
-    work       (12, m) float32 scratch, m a power of two, 128 or more: how many points move together
+    warming    iterations before any point is plotted, from new points; 0: go on with the points
+               that an earlier call left in work
+    work       (12, m) float32, m a power of two, 128 to BATCH: how many points move together; the
+               first three rows are the points, the others scratch
     cells      (2, m) int32 scratch
     histogram  (width * width,) uint64, added to: count << 40 | sum of 16-bit colours; the border,
                one cell wide, takes what falls outside
-    trace      (t, 3) float32, written with the first t points plotted: x, y, colour (negative
+    waiting, filled  as put_by's, nothing waiting; both empty: points are added
+               at once, no more than MAX_AT_ONCE in all
+    trace      (3, t) float32, written with the first t points plotted: x, y, colour (negative
                for a point just seeded)
     source     Draves & Reckase (2003), section 2 to 4
     """
@@ -221,18 +242,19 @@ def iterate_flame(
     spare_a, spare_b = work[10], work[11]
     state = seed + SPLITMIX_STEP
     start = U32(splitmix(state) >> U64(32))
-    for i in range(m):
-        h = hash32(i, start)
-        x[i] = TWO * unit32(h) - ONE
-        y[i] = TWO * unit32(U32(h * HASH_1)) - ONE
-        c[i] = HALF
+    if warming > 0:
+        for i in range(m):
+            h = hash32(i, start)
+            x[i] = TWO * unit32(h) - ONE
+            y[i] = TWO * unit32(U32(h * HASH_1)) - ONE
+            c[i] = HALF
     # Runs are whole packs, rounded at random so that the shares are right in the mean: what is left
     # over from 8 lanes and from unrolling is done one by one, which took twice as long where a
     # flame has many maps
     packs = m // PACK
     traced = 0
     iterations = (points + m - 1) // m
-    for step in range(-20, iterations):
+    for step in range(-warming, iterations):
         state = state + SPLITMIX_STEP
         word = splitmix(state)
         # two orders of the packs, i -> (odd number times i + another) mod how many there are
@@ -282,35 +304,14 @@ def iterate_flame(
             _apply_map(numbers[n], arguments[n], u, v, fx, fy, final_seed, spare_a, spare_b)
             _post_transform(row, fx, fy)
             sx, sy = fx, fy
-        _plot(sx, sy, c, frame, width, cells, histogram)
-        if traced < trace.shape[0]:
-            for i in range(m):
-                if traced < trace.shape[0]:
-                    trace[traced, 0] = sx[i]
-                    trace[traced, 1] = sy[i]
-                    trace[traced, 2] = c[i]
-                    traced += 1
-
-
-@entry
-def bin_trace(trace: F32x2, frame: F32, width: int, histogram: arrays.U64) -> None:
-    """Adds traced points to a histogram, as the iterations do.
-
-    trace      (t, 3) float32: x, y, colour; points of negative colour count as outside
-    frame      (6,) float32: affine map to cells, border included
-    width      side of the histogram with its border
-    histogram  (width * width,) uint64, added to
-    """
-    last = F(width) - HALF
-    for i in range(trace.shape[0]):
-        xi = frame[0] * trace[i, 0] + frame[1] * trace[i, 1] + frame[2]
-        yi = frame[3] * trace[i, 0] + frame[4] * trace[i, 1] + frame[5]
-        xi = xi if xi > ZERO else ZERO
-        xi = xi if xi < last else last
-        yi = yi if yi > ZERO else ZERO
-        yi = yi if yi < last else last
-        color = trace[i, 2]
-        cell = np.int64(yi) * width + np.int64(xi)
-        cell = cell if color >= ZERO else 0
-        color = color if color >= ZERO else ZERO
-        histogram[cell] += COUNT_ONE + U64(np.int64(color * F(65535.0)))
+        _plot(sx, sy, c, frame, width, cells, histogram, waiting, filled)
+        if traced < trace.shape[1]:
+            for i in range(min(m, trace.shape[1] - traced)):
+                trace[0, traced + i] = sx[i]
+                trace[1, traced + i] = sy[i]
+                trace[2, traced + i] = c[i]
+            traced += m
+    add_heaps(histogram, waiting, filled, 0)
+    if (warming + iterations) & 1:  # the rows have changed places that often
+        for i in range(m):
+            nx[i], ny[i], nc[i] = x[i], y[i], c[i]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fractals import flame, generate, ifs
+from fractals import flame, generate, ifs, rendering
 from tests.compiled import fractal_kernels as kernels
 from tests.naive import fractals_oracles as naive
 
@@ -21,12 +21,17 @@ def _layer(kind: str, seed: int) -> dict[str, Any]:
 
 
 def _by_kernel(layer: Any, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    matrix = generate._frame_matrix(layer["frame"], SIDE)
+    matrix = rendering.frame_matrix(layer["frame"], SIDE)
     width = SIDE + 2
     histogram = np.zeros(width * width, np.uint64)
     if layer["kind"] == "affine":
         kernels.iterate_affine(
-            *ifs.pack_ifs(layer, matrix), np.uint64(seed), POINTS, width, histogram
+            *ifs.pack_ifs(layer, matrix),
+            np.uint64(seed),
+            POINTS,
+            width,
+            histogram,
+            *rendering.AT_ONCE,
         )
     else:
         kernels.iterate_flame(
@@ -34,11 +39,12 @@ def _by_kernel(layer: Any, seed: int) -> tuple[np.ndarray, np.ndarray]:
             matrix.astype(np.float32),
             np.uint64(seed),
             POINTS,
+            rendering.WARMING,
             width,
-            np.zeros((12, 4096), np.float32),
-            np.zeros((2, 4096), np.int32),
+            *rendering.flame_work(rendering.TOGETHER),
             histogram,
-            np.empty((0, 3), np.float32),
+            *rendering.AT_ONCE,
+            rendering.NO_TRACE,
         )
     counts = (histogram >> np.uint64(40)).astype(float)
     return counts, (histogram & np.uint64((1 << 40) - 1)).astype(float) / 65535.0
@@ -46,7 +52,7 @@ def _by_kernel(layer: Any, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _by_the_book(layer: dict[str, Any], seed: int) -> tuple[np.ndarray, np.ndarray]:
     x, y, c = naive.chaos_game(layer, POINTS, np.random.default_rng(seed))
-    matrix = generate._frame_matrix(layer["frame"], SIDE)
+    matrix = rendering.frame_matrix(layer["frame"], SIDE)
     counts = naive.histogram(x, y, matrix, SIDE + 2)
     colors = np.zeros_like(counts)
     width = SIDE + 2

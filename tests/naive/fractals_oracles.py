@@ -245,6 +245,31 @@ def smooth_sparse(counts: F64, sums: F64, enough: float, step: int) -> Pair:
     return out_n, out_s
 
 
+def blur(values: F64, near: float, far: float) -> F64:
+    """A filter of five taps along columns and rows, once; edges repeat."""
+    taps = np.array([far, near, 1.0 - 2.0 * (near + far), near, far])
+    for axis in (0, 1):
+        padded = np.pad(values, [(2, 2) if k == axis else (0, 0) for k in (0, 1)], mode="edge")
+        values = sum(
+            tap * np.take(padded, range(k, k + values.shape[axis]), axis)
+            for k, tap in enumerate(taps)
+        )
+    return values
+
+
+def spread_palette(base: Any, coarse: F64, sums: F64, low: float, share: float) -> Any:
+    """The palette spread to equal shares, at most three times steeper than it is; 64 bins."""
+    lit = coarse > 0.5 * low
+    position = np.minimum(sums[lit] / coarse[lit], 1.0)
+    counts = np.bincount((position * (64 - 1e-6)).astype(int), minlength=64)
+    clipped = np.minimum(counts / max(counts.sum(), 1), 3.0 / 64)
+    running = np.concatenate([[0.0], clipped.cumsum()])
+    even = np.linspace(0.0, 1.0, base.shape[1])
+    rank = np.interp(even * 64, range(65), running) + (1.0 - running[-1]) * even
+    spread = np.minimum(share * rank + (1.0 - share) * even, 1.0)
+    return base[:, (spread * (base.shape[1] - 1) + 0.5).astype(int)]
+
+
 def upsample(small: F64, side: int) -> F64:
     g = len(small)
     out = np.zeros((side, side, 3))

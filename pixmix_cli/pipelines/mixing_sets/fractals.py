@@ -26,7 +26,7 @@ from pixmix_cli.storage.files import canonical_json
 if TYPE_CHECKING:
     from fractals.config import FractalConfig
 
-ALGORITHM = "3"  # raise it when the same seed would give other pictures
+ALGORITHM = "4"  # raise it when the same seed would give other pictures
 TASK_PIXELS = 4 * 512 * 512  # pixels a task: about a third of a second
 TASK_PICTURES = 8  # and no more pictures than this: small ones cost their search
 
