@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 
 from pixmix_cli.errors import InputError, StorageError
@@ -173,7 +174,7 @@ def too_high(source: Source, path: AnyPath) -> str | None:
     if source.kind != "imagefolder":
         return None
     present = [name for name, count in zip(source.classes, source.counts()) if count]
-    below = {name: _folders_in(source, name) for name in present}
+    below = _folders_in_classes(source)
     splits = [name for name in present if _SPLIT.fullmatch(name)]
     nested = [name for name in splits if below[name]]
     if splits and (splits == present or len(nested) > 1):
@@ -197,14 +198,14 @@ def too_high(source: Source, path: AnyPath) -> str | None:
     return None
 
 
-def _folders_in(source: Source, name: str) -> set[str]:
-    """The folders with pictures inside a class."""
-    begin = f"{name}/"
-    return {
-        prefix[len(begin) :].partition("/")[0]
-        for prefix in source.pictures.prefixes()
-        if prefix.startswith(begin) and prefix != begin
-    }
+def _folders_in_classes(source: Source) -> defaultdict[str, set[str]]:
+    """For each class the folders with pictures that lie in its own."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for prefix in source.pictures.prefixes():
+        name, _, rest = prefix.partition("/")
+        if rest:
+            found[name].add(rest.partition("/")[0])
+    return found
 
 
 def _train_first(splits: list[str]) -> str:

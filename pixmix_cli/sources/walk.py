@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import os
+import resource
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple, overload
@@ -61,7 +62,15 @@ class LocalFiles(Sequence[LocalFile]):
         return LocalFile(name, os.path.join(self._folder, name))
 
 
-Files = LocalFiles | list[remote.Entry]
+class ListedFile(NamedTuple):
+    """A file whose length is known already."""
+
+    name: str
+    path: str
+    length: int
+
+
+Files = LocalFiles | list[ListedFile] | list[remote.Entry]
 
 
 Seen = Callable[[str, os.stat_result], None]
@@ -98,10 +107,62 @@ def _order(relative: str, whole: bool) -> tuple[str, str]:
 def walk_each(
     roots: Sequence[AnyPath], warn: Warn, seen: Seen = _ignored
 ) -> Iterator[Iterable[tuple[str, Files]]]:
-    """`walk` of each of several classes; remote ones are listed several at a time."""
+    """`walk` of each of several classes.
+
+    Remote ones are listed several at a time, and so are those on a disk that is waited for, as a
+    network's. On a quick disk threads would only be in each other's way.
+    """
     if any(isinstance(root, Url) for root in roots):
         return remote.ahead(lambda root: list(walk(root, warn, whole=True)), roots)
-    return (walk(root, warn, whole=True, seen=seen) for root in roots)
+    return _walk_each_here(roots, warn, seen)
+
+
+def _walk_each_here(
+    roots: Sequence[AnyPath], warn: Warn, seen: Seen
+) -> Iterator[Iterable[tuple[str, Files]]]:
+    left = iter(roots)
+    before = _waits()
+    for number, root in enumerate(left, 1):
+        yield walk(root, warn, whole=True, seen=seen)  # read until the next is asked for
+        if number % LOOKED_AT == 0:
+            now = _waits()
+            if now - before >= LOOKED_AT:
+                break
+            before = now
+    for found, warnings, statuses in remote.ahead(_walked, left):
+        for line in warnings:
+            warn(line)
+        for folder, status in statuses:
+            seen(folder, status)
+        yield found
+
+
+LOOKED_AT = 8  # folders, after each of which it is seen whether they are waited for
+
+
+def _waits() -> int:
+    """How often this thread has waited for anything but its turn on the processor."""
+    who = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
+    return resource.getrusage(who).ru_nvcsw
+
+
+def _walked(
+    root: AnyPath,
+) -> tuple[list[tuple[str, Files]], list[str], list[tuple[str, os.stat_result]]]:
+    """A local folder walked to its end: what `walk` gives, warnings, and what was seen."""
+    warnings: list[str] = []
+    statuses: list[tuple[str, os.stat_result]] = []
+    found: list[tuple[str, Files]] = []
+    for relative, files in _walk(
+        str(root), warnings.append, True, lambda *one: statuses.append(one)
+    ):
+        listed = [
+            # the length of what is no picture is not asked for
+            ListedFile(file.name, file.path, file.length if is_picture_name(file.name) else 0)
+            for file in files
+        ]
+        found.append((relative, listed))
+    return found, warnings, statuses
 
 
 def _walk(root: str, warn: Warn, whole: bool, seen: Seen) -> Iterator[tuple[str, Files]]:
