@@ -133,7 +133,7 @@ def test_an_edited_inner_kernel_gives_other_bytes_at_the_next_run(tmp_path: Path
 
     before, said = picture("before")
     assert "compiling" not in said  # the copy brought the library of the same sources along
-    inner = copy / "fractals" / "kernels" / "tone.py"
+    inner = copy / "fractals" / "kernels" / "layers.py"
     text = inner.read_text(encoding="utf-8")
     assert "q = F(0.25)" in text
     inner.write_text(text.replace("q = F(0.25)", "q = F(0.24)"), encoding="utf-8")
