@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pixmix_cli.errors import ResumeMismatchError
+from pixmix_cli.errors import ResumeMismatchError, StorageError
 from pixmix_cli.sources.pictures import (
     Container,
     Folder,
@@ -44,14 +44,17 @@ class KnownRef(PictureRef):
 
         raises  ResumeMismatchError where the file has not the length that was listed; PixMixError
         """
-        data = read_bytes_at(self.path)
-        if len(data) != self.length and os.stat(self.path).st_size != self.length:
+        try:
+            now = os.stat(self.path).st_size
+        except OSError as error:
+            raise StorageError.from_os_error(error, self.path, "reading") from error
+        if now != self.length:  # looked at before it is read: it may have become huge
             raise ResumeMismatchError(
-                f"{self.path} has {len(data)} bytes, and had {self.length} when SOURCE was listed "
-                "for this output",
+                f"{self.path} has {now} bytes, and had {self.length} when SOURCE was listed for "
+                "this output",
                 "the file as it was, or another --output",
             )
-        return data
+        return read_bytes_at(self.path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,6 +224,25 @@ def test_a_file_of_another_length_is_refused_when_it_is_read(source, sets, tmp_p
         list(steps)
 
 
+@pytest.mark.parametrize("on_error", ["skip", "fail"])
+def test_a_picture_that_has_become_huge_is_not_read(source, sets, tmp_path, on_error):
+    job = job_of(source, sets, tmp_path / "out", Part(0, 1))
+    plan_bake(job, quiet)
+    for file in source.glob("*/*.png"):
+        os.truncate(file, 1 << 40)  # bytes, none of them on disk
+    job = replace(job, running=replace(job.running, on_error=on_error))
+    with pytest.raises(ResumeMismatchError, match="has 1099511627776 bytes"):
+        list(run_bake(plan_bake(job, quiet)))
+
+
+def test_a_link_that_led_nowhere_is_left_out(source, sets, tmp_path):
+    (source / "c1" / "9.png").symlink_to(tmp_path / "nowhere")
+    long_ago(source / "c1")
+    made = plan_bake(job_of(source, sets, tmp_path / "out", Part(0, 1)), quiet)
+    assert isinstance(made.source.pictures, StoredPictures)
+    assert sum(step.errors for step in run_bake(made)) == 1
+
+
 def test_a_file_that_is_gone_is_left_out_as_ever(source, sets, tmp_path):
     made = plan_bake(job_of(source, sets, tmp_path / "out", Part(0, 1)), quiet)
     (source / "c1" / "2.png").unlink()
