@@ -7,10 +7,11 @@ then JPEG quality 95 through webdataset's ShardWriter. Both sides read the same 
 (scikit-image's and scikit-learn's unless a folder is named) and write the same number of 224 px
 pictures on one thread; for bake's single copy each photograph lies in the source as often as the
 peer reads it, so that both start once. At 32 px both sides start from an array of pictures in
-memory or in a file, the peer's mixing pictures are shrunk beforehand, and both end with one uint8
-array, on disk for bake. CPU seconds are compared, the best of the alternating turns. Then, of bake
-alone in processes of its own: CPU seconds a picture of one worker and of two, workers counted,
-start-up apart; and the largest process's peak memory, for few pictures and for many. One JSON
+memory or in a file, and the peer's mixing pictures are shrunk beforehand. Both end with one uint8
+array, on disk for bake, and in a second round with tars of JPEGs. CPU seconds are compared, the
+best of the alternating turns. Then, of bake alone in processes of its own: CPU seconds a picture of
+one worker and of two, workers counted, start-up apart; and the largest process's peak memory, for
+few pictures and for many. One JSON
 record is printed.
 """
 
@@ -22,6 +23,7 @@ import json
 import os
 import platform
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -145,7 +147,7 @@ def straight_pipeline(source: Path, mixing: Path, out: Path, copies: int) -> int
     return count
 
 
-def straight_small(images: np.ndarray, mixers: list[Image.Image]) -> int:
+def straight_small(images: np.ndarray, mixers: list[Image.Image]) -> np.ndarray:
     """PixMix of CIFAR-sized arrays in memory, the mixing pictures shrunk already."""
     operations = augmentations(SMALL, SMALL_SEVERITY)
     crop = transforms.Compose(
@@ -156,7 +158,18 @@ def straight_small(images: np.ndarray, mixers: list[Image.Image]) -> int:
     for i, pixels in enumerate(images):
         other = crop_mixing(mixers[random.randrange(len(mixers))])
         out[i] = mixed(crop(Image.fromarray(pixels)), other, operations, SMALL_BETA)
-    return len(out)
+    return out
+
+
+def straight_small_tars(images: np.ndarray, mixers: list[Image.Image], out: Path) -> int:
+    """The same, each picture a JPEG in a tar."""
+    out.mkdir(parents=True)
+    with webdataset.ShardWriter(str(out / "%06d.tar"), maxcount=1000, verbose=0) as sink:
+        for i, pixels in enumerate(straight_small(images, mixers)):
+            data = io.BytesIO()
+            Image.fromarray(pixels).save(data, "JPEG", quality=95, subsampling=0)
+            sink.write({"__key__": f"{i:09d}", "jpg": data.getvalue(), "cls": i % 10})
+    return len(images)
 
 
 def small_pictures(source: Path, count: int) -> np.ndarray:
@@ -177,14 +190,21 @@ def repeated(source: Path, times: int, folder: Path) -> Path:
     return folder
 
 
-def ours(source: Path, mixing: Path, out: Path, copies: int, preset: str = "imagenet") -> int:
+def ours(
+    source: Path,
+    mixing: Path,
+    out: Path,
+    copies: int,
+    preset: str = "imagenet",
+    layout: str = "webdataset",
+) -> int:
     """The same job by bake."""
     job = BakeJob(
         inputs=Inputs(source, (mixing,)),
         destination=Destination(out),
         config=PRESETS[preset],
         copies=copies,
-        files=Files("npy" if preset == "cifar" else "webdataset"),
+        files=Files(layout),
         running=Running(mixing_cache=out.parent / "cache"),
     )
     plan = plan_bake(job, print)
@@ -297,10 +317,21 @@ def main() -> None:
         shrink = transforms.Resize(SMALL * 9 // 8)
         mixers = [picture for picture, _ in datasets.ImageFolder(str(mixing), shrink)]
         ours(source, mixing, tmp / "warm", 1)
-        ours(arrays, mixing, tmp / "warm-small", 1, "cifar")
-        cases = ("straight", "bake 1 copy", "bake 8 copies", "straight 32 px", "bake 32 px")
+        for layout in ("npy", "webdataset"):
+            ours(arrays, mixing, tmp / f"warm-{layout}", 1, "cifar", layout)
+        peers = {
+            "straight": "straight",
+            "bake 1 copy": "straight",
+            "bake 8 copies": "straight",
+            "straight 32 px": "straight 32 px",
+            "bake 32 px": "straight 32 px",
+            "straight 32 px tars": "straight 32 px tars",
+            "bake 32 px tars, 1 copy": "straight 32 px tars",
+            "bake 32 px tars, 8 copies": "straight 32 px tars",
+        }
+        cases = tuple(peers)
         seconds: dict[str, list[float]] = {case: [] for case in cases}
-        count = 0
+        few, count = small[:PEER_SAMPLES], 0
         for turn in range(arguments.turns):
             place = tmp / str(turn)
             count = best(
@@ -316,29 +347,38 @@ def main() -> None:
                 partial(eight_copies, source, mixing, place, rounds // 8),
                 seconds["bake 8 copies"],
             )
-            best(lambda: straight_small(small[:PEER_SAMPLES], mixers), seconds["straight 32 px"])
+            best(lambda: len(straight_small(few, mixers)), seconds["straight 32 px"])
             best(
-                partial(ours, arrays, mixing, place / "small", 8, "cifar"),
+                partial(ours, arrays, mixing, place / "small", 8, "cifar", "npy"),
                 seconds["bake 32 px"],
             )
+            best(
+                partial(straight_small_tars, few, mixers, place / "small-peer"),
+                seconds["straight 32 px tars"],
+            )
+            for copies, case in zip((1, 8), cases[-2:]):
+                best(
+                    partial(ours, arrays, mixing, place / f"tars-{copies}", copies, "cifar"),
+                    seconds[case],
+                )
+            shutil.rmtree(place)
         print(json.dumps(seconds), file=sys.stderr, flush=True)
         common = (source, "--mixing-set", mixing, "--copies")
         workers = workers_seconds(tmp, arguments.turns, source, "--mixing-set", mixing)
-        few = peak_memory(tmp / "few", *common, 1)
+        least = peak_memory(tmp / "few", *common, 1)
         many = peak_memory(tmp / "many", *common, arguments.copies)
         rate = {case: 1 / min(turns) for case, turns in seconds.items()}
-        peers = {case: "straight 32 px" if "32" in case else "straight" for case in cases}
         record = {
             "pictures_per_second_per_core": {case: round(value, 1) for case, value in rate.items()},
             "ratio": {case: round(rate[case] / rate[peers[case]], 2) for case in cases},
             "two_workers_to_one": round(workers[2] / workers[1], 3),
             "peak_mib": {
                 **peaks_of_arrays(tmp, small, mixing),
-                f"{pictures} pictures": round(few),
+                f"{pictures} pictures": round(least),
                 f"{pictures * arguments.copies} pictures": round(many),
             },
             "n": count,
-            "n_32_px": {"straight": PEER_SAMPLES, "bake": SMALL_SAMPLES * 8},
+            "n_32_px": {"straight": PEER_SAMPLES, "bake, a copy": SMALL_SAMPLES},
             "turns": arguments.turns,
             "photographs": pictures,
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
