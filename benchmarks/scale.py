@@ -1,12 +1,14 @@
 """What large jobs cost, from rates measured on this machine: the tables of docs/scale.md.
 
-    pixmix bake photos/train --mixing-set mixing -o x --copies 8 -j 1 --dry-run --json > bake.json
+    pixmix bake photos/train --mixing-set mixing -o x --copies 8 -j 1 --dry-run --json > 8.json
+    pixmix bake photos/train --mixing-set mixing -o x --copies 90 -j 1 --dry-run --json > 90.json
     pixmix generate-fractals -n 1000 -o x -j 1 --dry-run --json > fractals.json
-    python -m benchmarks.scale --bake bake.json --fractals fractals.json
+    python -m benchmarks.scale --bake 8.json 90.json --fractals fractals.json
 
     python -m benchmarks.scale --listing 1000000   # what a part spends before its first picture
 
-Times and bytes a picture come from the two files, the seconds a row of the journal costs at the end
+Times and bytes a picture come from these files, a bake's from the one with as many copies or the
+nearest number. The seconds a row of the journal costs at the end
 of a run are measured here, and how unequal and failing workers stretch a run is simulated. Prices
 and failure rates are assumptions, and options.
 """
@@ -16,6 +18,7 @@ from __future__ import annotations
 import argparse
 import heapq
 import json
+import math
 import os
 import resource
 import shutil
@@ -23,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,8 +49,8 @@ from pixmix_cli.storage.files import canonical_json
 
 CORES = (1, 64, 1024)
 MACHINE = 64  # cores of one machine, which is one part (--shard i/n)
-LIST_SECONDS = 15e-6  # a picture of an ImageFolder; every part lists (lab/2026-11-25-sources.md)
-LIST_BYTES = 80  # of memory a picture listed (the same)
+LIST_SECONDS = 7.4e-6  # a picture of an ImageFolder; one part lists (lab/2026-11-29-listing.md)
+LIST_BYTES = 69  # of memory a picture listed (the same)
 ROW_BYTES = 56  # of memory a row while a manifest is sorted (lab/2026-11-22-output-folder.md)
 ROWS_MEASURED = 100_000
 A_CLASS = 650  # pictures of one, about as in ImageNet-21k
@@ -61,7 +65,7 @@ class Work:
     units: int  # shards, or tars
     seconds: float  # of one core, of all of it
     size: float  # bytes of the output
-    listed: int  # pictures that every part has to list first
+    listed: int  # pictures that one part has to list first, while the others wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,10 +210,11 @@ def spend_as_part(how: str, layout: str, folder: Path) -> None:
     print(cpu, wall, used[0].ru_maxrss / 1024, read - 1)  # one is the mixing set
 
 
-def works(bake: dict[str, Any], fractals: dict[str, Any]) -> list[Work]:
-    """The jobs of the tables, from two plans that `--dry-run --json` printed with -j 1."""
-    bake_seconds = bake["estimated_seconds"] / (bake["pictures"] - bake["done_already"])
-    bake_bytes = bake["estimated_bytes"] / (bake["pictures"] - bake["done_already"])
+def works(bakes: Sequence[dict[str, Any]], fractals: dict[str, Any]) -> list[Work]:
+    """The jobs of the tables, from plans that `--dry-run --json` printed with -j 1.
+
+    bakes  one or several, of different numbers of copies: one decode serves all copies
+    """
     making = fractals["estimated_seconds"] / (fractals["pictures"] - fractals["done_already"])
     made = fractals["estimated_bytes"] / (fractals["pictures"] - fractals["done_already"])
     shard_size = FORMATS["webdataset"].default_shard_size
@@ -219,6 +224,10 @@ def works(bake: dict[str, Any], fractals: dict[str, Any]) -> list[Work]:
         ("ImageNet-21k, 8 copies", 14_197_122, 8),
     ):
         count = samples * copies
+        bake = min(bakes, key=lambda plan: abs(math.log(plan["copies"] / copies)))
+        pictures = bake["pictures"] - bake["done_already"]
+        bake_seconds = bake["estimated_seconds"] / pictures
+        bake_bytes = bake["estimated_bytes"] / pictures
         # one unit is one shard of all its copies
         units = -(-samples // shard_size(samples, PRESETS["imagenet"]))
         found.append(Work(name, count, units, bake_seconds * count, bake_bytes * count, samples))
@@ -239,7 +248,7 @@ def works(bake: dict[str, Any], fractals: dict[str, Any]) -> list[Work]:
 def main() -> None:
     """Print the tables as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bake", type=Path)
+    parser.add_argument("--bake", type=Path, nargs="+")
     parser.add_argument("--fractals", type=Path)
     parser.add_argument("--listing", type=int, metavar="PICTURES")
     parser.add_argument("--folder", type=Path, help="for --listing: where links are made and stay")
@@ -258,14 +267,15 @@ def main() -> None:
     if asked.bake is None or asked.fractals is None:
         parser.error("--bake and --fractals, or --listing")
     world = World(core_hour=asked.core_hour, gigabyte_month=asked.gigabyte_month)
-    plans = [json.loads(path.read_bytes()) for path in (asked.bake, asked.fractals)]
-    jobs = works(plans[0], plans[1])
+    bakes = [json.loads(path.read_bytes()) for path in asked.bake]
+    jobs = works(bakes, json.loads(asked.fractals.read_bytes()))
     rate = rows_per_second()
     print("| job | core-hours | " + " | ".join(f"{c:,} core{'s' * (c > 1)}" for c in CORES), end="")
     print(" | output | cost of the cores | a month of storage |")
     print("|---|---|" + "---|" * len(CORES) + "---|---|---|")
     for job in jobs:
-        hours = [_hours(job.seconds / cores / 3600) for cores in CORES]
+        listing = job.listed * LIST_SECONDS
+        hours = [_hours((listing + job.seconds / cores) / 3600) for cores in CORES]
         cost = job.seconds / 3600 * world.core_hour
         store = job.size / 1e9 * world.gigabyte_month
         print(

@@ -35,10 +35,13 @@ def test_failures_cost_time_and_no_unit():
 
 
 def test_jobs_follow_from_the_plans_that_dry_run_prints():
-    bake = {
+    few = {
         "estimated_seconds": 2.0, "estimated_bytes": 1000, "pictures": 100, "done_already": 0,
+        "copies": 8,
     }  # fmt: skip
-    jobs = works(bake, {**bake, "estimated_seconds": 4.0})
-    assert jobs[0].pictures == 1_281_167 * 90
-    assert jobs[0].seconds == pytest.approx(0.02 * jobs[0].pictures)
+    many = {**few, "estimated_seconds": 1.0, "copies": 100}
+    jobs = works([few, many], {**few, "estimated_seconds": 4.0})
+    assert [job.pictures for job in jobs[:2]] == [1_281_167 * 90, 14_197_122 * 8]
+    assert jobs[0].seconds == pytest.approx(0.01 * jobs[0].pictures)
+    assert jobs[1].seconds == pytest.approx(0.02 * jobs[1].pictures)
     assert jobs[-1].size == pytest.approx(10 * 100_000_000)
