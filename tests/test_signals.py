@@ -50,11 +50,16 @@ MADE_ANOTHER = """
 """
 
 
+def heed_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGQUIT):  # a shell's background jobs ignore these two
+        signal.signal(number, signal.SIG_DFL)
+
+
 def begin(busy: str) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM.format(busy=busy.lstrip())], env=environment(), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=heed_signals,
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"

@@ -106,7 +106,7 @@ def test_a_newer_wheel_over_an_older_one_runs_its_own_inner_kernels(
     wheel: Path, tmp_path: Path
 ) -> None:
     source = copied_sources(tmp_path / "source")
-    inner = source / "fractals" / "kernels" / "tone.py"
+    inner = source / "fractals" / "kernels" / "layers.py"
     text = inner.read_text(encoding="utf-8")
     assert "q = F(0.25)" in text
     inner.write_text(text.replace("q = F(0.25)", "q = F(0.24)"), encoding="utf-8")

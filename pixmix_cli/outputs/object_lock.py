@@ -25,6 +25,7 @@ from pixmix_cli.storage import remote
 from pixmix_cli.storage.remote import Url
 
 HEARTBEAT, STALE = 20, 120  # seconds
+SLOW = 60  # seconds that claiming a lock may take, well before others call it stale
 
 _LOCK = re.compile(r"lock-(alone|ending|([0-9]+)-of-([0-9]+))-[0-9a-f]+")
 
@@ -56,7 +57,7 @@ class Lock:
             self._give_way()
             # nothing beats yet: a look that took this long may have been overtaken by a run to
             # which this lock seemed stale
-            if time.monotonic() - begin < STALE / 2:
+            if time.monotonic() - begin < SLOW:
                 return
 
     @property
