@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import itertools
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -109,6 +110,16 @@ def environment(**extra: str) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PIXMIX_", "_PIXMIX"))}
     kept["PIXMIX_CACHE_DIR"] = os.environ["PIXMIX_CACHE_DIR"]
     return {**kept, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **extra}
+
+
+def heed_signals() -> None:
+    """For `preexec_fn`: the signals that end a run do so, however the tests were begun.
+
+    A shell's background jobs ignore Ctrl-C and SIGQUIT, what nohup starts ignores SIGHUP, and
+    children inherit that.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.conftest import environment
+from tests.conftest import environment, heed_signals
 
 pytestmark = pytest.mark.process
 
@@ -48,11 +48,6 @@ MADE_ANOTHER = """
     try: ready(); nap(2)
     except BaseException: raise ImportError("no optional part")
 """
-
-
-def heed_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGQUIT):  # a shell's background jobs ignore these two
-        signal.signal(number, signal.SIG_DFL)
 
 
 def begin(busy: str) -> subprocess.Popen[str]:
@@ -140,7 +135,7 @@ def test_ctrl_c_while_the_command_is_imported_is_no_traceback(name: str, quiet: 
     done = subprocess.run(
         [sys.executable, "-c", IMPORTING.format(name=name)], env=environment(), text=True,
         capture_output=True, check=False,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=heed_signals,
     )  # fmt: skip
     assert done.returncode == -signal.SIGINT  # 130, for a shell
     assert ("Traceback" not in done.stderr) == quiet

@@ -19,6 +19,7 @@ from tests.conftest import (
     Run,
     command_line,
     environment,
+    heed_signals,
     one_line_error,
     small_file_system,
     tree,
@@ -34,11 +35,6 @@ SLOW = pytest.mark.slow
 QUICK_LAYOUTS = [LAYOUTS[0], *(pytest.param(name, marks=SLOW) for name in LAYOUTS[1:])]
 
 
-def hear_ctrl_c() -> None:
-    """Tests that are run in the background ignore Ctrl-C, and their children inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def start(arguments: list[object]) -> subprocess.Popen[bytes]:
     """Begin a command in a process group of its own, with Ctrl-C working, as a shell does."""
     return subprocess.Popen(
@@ -47,7 +43,7 @@ def start(arguments: list[object]) -> subprocess.Popen[bytes]:
         stderr=subprocess.PIPE,
         env=environment(),
         start_new_session=True,
-        preexec_fn=hear_ctrl_c,
+        preexec_fn=heed_signals,
     )
 
 

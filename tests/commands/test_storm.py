@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.test_faults import _is_worker, hear_ctrl_c, members_of_group
-from tests.conftest import command_line, environment, tree
+from tests.commands.test_faults import _is_worker, members_of_group
+from tests.conftest import command_line, environment, heed_signals, tree
 
 pytestmark = [
     pytest.mark.process,
@@ -65,7 +65,7 @@ class Storm:
             stderr=subprocess.PIPE,
             env=environment(TMPDIR=str(self.tmp)),
             start_new_session=True,
-            preexec_fn=hear_ctrl_c,
+            preexec_fn=heed_signals,
         )
 
     def quiet(self) -> dict[str, str]:
