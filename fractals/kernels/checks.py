@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fractals.kernels.histogram import COUNT_ONE, COUNT_SHIFT
-from fractals.kernels.scalars import HALF, U32, U64, ZERO, F, log2_32
+from fractals.kernels.histogram import COUNT_ONE, COUNT_SHIFT, find_cells
+from fractals.kernels.scalars import U32, U64, F, log2_32
 from pixmix_kernels import arrays, entry, kernel
 from pixmix_kernels.arrays import F32, F64, I32, I64, F32x2, F64x2, U8x3
 
@@ -67,20 +67,8 @@ def bin_trace(trace: F32x2, frame: F32, width: int, places: I32, histogram: arra
     """
     for i in range(histogram.shape[0]):
         histogram[i] = U64(0)
-    x, y, colors = trace[0], trace[1], trace[2]
-    last = F(width) - HALF
-    w = np.int32(width)
-    m0, m1, m2, m3, m4, m5 = frame[0], frame[1], frame[2], frame[3], frame[4], frame[5]
-    for i in range(x.shape[0]):
-        xi = m0 * x[i] + m1 * y[i] + m2
-        yi = m3 * x[i] + m4 * y[i] + m5
-        xi = xi if xi > ZERO else ZERO
-        xi = xi if xi < last else last
-        yi = yi if yi > ZERO else ZERO
-        yi = yi if yi < last else last
-        cell = np.int32(np.int32(yi) * w + np.int32(xi))
-        places[i] = cell if colors[i] >= ZERO else np.int32(0)
-    for i in range(x.shape[0]):
+    find_cells(trace[0], trace[1], trace[2], frame, width, places)
+    for i in range(places.shape[0]):
         histogram[U32(places[i])] += COUNT_ONE
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fractals.kernels.histogram import COUNT_ONE, HIGH_HEAP, add_heaps, put_by
+from fractals.kernels.histogram import COUNT_ONE, HIGH_HEAP, add_heaps, find_cells, put_by
 from fractals.kernels.scalars import (
     HALF,
     HASH_1,
@@ -160,19 +160,9 @@ def _plot(
     filled: I32,
 ) -> None:
     # cells and colours first, in a loop that vectorises; then the scattered additions
-    last = F(width) - HALF
-    w = np.int32(width)
-    m0, m1, m2, m3, m4, m5 = frame[0], frame[1], frame[2], frame[3], frame[4], frame[5]
     places, colors = cells[0], cells[1]
+    find_cells(x, y, c, frame, width, places)
     for i in range(x.shape[0]):
-        xi = m0 * x[i] + m1 * y[i] + m2
-        yi = m3 * x[i] + m4 * y[i] + m5
-        xi = xi if xi > ZERO else ZERO
-        xi = xi if xi < last else last
-        yi = yi if yi > ZERO else ZERO
-        yi = yi if yi < last else last
-        cell = np.int32(np.int32(yi) * w + np.int32(xi))
-        places[i] = cell if c[i] >= ZERO else np.int32(0)
         color = c[i] if c[i] >= ZERO else ZERO
         colors[i] = np.int32(color * F(65535.0))
     if filled.shape[0] > 0:

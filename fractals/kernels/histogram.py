@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fractals.kernels.scalars import U32, U64, F, Scalar
+from fractals.kernels.scalars import HALF, U32, U64, ZERO, F, Scalar
 from pixmix_kernels import arrays, kernel
 from pixmix_kernels.arrays import F32, I32, F64x2, U64x2
 
@@ -22,6 +22,29 @@ TILE_BITS, HEAP_BITS = 16, 15
 BATCH = 1024  # as many points at most are put by between two looks at the heaps
 HIGH_HEAP = (1 << HEAP_BITS) - BATCH
 LOW_BITS = U64((1 << 20) - 1)
+
+
+@kernel
+def find_cells(x: F32, y: F32, colors: F32, frame: F32, width: int, places: I32) -> None:
+    """The cells of a histogram in which points lie.
+
+    x, y, colors  (t,) float32; points of negative colour count as outside
+    frame         (6,) float32: affine map to cells, border included
+    width         side of the histogram with its border
+    places        (t,) int32, set: the border's where a point lies outside
+    """
+    last = F(width) - HALF
+    w = np.int32(width)
+    m0, m1, m2, m3, m4, m5 = frame[0], frame[1], frame[2], frame[3], frame[4], frame[5]
+    for i in range(x.shape[0]):
+        xi = m0 * x[i] + m1 * y[i] + m2
+        yi = m3 * x[i] + m4 * y[i] + m5
+        xi = xi if xi > ZERO else ZERO
+        xi = xi if xi < last else last
+        yi = yi if yi > ZERO else ZERO
+        yi = yi if yi < last else last
+        cell = np.int32(np.int32(yi) * w + np.int32(xi))
+        places[i] = cell if colors[i] >= ZERO else np.int32(0)
 
 
 @kernel

@@ -78,6 +78,14 @@ def smooth_row(above: F32, here: F32, below: F32, step: int, out: F32) -> None:
 
 
 @kernel
+def _smooth_ring(ring: F32x2, i: int, h: int, step: int, out: F32) -> None:
+    # row i of h, out of a ring that holds those that are `step` above and below it
+    last = ring.shape[0] - 1
+    above, below = max(i - step, 0), min(i + step, h - 1)
+    smooth_row(ring[above & last], ring[i & last], ring[below & last], step, out)
+
+
+@kernel
 def keep_dense(smooth: F32, here: F32, enough: Scalar, out: F32) -> None:
     """What is left of the smoothing where there are points: none at `enough` of them."""
     share = ONE / enough
@@ -343,36 +351,28 @@ def lay_layer(
             read_row(histogram, r, fold, n0[r & (RAW - 1)], s0[r & (RAW - 1)])
         i = r - 1
         if i >= 0 and i < h:
-            up = (i - 1 if i > 0 else 0) & (RAW - 1)
-            down = (i + 1 if i + 1 < h else h - 1) & (RAW - 1)
             n, s = n0[i & (RAW - 1)], s0[i & (RAW - 1)]
-            smooth_row(n0[up], n, n0[down], 1, smooth)
-            smooth_row(s0[up], s, s0[down], 1, smooth_sums)
+            _smooth_ring(n0, i, h, 1, smooth)
+            _smooth_ring(s0, i, h, 1, smooth_sums)
             keep_dense(smooth, n, LIGHT_ENOUGH, lit[i & (LIT - 1)])
             k = i & (ONCE - 1)
             keep_colors(smooth, smooth_sums, n, s, COLOR_ENOUGH, n1[k], s1[k])
         i = r - 3
         if i >= 0 and i < h:
-            up = (i - 2 if i > 1 else 0) & (ONCE - 1)
-            down = (i + 2 if i + 2 < h else h - 1) & (ONCE - 1)
             n, s = n1[i & (ONCE - 1)], s1[i & (ONCE - 1)]
-            smooth_row(n1[up], n, n1[down], 2, smooth)
-            smooth_row(s1[up], s, s1[down], 2, smooth_sums)
+            _smooth_ring(n1, i, h, 2, smooth)
+            _smooth_ring(s1, i, h, 2, smooth_sums)
             k = i & (TWICE - 1)
             keep_colors(smooth, smooth_sums, n, s, COLOR_ENOUGH, n2[k], s2[k])
         i = r - 7
         if i < 0:
             continue
-        up = (i - 4 if i > 3 else 0) & (TWICE - 1)
-        down = (i + 4 if i + 4 < h else h - 1) & (TWICE - 1)
         n, s = n2[i & (TWICE - 1)], s2[i & (TWICE - 1)]
-        smooth_row(n2[up], n, n2[down], 4, smooth)
-        smooth_row(s2[up], s, s2[down], 4, smooth_sums)
+        _smooth_ring(n2, i, h, 4, smooth)
+        _smooth_ring(s2, i, h, 4, smooth_sums)
         keep_colors(smooth, smooth_sums, n, s, COLOR_ENOUGH, smooth, smooth_sums)
-        up = (i - 1 if i > 0 else 0) & (LIT - 1)
-        down = (i + 1 if i + 1 < h else h - 1) & (LIT - 1)
         light = rows[9]
-        smooth_row(lit[up], lit[i & (LIT - 1)], lit[down], 1, light)
+        _smooth_ring(lit, i, h, 1, light)
         keep_dense(light, lit[i & (LIT - 1)], STILL_ENOUGH, light)
         if first:
             ground_row(ground, i, bench.wide, colors)
