@@ -20,7 +20,7 @@ from fractals.kernels.flame import iterate_flame
 from fractals.kernels.tone import box_means, shrink_area, to_bytes
 from fractals.recipe_types import Attractor, Frame, Layer, Recipe
 
-__all__ = ["PILOT_SIDE", "Pilot", "flame_work", "frame_matrix", "render"]
+__all__ = ["PILOT_SIDE", "Pilot", "flame_work", "frame_matrix", "new_bench", "render"]
 
 U8 = NDArray[np.uint8]
 U16 = NDArray[np.uint16]
@@ -90,17 +90,24 @@ def _memory(name: str, make: Any, *key: int) -> Any:
     return found
 
 
-def _bench(side: int, cells: int) -> layers.Bench:
-    # for pictures of a side, from histograms of so many cells a side
-    g = TONE_GRID
+def new_bench(
+    side: int, cells: int, grid: int = TONE_GRID, entries: int = PALETTE_ENTRIES
+) -> layers.Bench:
+    """Working memory of the layers' kernels.
+
+    side     of the picture, pixels
+    cells    side of the histogram without its border
+    grid     side of the coarse grid that exposure is measured on
+    entries  of a palette
+    """
     return layers.Bench(
-        coarse=np.empty((g, g)),
-        coarse_sums=np.empty((g, g)),
+        coarse=np.empty((grid, grid)),
+        coarse_sums=np.empty((grid, grid)),
         buckets=np.empty((2, exposure.BUCKETS)),
         bins=np.empty((2, exposure.SPREAD_BINS + 2)),
         columns=np.empty((2, cells), np.uint64),
-        table=np.empty((3, PALETTE_ENTRIES), np.float32),
-        soft=np.empty((3, g * g), np.float32),
+        table=np.empty((3, entries), np.float32),
+        soft=np.empty((3, grid * grid), np.float32),
         wide=np.empty((2, 3, side), np.float32),
         rings=np.empty((layers.RING_ROWS, side), np.float32),
         rows=np.empty((layers.SPARE_ROWS, side), np.float32),
@@ -189,7 +196,7 @@ def _ground(recipe: Recipe) -> F32:
         cells = _memory("cells", _cells, side, 1)[0]
         cells[:] = 0
         _Points(veil, veil["frame"], side, TOGETHER).plot(VEIL_POINTS, cells)
-        bench = _memory("bench", _bench, side, PILOT_SIDE)
+        bench = _memory("bench", new_bench, side, PILOT_SIDE)
         layers.lay_veil(cells, _base(veil), veil["equalize"], _look(veil), bench, ground)
     return ground
 
@@ -205,7 +212,7 @@ def _lay(layer: Layer, cells: U64, fold: int, first: bool, ground: F32, picture:
         layer["blend"] == "screen",
         first,
         ground,
-        _memory("bench", _bench, side, max(side * fold, PILOT_SIDE)),
+        _memory("bench", new_bench, side, max(side * fold, PILOT_SIDE)),
         picture,
     )
 
@@ -235,7 +242,7 @@ class Pilot:
                 _base(first),
                 first["equalize"],
                 np.float32(first["tone"]["glow"]),
-                _memory("bench", _bench, color.GROUND_SIZE, PILOT_SIDE),
+                _memory("bench", new_bench, color.GROUND_SIZE, PILOT_SIDE),
                 self.ground,
             )
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
+import io
 import itertools
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +122,29 @@ def heed_signals() -> None:
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
+
+
+def tar_of(members: Iterable[tuple[str, bytes]]) -> bytes:
+    """A tar of these files, as pixmix writes it."""
+    from pixmix_cli.storage.tar import TarWriter
+
+    out = io.BytesIO()
+    writer = TarWriter(out)
+    writer.add_all(members)
+    writer.finish()
+    return out.getvalue()
+
+
+def change_an_inner_kernel(root: Path) -> Callable[[], object]:
+    """Change a kernel below a checkout that others call, and with it every fractal.
+
+    returns  what puts it back
+    """
+    inner = root / "fractals" / "kernels" / "layers.py"
+    text = inner.read_text(encoding="utf-8")
+    assert "q = F(0.25)" in text
+    inner.write_text(text.replace("q = F(0.25)", "q = F(0.24)"), encoding="utf-8")
+    return functools.partial(inner.write_text, text, encoding="utf-8")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 from pixmix_kernels.__main__ import shipped
 from pixmix_kernels.modules import FAMILIES, stamp
-from tests.conftest import ROOT
+from tests.conftest import ROOT, change_an_inner_kernel
 
 pytestmark = pytest.mark.process
 
@@ -106,10 +106,7 @@ def test_a_newer_wheel_over_an_older_one_runs_its_own_inner_kernels(
     wheel: Path, tmp_path: Path
 ) -> None:
     source = copied_sources(tmp_path / "source")
-    inner = source / "fractals" / "kernels" / "layers.py"
-    text = inner.read_text(encoding="utf-8")
-    assert "q = F(0.25)" in text
-    inner.write_text(text.replace("q = F(0.25)", "q = F(0.24)"), encoding="utf-8")
+    change_an_inner_kernel(source)
     # without libraries: what the first wheel left lies there to be taken by mistake
     newer = built(source, tmp_path / "newer", PIXMIX_WHEEL="plain")
     assert newer.name.endswith("-none-any.whl")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+
+from pixmix_cli.storage import remote
 
 Stamp = list[int] | None  # mtime, ctime (ns), bytes; None where nothing is there
 
 SETTLED_NS = 2_000_000_000  # the coarsest clock of a common file system (FAT's)
 _TOGETHER = 256  # files that a thread looks at in turn
-_THREADS = 16  # that wait for a network disk at once
 
 
 class Watched:
@@ -50,8 +50,7 @@ def unchanged(stamps: Iterable[tuple[str, Stamp]]) -> bool:
     """Whether all these paths are as they were; asked for many at a time."""
     todo = list(stamps)
     pieces = [todo[start : start + _TOGETHER] for start in range(0, len(todo), _TOGETHER)]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return all(pool.map(_all_equal, pieces))
+    return all(remote.ahead(_all_equal, pieces))
 
 
 def _all_equal(pairs: list[tuple[str, Stamp]]) -> bool:

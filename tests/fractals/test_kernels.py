@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fractals import flame, ifs
+from fractals.rendering import new_bench
 from tests.compiled import fractal_kernels as kernels
 from tests.naive import fractals_oracles as naive
 
@@ -307,22 +308,6 @@ def test_a_ground_enlarged_row_by_row_equals_the_oracle(both: Both, side: int) -
             assert pytest.approx(expected[i], abs=1e-5) == out.T
 
 
-def _bench(side: int, cells: int, grid: int, entries: int) -> Any:
-    return kernels.Bench(
-        coarse=np.empty((grid, grid)),
-        coarse_sums=np.empty((grid, grid)),
-        buckets=np.empty((2, kernels.BUCKETS)),
-        bins=np.empty((2, kernels.SPREAD_BINS + 2)),
-        columns=np.empty((2, cells), np.uint64),
-        table=np.empty((3, entries), F),
-        soft=np.empty((3, grid * grid), F),
-        wide=np.empty((2, 3, side), F),
-        rings=np.empty((kernels.RING_ROWS, side), F),
-        rows=np.empty((kernels.SPARE_ROWS, side), F),
-        places=np.empty(side, np.int32),
-    )
-
-
 @pytest.mark.parametrize(("fold", "screen", "first"), [(1, False, True), (2, True, False)])
 def test_a_layer_laid_in_one_pass_equals_its_steps(
     both: Both, fold: int, screen: bool, first: bool
@@ -352,7 +337,7 @@ def test_a_layer_laid_in_one_pass_equals_its_steps(
     for lay in both("lay_layer"):
         picture = before.copy()
         planes = np.ascontiguousarray(ground.transpose(2, 0, 1))
-        bench = _bench(side, side * fold, grid, 64)
+        bench = kernels.Bench(*new_bench(side, side * fold, grid, 64))
         lay(packed, fold, base, 0.7, look, screen, first, planes, bench, picture)
         seen = picture.transpose(0, 2, 1) / 65535.0
         # a coordinate in the middle between two entries of the palette may go to either
@@ -376,7 +361,7 @@ def test_veil_and_glow_are_a_blurred_layer_over_the_ground(both: Both) -> None:
         expected = naive.compose(n, n, s, tone, palette, False, start)
         for lay in both(name):
             ground = np.full((3, side, side), 0.4, F)
-            bench = _bench(side, side, side, 64)
+            bench = kernels.Bench(*new_bench(side, side, side, 64))
             if name == "lay_veil":
                 lay(packed, base, 0.5, look, bench, ground)
             else:

@@ -15,7 +15,7 @@ import pytest
 from pixmix_kernels import folders, modules
 from pixmix_kernels.libraries import names
 from pixmix_kernels.processors import targets
-from tests.conftest import ROOT
+from tests.conftest import ROOT, change_an_inner_kernel
 
 PACKAGES = ("pixmix_cli", "fractals", "featvis", "pixmix_kernels")
 KERNEL_MODULES = {name for family in modules.FAMILIES.values() for name in family}
@@ -133,17 +133,14 @@ def test_an_edited_inner_kernel_gives_other_bytes_at_the_next_run(tmp_path: Path
 
     before, said = picture("before")
     assert "compiling" not in said  # the copy brought the library of the same sources along
-    inner = copy / "fractals" / "kernels" / "layers.py"
-    text = inner.read_text(encoding="utf-8")
-    assert "q = F(0.25)" in text
-    inner.write_text(text.replace("q = F(0.25)", "q = F(0.24)"), encoding="utf-8")
+    put_back = change_an_inner_kernel(copy)
     after, said = picture("after")
     assert "compiling kernels (fractals), once on this machine: about" in said
     assert after != before
     again, said = picture("again")
     assert "compiling" not in said
     assert again == after
-    inner.write_text(text, encoding="utf-8")
+    put_back()
     assert picture("back")[0] == before
 
 

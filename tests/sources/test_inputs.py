@@ -20,7 +20,7 @@ from pixmix_cli.sources.mixing_set import WEIGHTED_DRAWS, open_mixing_set, weigh
 from pixmix_cli.storage import spool
 from pixmix_cli.storage.images import encode
 from pixmix_cli.storage.tar import TarWriter
-from tests.conftest import picture
+from tests.conftest import picture, tar_of
 
 
 def silent(text: str) -> None:
@@ -221,13 +221,8 @@ def test_the_papers_archive_is_a_mixing_set_as_a_file_and_on_stdin(
 def test_a_stream_cut_short_says_at_which_member(
     cut: int, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = io.BytesIO()
-    writer = TarWriter(out)
-    for number in range(2):
-        writer.add(f"000/{number:06d}.jpg", b"x" * 600)
-    writer.finish()
-    stdin = io.TextIOWrapper(io.BytesIO(out.getvalue()[:cut]))
-    monkeypatch.setattr(sys, "stdin", stdin)
+    whole = tar_of((f"000/{number:06d}.jpg", b"x" * 600) for number in range(2))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(whole[:cut])))
     with pytest.raises(InputError, match=message):
         open_mixing_set([Path("-")], silent)
 
@@ -236,12 +231,8 @@ def test_hostile_names_on_stdin_are_never_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    out = io.BytesIO()
-    writer = TarWriter(out)
-    for name in ("../../evil.jpg", "/absolute.jpg"):
-        writer.add(name, b"abc")
-    writer.finish()
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(out.getvalue())))
+    data = tar_of((name, b"abc") for name in ("../../evil.jpg", "/absolute.jpg"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
     found = open_mixing_set([Path("-")], silent)
     assert [ref.name for ref in found.pictures] == [
         "stdin.tar/../../evil.jpg", "stdin.tar//absolute.jpg",

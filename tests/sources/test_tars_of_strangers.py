@@ -20,7 +20,7 @@ from pixmix_cli.sources.open import open_source
 from pixmix_cli.sources.source import Source
 from pixmix_cli.storage import spool, tar
 from pixmix_cli.storage.images import decode_rgb
-from tests.conftest import Cli, one_line_error
+from tests.conftest import Cli, one_line_error, tar_of
 from tests.sources import datasets_in as made
 
 Members = list[tuple[str, bytes]]
@@ -29,14 +29,6 @@ THREE: Members = [
     for number in range(3)
     for extension, data in (("png", made.PNGS[number]), ("cls", str(number).encode()))
 ]
-
-
-def tar_of(members: Members) -> bytes:
-    out = io.BytesIO()
-    writer = tar.TarWriter(out)
-    writer.add_all(members)
-    writer.finish()
-    return out.getvalue()
 
 
 def written(path: Path, members: Members) -> Path:

@@ -12,15 +12,11 @@ from hypothesis import strategies as st
 
 from pixmix_cli.errors import StorageError
 from pixmix_cli.storage import tar
+from tests.conftest import tar_of
 
 
 def archive(*items: tuple[str, bytes]) -> bytes:
-    out = io.BytesIO()
-    writer = tar.TarWriter(out)
-    for name, data in items:
-        writer.add(name, data)
-    writer.finish()
-    return out.getvalue()
+    return tar_of(items)
 
 
 def test_pythons_tarfile_reads_what_we_write_and_finds_no_trace_of_us() -> None:

@@ -13,18 +13,11 @@ from hypothesis import strategies as st
 from pixmix_cli.errors import StorageError
 from pixmix_cli.storage import tar
 from pixmix_cli.storage.tar_index import members_of
+from tests.conftest import tar_of
 
 Files = list[tuple[str, bytes]]
 NAMES = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=100)
 FILES = st.lists(st.tuples(NAMES, st.binary(max_size=1200)), min_size=1, max_size=9)
-
-
-def archive(files: Files) -> bytes:
-    out = io.BytesIO()
-    writer = tar.TarWriter(out)
-    writer.add_all(files)
-    writer.finish()
-    return out.getvalue()
 
 
 def told(path: Path, data: bytes) -> list[tuple[str, int, int]] | None:
@@ -40,13 +33,13 @@ def told(path: Path, data: bytes) -> list[tuple[str, int, int]] | None:
 def test_members_are_found_where_reading_header_by_header_finds_them(
     files: Files, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    data = archive(files)
+    data = tar_of(files)
     assert members_of(data) == told(tmp_path_factory.mktemp("tar") / "x.tar", data)
 
 
 def test_a_tar_inside_a_member_is_not_taken_for_members(tmp_path: Path) -> None:
-    inner = archive([("inner.jpg", b"x" * 600)])
-    data = archive([("a.tar", inner), ("b.jpg", b"y")])
+    inner = tar_of([("inner.jpg", b"x" * 600)])
+    data = tar_of([("a.tar", inner), ("b.jpg", b"y")])
     found = members_of(data)
     assert found is None or found == told(tmp_path / "x.tar", data)
 
@@ -55,7 +48,7 @@ def test_a_tar_inside_a_member_is_not_taken_for_members(tmp_path: Path) -> None:
 def test_an_archive_that_was_damaged_is_left_to_the_careful_reader_or_read_like_it(
     files: Files, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    whole = bytearray(archive(files))
+    whole = bytearray(tar_of(files))
     for _ in range(data.draw(st.integers(1, 3))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     damaged = bytes(whole[: data.draw(st.sampled_from([len(whole), len(whole) - 512, 512, 0]))])
