@@ -79,8 +79,7 @@ class Terminal:
 
     def _write(self, text: str) -> None:
         with stdout_errors():
-            sys.stdout.write(text + "\n")
-            sys.stdout.flush()
+            _put(f"{text}\n".encode(sys.stdout.encoding or "utf-8", sys.stdout.errors or "strict"))
 
     def info(self, text: str) -> None:
         """A message, unless -qq."""
@@ -130,8 +129,30 @@ class StdoutSink:
     def write(self, data: bytes) -> None:
         """All of the bytes. Raises ClosedPipe when nobody reads any more."""
         with stdout_errors():
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
+            _put(data)
+
+
+def _put(data: bytes) -> None:
+    """All of the bytes to stdout.
+
+    Python's own stream may take fewer without a word: after `python -u` it is a raw file, and what
+    is behind it may be a pipe that does not block.
+    """
+    sys.stdout.flush()
+    try:
+        descriptor = sys.stdout.fileno()
+    except OSError:  # a stream in memory
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(descriptor, rest) :]
+        except BlockingIOError:
+            room = select.poll()
+            room.register(descriptor, select.POLLOUT)
+            room.poll()
 
 
 class _NoMeter:

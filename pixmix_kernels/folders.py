@@ -73,9 +73,12 @@ def _bases() -> list[Path]:
     own = os.environ.get("PIXMIX_CACHE_DIR")
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     base = Path(own) if own else Path(home) / "pixmix"
-    # /tmp is everybody's: a name that says whose it is, and _is_ours looks
-    private = Path(tempfile.gettempdir()) / f"pixmix-kernels-{os.getuid()}"
-    return [base / "kernels", private]
+    try:
+        # /tmp is everybody's: a name that says whose it is, and _is_ours looks
+        private = [Path(tempfile.gettempdir()) / f"pixmix-kernels-{os.getuid()}"]
+    except OSError:  # no temporary folder can be written to
+        private = []
+    return [base / "kernels", *private]
 
 
 def _is_ours(folder: Path) -> bool:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import os
 import sys
+import threading
+import time
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pixmix_cli.terminal import Terminal, printable, say, say_traceback
+from pixmix_cli.terminal import StdoutSink, Terminal, printable, say, say_traceback
 from tests.conftest import Cli, picture
 
 # Unicode's Bidi_Control (PropList.txt), and what ends a line
@@ -99,3 +105,46 @@ def test_names_of_files_and_classes_cannot_speak_to_the_terminal(
     for command in (["verify", tmp_path / "o"], ["inspect", tmp_path / "in"]):
         _, out, err = cli(*command)
         assert obeyed(out + err) == []
+
+
+LONG = bytes(range(256)) * 4096  # many times what a pipe holds
+
+
+def put_bytes() -> bytes:
+    StdoutSink().write(LONG)
+    return LONG
+
+
+def put_paths() -> bytes:
+    paths = [f"{number:06d}/{'long' * 50}.jpg" for number in range(1000)]
+    for path in paths:
+        Terminal().emit({"path": path})
+    return "".join(f"{path}\n" for path in paths).encode()
+
+
+@pytest.mark.parametrize("put", [put_bytes, put_paths])
+@pytest.mark.parametrize("buffered", [True, False])
+def test_a_pipe_that_does_not_block_gets_all_of_stdout(
+    put: Callable[[], bytes], buffered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a buffer, as after `python -u`, a stream takes what fits and says so to nobody."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    came: list[bytes] = []
+
+    def read_slowly() -> None:
+        while block := os.read(reading, 1 << 14):
+            came.append(block)
+            time.sleep(0.001)
+        os.close(reading)
+
+    raw = io.FileIO(writing, "w")
+    stream = io.BufferedWriter(raw) if buffered else raw
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(stream, "utf-8", write_through=True))
+    reader = threading.Thread(target=read_slowly)
+    reader.start()
+    expected = put()
+    with contextlib.suppress(BlockingIOError):
+        sys.stdout.close()
+    reader.join()
+    assert b"".join(came) == expected

@@ -28,6 +28,7 @@ from pixmix_cli.sources.pictures import STDIN, PictureRef, Pictures
 from pixmix_cli.storage import images
 from pixmix_cli.storage.orientation import upright
 from pixmix_cli.storage.remote import any_path
+from pixmix_cli.storage.spool import temporary_folder
 
 U8 = NDArray[np.uint8]
 
@@ -196,7 +197,8 @@ def _errors_of_spool() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError.from_os_error(error, tempfile.gettempdir()) from error
+        place = temporary_folder() or "temporary files"
+        raise StorageError.from_os_error(error, place) from error
 
 
 def originals_of(

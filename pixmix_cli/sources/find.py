@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pixmix_cli.errors import InputError, StorageError
+from pixmix_cli.sources import stdin
 from pixmix_cli.sources.lists import SUFFIXES as LISTS
 from pixmix_cli.sources.lists import pictures_in_list
 from pixmix_cli.sources.numpy_arrays import pictures_in_array
@@ -123,7 +124,7 @@ def pictures_on_stdin() -> Pictures:
             "--mixing-set - reads a tar, but stdin is a terminal",
             "pixmix generate-fractals -n 1000 -o - | ",
         )
-    file = spool.keep(sys.stdin.buffer, "stdin.tar")
+    file = spool.keep(stdin.stream(), "stdin.tar")
     with file.open("rb") as kept:
         start = kept.read(2)
     if not start:

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 
 from pixmix_cli.errors import InputError
+from pixmix_cli.sources import stdin
 from pixmix_cli.sources.kind import Choice, Kind
 from pixmix_cli.sources.pictures import STDIN, Warn
 from pixmix_cli.sources.recognise import in_order, recognise, too_high, with_ways
@@ -96,7 +97,7 @@ def _open_stdin(name: str, warn: Warn, choice: Choice) -> Source:
         raise InputError(
             "SOURCE - reads a list of paths or a tar, but stdin is a terminal", "find ... | "
         )
-    stream = sys.stdin.buffer
+    stream = stdin.stream()
     head = stream.read(tar.BLOCK)
     if name == "auto":
         kind = next(one for one in in_order() if one.is_stream(head))

@@ -46,13 +46,26 @@ def new_file(name: str) -> Path:
 
     raises  StorageError when no temporary folder can be made
     """
-    _begin(tempfile.gettempdir())
+    place = temporary_folder()
+    if place is None:
+        raise StorageError(
+            "there is no folder for temporary files that can be written to", "TMPDIR=/a/folder"
+        )
+    _begin(place)
     try:
         folder = tempfile.mkdtemp(prefix=PREFIX)
         _folders[folder] = _locked(Path(folder))
     except OSError as error:
-        raise StorageError.from_os_error(error, tempfile.gettempdir()) from error
+        raise StorageError.from_os_error(error, place) from error
     return Path(folder) / name
+
+
+def temporary_folder() -> str | None:
+    """Where temporary files go; None where no such folder can be written to."""
+    try:
+        return tempfile.gettempdir()
+    except OSError:  # none can be written to
+        return None
 
 
 def is_temporary(path: str) -> bool:
@@ -62,7 +75,9 @@ def is_temporary(path: str) -> bool:
 
 def sweep() -> None:
     """Remove what runs on this machine left that were killed. Never fails."""
-    _begin(tempfile.gettempdir())
+    place = temporary_folder()
+    if place is not None:
+        _begin(place)
 
 
 @functools.cache

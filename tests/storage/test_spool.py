@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from pixmix_cli.errors import StorageError
 from pixmix_cli.storage import spool
+from tests.conftest import Cli
 
 DIES = """
 import os, tempfile
@@ -46,6 +48,26 @@ def test_the_next_run_removes_what_a_killed_one_left(place: Path) -> None:
     mine = spool.new_file("b")
     assert not left.exists()
     assert mine.parent.is_dir()
+
+
+def test_without_a_folder_for_temporary_files_only_who_needs_one_fails(
+    cli: Cli, tmp_path: Path
+) -> None:
+    """As in a container whose folders are read-only, but for the output."""
+
+    def refuse() -> str:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    out = tmp_path / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "gettempdir", refuse)
+        code, _, err = cli("generate-fractals", "-n", 1, "--size", 32, "-o", out, "-qq")
+        assert (code, err) == (0, "")
+        with pytest.raises(
+            StorageError,
+            match=r"no folder for temporary files that can be written to\. Try: TMPDIR=",
+        ):
+            spool.new_file("a")
 
 
 @pytest.mark.process

@@ -16,7 +16,6 @@ Linux only: elsewhere a fork without a new program is not safe, or there is no s
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import os
 import pickle
@@ -25,17 +24,25 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 from pixmix_cli.pipelines.engines import worker
 
-POSSIBLE = sys.platform == "linux"
+try:
+    import ctypes
+except ImportError:  # a Python that was built without it
+    ctypes = None  # type: ignore[assignment]
+
+# Some Pythons are built for a C library that is too old for memfd_create.
+POSSIBLE = sys.platform == "linux" and hasattr(os, "memfd_create") and ctypes is not None
 PLACE = struct.Struct("<I")  # a request: the place of the worker that is wanted
 LOOK_SECONDS = 0.001  # between looks whether a process has ended, or has another parent
 # of prctl(2)
 SET_DEATH_SIGNAL, SET_ADOPTS, GETS_ADOPTS = 1, 36, 37
+GONE = 1 << 16  # the exit code of a process whose own one somebody else has taken
 
 
 class Forked:
@@ -49,12 +56,15 @@ class Forked:
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
-        """Its exit code, or minus the signal that ended it, once it has ended."""
+        """Its exit code, or minus the signal that ended it, or GONE, once it has ended."""
         if self.pid is not None and self.returncode is None:
-            with contextlib.suppress(ChildProcessError):
+            try:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
                 if pid:
                     self.returncode = os.waitstatus_to_exitcode(status)
+            except ChildProcessError:  # SIGCHLD is ignored, or a handler waits for all children
+                if not _lives(self.pid):
+                    self.returncode = GONE
         return self.returncode
 
     def kill(self) -> None:
@@ -83,10 +93,9 @@ class ForkServer:
     def __init__(
         self, start: Callable[[str], list[str]], beginning: bytes, life: int, stderr: int
     ) -> None:
-        self._adopted = _adopts()
-        _control(SET_ADOPTS, 1)
+        _adopt()
         with contextlib.ExitStack() as stack:
-            stack.callback(_control, SET_ADOPTS, self._adopted)
+            stack.callback(_adopt_no_more)
             self._requests, theirs = socket.socketpair()
             stack.callback(self._requests.close)
             with theirs:
@@ -125,7 +134,7 @@ class ForkServer:
         self._requests.close()
         self.process.wait()
         with contextlib.suppress(OSError):
-            _control(SET_ADOPTS, self._adopted)
+            _adopt_no_more()
 
 
 def main(requests: int, memory: int, life: int, stderr: int, parent: int) -> None:
@@ -136,6 +145,7 @@ def main(requests: int, memory: int, life: int, stderr: int, parent: int) -> Non
     parent    the parent's number
     """
     worker.settle((requests, life, stderr))
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would leave nothing to wait for
     _control(SET_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
@@ -184,6 +194,41 @@ def _between(
             worker.serve(place, channel, life, stderr, make_runner, context)
     finally:
         os._exit(1)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # there, and not ours to signal
+        pass
+    return True
+
+
+class _Adopting:
+    """How many pools of this process have it take orphans in, and whether it did before them."""
+
+    lock = threading.Lock()
+    pools = 0
+    before = 0
+
+
+def _adopt() -> None:
+    """From now on this process takes orphans in. Raises OSError."""
+    with _Adopting.lock:
+        if _Adopting.pools == 0:
+            _Adopting.before = _adopts()
+            _control(SET_ADOPTS, 1)
+        _Adopting.pools += 1
+
+
+def _adopt_no_more() -> None:
+    """The last pool leaves it as the first has found it. Raises OSError."""
+    with _Adopting.lock:
+        _Adopting.pools -= 1
+        if _Adopting.pools == 0:
+            _control(SET_ADOPTS, _Adopting.before)
 
 
 def _adopts() -> int:

@@ -25,7 +25,7 @@ from pixmix_cli.errors import StorageError, WorkerDiedError
 from pixmix_cli.limits import memory_limit
 from pixmix_cli.own_packages import ROOT
 from pixmix_cli.pipelines.engines import fork_server
-from pixmix_cli.pipelines.engines.fork_server import Forked, ForkServer
+from pixmix_cli.pipelines.engines.fork_server import GONE, Forked, ForkServer
 from pixmix_cli.pipelines.engines.worker import BEGIN, BLOCK, HEAD, Failure
 
 ATTEMPTS = 3  # how often a task may take its worker down before the run gives up
@@ -195,7 +195,7 @@ class Pool:
         if self._forks and self._server is None:
             try:
                 self._server = ForkServer(_fork_server, self._beginning, self._life, self._stderr)
-            except OSError:
+            except (OSError, AttributeError):  # the latter of a C library without prctl
                 self._forks = False
         made = None if self._server is None else self._server.fork(place, channel, words)
         if made is None:
@@ -242,6 +242,8 @@ class Pool:
         worker.process.kill()
         worker.close(time.monotonic() + END_SECONDS)
         self._pending.extendleft(reversed(worker.tasks))
+        if self._alone in worker.tasks:
+            self._alone = None
         if not worker.begun:
             self._end_server()  # whatever it is, an interpreter of its own can tell
             self._stillborn[worker.place] += 1
@@ -255,8 +257,6 @@ class Pool:
         elif worker.tasks:
             number = worker.tasks[0]
             self._deaths[number] += 1
-            if number == self._alone:
-                self._alone = None
             if self._deaths[number] >= ATTEMPTS:
                 self._pending.remove(number)
                 error = WorkerDiedError(
@@ -410,12 +410,12 @@ def _interpreter(module: str, arguments: str) -> list[str]:
     return [sys.executable, *flags, "-c", program]
 
 
-def is_code_folder(folder: str) -> bool:
+def is_code_folder(folder: object) -> bool:
     """Whether workers may import from it: not from the current one, unless we are there.
 
-    A dataset may hold a random.py.
+    A dataset may hold a random.py. What is no text on the path Python passes over.
     """
-    if not folder:
+    if not folder or not isinstance(folder, str):
         return False
     try:
         here = os.getcwd()
@@ -428,6 +428,8 @@ def _fate(code: int | None) -> str:
     """A process's end in words. A negative code is a signal's number."""
     if code is None:
         return "it does not end"
+    if code == GONE:
+        return "it has ended, how is not known"
     if code >= 0:
         return f"exit code {code}"
     try:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,8 @@ import pytest
 from pixmix_cli.errors import InputError
 from pixmix_cli.pipelines.engines import fork_server
 from pixmix_cli.pipelines.engines.fork_server import Forked
-from pixmix_cli.pipelines.engines.pool import Pool
+from pixmix_cli.pipelines.engines.pool import END_SECONDS, Pool
+from tests.conftest import environment
 
 pytestmark = [
     pytest.mark.process,
@@ -107,6 +111,72 @@ def test_the_parent_takes_orphans_in_only_while_the_pool_lives() -> None:
     pool.close()
     assert fork_server._adopts() == before
     assert not [pid for pid in processes if Path(f"/proc/{pid}").exists()]
+
+
+def test_pools_that_overlap_take_orphans_in_until_the_last_is_closed() -> None:
+    before = fork_server._adopts()
+    first, second = (Pool(Whose, ("",), 2, str) for _ in range(2))
+    begin(first, 1)
+    begin(second, 1)
+    first.close()
+    assert fork_server._adopts() == 1
+    for number in range(10, 13):
+        second.add(number, 0.1)
+    assert {second.result(number)[1] for number in range(10, 13)} == {os.getpid()}
+    begun = time.monotonic()
+    second.close()
+    assert time.monotonic() - begun < END_SECONDS / 2
+    assert fork_server._adopts() == before
+
+
+def ignore_ends() -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+
+def wait_for_all() -> None:
+    def reap(number: int, frame: object) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+    signal.signal(signal.SIGCHLD, reap)
+
+
+@pytest.mark.parametrize("habit", [ignore_ends, wait_for_all])
+def test_a_worker_whose_end_somebody_else_has_taken_keeps_nobody_waiting(
+    habit: Callable[[], None],
+) -> None:
+    before = signal.getsignal(signal.SIGCHLD)
+    habit()
+    try:
+        with contextlib.closing(Pool(Whose, ("",), 1, str)) as pool:
+            begin(pool, 1)
+            (worker,) = pool._workers.values()
+            assert isinstance(worker.process, Forked)
+            assert worker.process.pid is not None
+            begun = time.monotonic()
+            os.kill(worker.process.pid, signal.SIGKILL)
+            pool.add(1, 0.0)
+            assert pool.result(1)[1] == os.getpid()
+        assert time.monotonic() - begun < END_SECONDS / 2
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def test_without_files_in_memory_workers_are_interpreters_of_their_own() -> None:
+    program = (
+        "import os; del os.memfd_create\n"
+        "from pixmix_cli.pipelines.engines import fork_server\n"
+        "print(fork_server.POSSIBLE)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "False\n"
 
 
 class Unprepared(Whose):

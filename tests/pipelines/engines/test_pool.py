@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from pixmix_cli.errors import InputError, StorageError, WorkerDiedError
+from pixmix_cli.pipelines.engines import fork_server
 from pixmix_cli.pipelines.engines import pool as pool_module
 from pixmix_cli.pipelines.engines.pool import ATTEMPTS, Pool
 from tests.conftest import AS_INSTALLED, environment
@@ -169,6 +170,48 @@ def test_a_minute_of_kills_leaves_no_run_waiting() -> None:
 
 
 @needs_proc
+def test_a_last_try_whose_worker_dies_before_it_has_begun_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fork_server, "POSSIBLE", False)  # so that a start takes a moment
+    with contextlib.closing(Pool(make_echo, (0.3,), 2, str)) as pool:
+        begin(pool, tasks(1), 1)
+        for deaths in range(1, ATTEMPTS):
+            deadline = time.monotonic() + 30
+            while not any(worker.begun for worker in pool._workers.values()):
+                pool.busy(0.01)
+                assert time.monotonic() < deadline
+            kill_workers(pool)
+            while pool._deaths[0] < deaths:
+                pool.busy(0.01)
+                assert time.monotonic() < deadline
+        while not pool._workers:
+            pool.busy(0.001)
+        assert not any(worker.begun for worker in pool._workers.values())
+        kill_workers(pool)
+        pool.busy(0.1)
+        deadline = time.monotonic() + 30
+        while 0 not in pool._results:
+            pool.busy(0.05)
+            assert time.monotonic() < deadline, "it waits for ever"
+        assert pool.result(0) == bytes(LARGE)
+
+
+def kill_workers(pool: Pool) -> None:
+    for pid in pool.processes():
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_what_is_no_text_on_the_path_of_modules_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path, Path("/somewhere")])
+    monkeypatch.setattr(fork_server, "POSSIBLE", False)
+    with contextlib.closing(Pool(make_echo, (0,), 1, str)) as pool:
+        pool.add(0, tasks(1)[0])
+        assert pool.result(0) == bytes(LARGE)
+
+
 def test_a_pool_that_is_closed_while_its_workers_send_ends_at_once() -> None:
     pool = Pool(make_echo, (0,), 2, str)
     begin(pool, tasks(4), 2)
