@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 MAX_PIXELS = 1 << 26  # of a picture that is read, by default: 8192 x 8192
+MAX_TONE = 10  # of --contrast and --saturation
 
 _UNITS = {
     **{"": 0, "kb": 10**3, "mb": 10**6, "gb": 10**9},

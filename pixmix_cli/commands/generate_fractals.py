@@ -36,7 +36,8 @@ pixmix generate-fractals --from mixing/fractals/000/000012.jpg --size 2048 -o po
     metavar="PATH",
     section="Pictures",
     help="Render recipes again instead of drawing new ones: of a picture or a set that pixmix "
-    "made, of its manifest, or a recipe as a .json file.",
+    "made, of its manifest, or a recipe as a .json file. Contrast and saturation are the recipe's, "
+    "too, unless they are given.",
 )
 @option(
     "--size",
@@ -101,7 +102,8 @@ def command(
                     check_size(size)
                 if points_per_pixel is not None:
                     check_points(points_per_pixel, size or 1)
-            again = Again(size, points_per_pixel)
+            tone = {name: _given(context, name) for name in ("contrast", "saturation")}
+            again = Again(size, points_per_pixel, **tone)
             plan = plan_fractals_again(recipes, again, job, terminal.warn)
         else:
             if count is None:
@@ -117,6 +119,14 @@ def command(
                 )
             plan = plan_fractals(config, count, job)
         return make_set(terminal, plan, dry_run, lambda: describe_fractals(plan), "fractals")
+
+
+def _given(context: click.Context, name: str) -> float | None:
+    """The value of an option that was given, in whatever way; None: the default."""
+    if context.get_parameter_source(name) is ParameterSource.DEFAULT:
+        return None
+    value: float = context.params[name]
+    return value
 
 
 def _refuse_with_from(context: click.Context) -> None:

@@ -20,6 +20,7 @@ from pixmix_cli.options.config_file import load_config
 from pixmix_cli.options.help_page import compose, option
 from pixmix_cli.options.types import AnyPath, Factor, LocalPath, NameIn, OneOf
 from pixmix_cli.pipelines.mixing_sets.registry import SET_FORMATS
+from pixmix_cli.units import MAX_TONE
 
 MAX_COUNT = 100_000_000  # pictures of a set; beyond it is surely a slip
 _RUNNING = "Running"
@@ -172,14 +173,14 @@ mixing_set_options = compose(
     quality_option,
     option(
         "--contrast",
-        type=Factor(0, 10),
+        type=Factor(0, MAX_TONE),
         default=1.0,
         section="Output",
         help="How far brightness stands from middle grey, beside the picture as it is made.",
     ),
     option(
         "--saturation",
-        type=Factor(0, 10),
+        type=Factor(0, MAX_TONE),
         default=1.0,
         section="Output",
         help="How far colour stands from grey. Weaker pictures with strong colours suit small "

@@ -14,6 +14,7 @@ from PIL import Image
 
 from fractals import render_recipe
 from pixmix_cli.pipelines.inspect import measures
+from pixmix_cli.pipelines.mixing_sets.tone import toned
 from pixmix_cli.storage.images import recipe_of
 from tests.conftest import Cli, one_line_error, tree
 
@@ -27,6 +28,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     out = tmp_path_factory.mktemp("made") / "set"
     assert run([*map(str, MAKE), "-n", "4", "--size", "40", "-o", str(out), "-qq"]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def weak(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same four pictures, weaker and with stronger colours."""
+    from pixmix_cli.main import run
+
+    out = tmp_path_factory.mktemp("weak") / "set"
+    make = [*map(str, MAKE), "-n", "4", "--size", "40", "-o", str(out), "-qq"]
+    assert run([*make, "--contrast", "0.5", "--saturation", "2"]) == 0
     return out
 
 
@@ -59,6 +71,50 @@ def test_two_workers_and_tars_render_the_same_bytes(cli: Cli, made: Path, tmp_pa
     assert tree(tmp_path / "1") == tree(tmp_path / "2")
     assert cli(*MAKE, "--from", tmp_path / "1" / "000000.tar", "-o", tmp_path / "3")[0] == 0
     assert _pictures(tmp_path / "3") == _pictures(made)
+
+
+def test_a_toned_set_rendered_again_has_the_same_bytes(
+    cli: Cli, made: Path, weak: Path, tmp_path: Path
+) -> None:
+    for number, source in enumerate((weak, tmp_path / "0")):
+        code, _, err = cli(*MAKE, "--from", source, "-o", tmp_path / str(number))
+        assert code == 0, err
+        assert _pictures(tmp_path / str(number)) == _pictures(weak)
+    assert set(_pictures(weak).values()).isdisjoint(_pictures(made).values())
+
+
+def test_a_recipe_says_what_makes_its_tone_and_nothing_where_there_is_none(
+    made: Path, weak: Path
+) -> None:
+    usual, weaker = (_recipe(root / "000" / "000001.jpg") for root in (made, weak))
+    assert weaker == {**usual, "contrast": 0.5, "saturation": 2.0}
+    assert not {"contrast", "saturation"} & set(usual)
+
+
+def test_a_tone_that_is_given_wins_over_the_recipes(
+    cli: Cli, made: Path, weak: Path, tmp_path: Path
+) -> None:
+    plain = ["--contrast", 1, "--saturation", 1]
+    assert cli(*MAKE, "--from", weak, "-o", tmp_path / "plain", *plain)[0] == 0
+    assert _pictures(tmp_path / "plain") == _pictures(made)
+    arguments = [*MAKE, "--from", weak, "-o", tmp_path / "one", "--contrast", 3]
+    assert cli(*arguments)[0] == 0
+    recipe = _recipe(tmp_path / "one" / "000" / "000001.jpg")
+    assert (recipe["contrast"], recipe["saturation"]) == (3.0, 2.0)
+    code, _, err = cli(*MAKE, "--from", weak, "-o", tmp_path / "one", "--resume")
+    assert code == 2
+    assert "--contrast 3.0, this run has --contrast (none)" in one_line_error(err)
+    assert cli(*arguments, "--resume")[0] == 0
+
+
+def test_a_tone_edited_by_hand_is_rendered_as_it_says(cli: Cli, made: Path, tmp_path: Path) -> None:
+    recipe = _recipe(made / "000" / "000000.jpg")
+    (tmp_path / "mine.json").write_text(json.dumps({**recipe, "saturation": 0}))
+    arguments = [*MAKE, "--from", tmp_path / "mine.json", "-o", tmp_path / "o"]
+    code, out, _ = cli(*arguments, "--image-format", "png")
+    assert code == 0
+    shown = np.array(Image.open(out.strip()))
+    np.testing.assert_array_equal(shown, toned(render_recipe(recipe), 1, 0))
 
 
 @pytest.mark.parametrize("image_format", ["png", "webp"])
@@ -131,6 +187,14 @@ def _many_maps(recipe: dict[str, Any]) -> None:
         (_change("points_per_pixel", 1e9), "points_per_pixel is 1e+09"),
         (_change("size", 20_000), "size is 20000"),
         (_change("layers", []), "layers has 0"),
+        (_change("contrast", float("nan")), "contrast is nan"),
+        (_change("contrast", float("inf")), "contrast is inf"),
+        (_change("contrast", -0.1), "contrast is -0.1: it must be between 0 and 10"),
+        (_change("saturation", 10**300), "it must be between 0 and 10"),
+        (_change("saturation", "2"), "saturation is '2': it must be a number"),
+        (_change("saturation", None), "saturation is None"),
+        (_change("contrast", True), "contrast is True"),
+        (_change("contrast", [0.5]), "contrast is [0.5]"),
     ],
 )
 def test_a_hostile_recipe_is_refused_in_one_line(

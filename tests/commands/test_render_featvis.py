@@ -75,6 +75,21 @@ def test_the_picture_tells_how_it_was_made(cli: Cli, checkpoint: Path, tmp_path:
     assert recipe["config"]["steps"] == 3
 
 
+def test_the_picture_tells_its_tone_where_it_has_one(
+    cli: Cli, checkpoint: Path, tmp_path: Path
+) -> None:
+    from pixmix_cli.storage.images import recipe_of
+
+    told = []
+    for number, more in enumerate(([], ["--contrast", 0.5], ["--saturation", 2])):
+        code, stdout, _ = cli(*arguments(checkpoint, 1), "-o", tmp_path / str(number), *more)
+        assert code == 0
+        recipe = recipe_of(Path(stdout.strip()).read_bytes(), "picture")
+        assert recipe is not None
+        told.append({name: recipe[name] for name in recipe if name in ("contrast", "saturation")})
+    assert told == [{}, {"contrast": 0.5}, {"saturation": 2.0}]
+
+
 def test_workers_and_growing_never_change_a_byte_on_the_cpu(
     cli: Cli, checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -13,7 +13,6 @@ from featvis.precision import choose
 from pixmix_cli.pipelines.mixing_sets.featvis import Batch, FeatVisMaker, NetworkChoice
 from pixmix_cli.pipelines.mixing_sets.job import PictureTask
 from pixmix_cli.pipelines.mixing_sets.plan import MixingSetPlan, describe_set
-from pixmix_cli.storage.files import canonical_json
 
 FINISHED = 2  # pictures made to the end, for their bytes: those of a half-made one tell little
 STEPS = 4  # of the batches that are only timed
@@ -35,9 +34,7 @@ def describe_featvis(plan: MixingSetPlan) -> dict[str, Any]:
     sizes = []
     for one in _finished(tasks[0], choice, config, seed, kind, group):
         if one.pixels is not None:
-            recipe = canonical_json(one.recipe)
-            job = plan.job
-            sizes.append(len(job.encode(one.pixels, recipe)))
+            sizes.append(len(plan.job.encode(one.pixels, one.recipe)))
     maker = FeatVisMaker(choice, _shortened(config), seed, kind, group)
     seconds = pictures = 0.0
     for task in tasks:

@@ -21,7 +21,6 @@ from pixmix_cli.pipelines.mixing_sets.plan import (
     storage_options,
 )
 from pixmix_cli.seeding import Stream, rng_for
-from pixmix_cli.storage.files import canonical_json
 
 if TYPE_CHECKING:
     from fractals.config import FractalConfig
@@ -102,8 +101,7 @@ def describe_fractals(plan: MixingSetPlan) -> dict[str, Any]:
     for task in islice(plan.tasks(plan.pending), DESCRIBED):
         for made in maker(task):
             if made.pixels is not None:
-                recipe = canonical_json(made.recipe)
-                sizes.append(len(job.encode(made.pixels, recipe)))
+                sizes.append(len(job.encode(made.pixels, made.recipe)))
     number = max(1, len(sizes))
     seconds = (time.process_time() - begin) / number
     return describe_set(plan, sum(sizes) / number, seconds)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from pixmix_cli.pipelines.mixing_sets.plan import (
     pending_pictures,
     storage_options,
 )
+from pixmix_cli.pipelines.mixing_sets.tone import UNTONED, recorded, tone_of, toned
 from pixmix_cli.sources.find import find_pictures
 from pixmix_cli.sources.pictures import Folder, PictureRef, Pictures, digest_of
 from pixmix_cli.storage import images
@@ -46,6 +47,14 @@ class Again:
 
     size: int | None
     points_per_pixel: float | None
+    contrast: float | None = None  # as `toned` has these two
+    saturation: float | None = None
+
+    @property
+    def tone(self) -> dict[str, float]:
+        """What is asked for of contrast and saturation, by name."""
+        tone = {"contrast": self.contrast, "saturation": self.saturation}
+        return {name: value for name, value in tone.items() if value is not None}
 
 
 def read_recipe(ref: PictureRef) -> dict[str, Any]:
@@ -70,6 +79,7 @@ def read_recipe(ref: PictureRef) -> dict[str, Any]:
         if isinstance(recipe, dict) and "model" in recipe:
             raise ValueError("it is a feature visualization's, which render-featvis makes")
         check_recipe(recipe)
+        tone_of(recipe)
         canonical_json(recipe)  # also what nobody asked for must be writable: no NaN
     except (ValueError, RecursionError) as error:
         if isinstance(error, json.JSONDecodeError):
@@ -108,13 +118,14 @@ class RecipeMaker:
         except PixMixError as error:
             return Made(index, None, facts={"from": ref.name}, error=str(error))
         facts = {"from": ref.name, "layers": [layer["kind"] for layer in recipe["layers"]]}
-        return Made(index, render_recipe(recipe), recipe, facts)
+        pixels = toned(render_recipe(recipe), **tone_of(recipe))
+        return Made(index, pixels, recipe, facts)
 
 
 def with_wishes(recipe: dict[str, Any], again: Again, name: str) -> dict[str, Any]:
-    """The recipe with the size and points that are asked for.
+    """The recipe with the size, points and tone that are asked for.
 
-    raises  PictureError when the two together are beyond the limits
+    raises  PictureError when size and points together are beyond the limits
     """
     from fractals.config import check_points, check_size
 
@@ -124,7 +135,9 @@ def with_wishes(recipe: dict[str, Any], again: Again, name: str) -> dict[str, An
         check_points(recipe["points_per_pixel"], check_size(recipe["size"]))
     except ValueError as error:
         raise PictureError(f"{name}: {error}") from None
-    return recipe
+    tone = tone_of(recipe) | again.tone
+    untoned = {key: value for key, value in recipe.items() if key not in UNTONED}
+    return untoned | recorded(**tone)
 
 
 def find_recipes(paths: Sequence[Path], warn: Callable[[str], None]) -> Pictures:
@@ -161,12 +174,14 @@ def plan_fractals_again(
 ) -> MixingSetPlan:
     """Find the recipes, check the output; writes nothing.
 
+    again   has the contrast and saturation that are asked for, not the job
     raises  InputError and its kin
     """
     refs = find_recipes(paths, warn)
+    job = replace(job, contrast=1.0, saturation=1.0)  # the maker tones as recipes say
     options, versions = storage_options(job)
     del options["seed"]  # nothing is drawn
-    options |= {"size": again.size, "points-per-pixel": again.points_per_pixel}
+    options |= {"size": again.size, "points-per-pixel": again.points_per_pixel, **again.tone}
     inputs: dict[str, Input] = {
         "the recipes": {
             "path": " ".join(str(path) for path in paths),

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from pixmix_cli.outputs.destination import Destination
 from pixmix_cli.pipelines.engines.local import Engine, run_tasks
-from pixmix_cli.pipelines.mixing_sets.tone import toned
+from pixmix_cli.pipelines.mixing_sets.tone import recorded, toned
 from pixmix_cli.storage import images
+from pixmix_cli.storage.files import canonical_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +31,14 @@ class MixingSetJob:
     contrast: float = 1.0  # as `toned` has these two
     saturation: float = 1.0
 
-    def encode(self, pixels: NDArray[np.uint8], recipe: str) -> bytes:
-        """A picture, (h, w, 3) uint8, as it is stored; with its recipe in it."""
+    def encode(self, pixels: NDArray[np.uint8], recipe: Mapping[str, object]) -> bytes:
+        """A picture, (h, w, 3) uint8, as it is stored: toned, with its recipe and its tone in it.
+
+        recipe  as a maker gives it: it makes the pixels
+        """
         shown = toned(pixels, self.contrast, self.saturation)
-        return images.encode(shown, self.image_format, self.quality, recipe)
+        text = canonical_json({**recipe, **recorded(self.contrast, self.saturation)})
+        return images.encode(shown, self.image_format, self.quality, text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from pixmix_cli.outputs.run_plan import RunPlan, look
 from pixmix_cli.pipelines.mixing_sets.completion import finished_pictures, unmade
 from pixmix_cli.pipelines.mixing_sets.job import Maker, MixingSetJob, PictureTask
 from pixmix_cli.pipelines.mixing_sets.registry import SET_FORMATS
+from pixmix_cli.pipelines.mixing_sets.tone import recorded
 from pixmix_cli.storage import images
 
 
@@ -55,9 +56,7 @@ def storage_options(job: MixingSetJob) -> tuple[dict[str, Any], dict[str, str]]:
     }
     if job.image_format == "jpeg":
         options["quality"] = job.quality
-    for name in ("contrast", "saturation"):
-        if (value := getattr(job, name)) != 1:  # as outputs have it that were begun without them
-            options[name] = value
+    options |= recorded(job.contrast, job.saturation)  # nothing, as outputs have it begun without
     options |= SET_FORMATS[job.format].options(job)
     return options, images.codec(job.image_format)
 

@@ -25,7 +25,7 @@ from pixmix_cli.pipelines.mixing_sets.job import Made, Maker, MixingSetJob, Pict
 from pixmix_cli.pipelines.mixing_sets.plan import MixingSetPlan
 from pixmix_cli.pipelines.mixing_sets.registry import SET_FORMATS
 from pixmix_cli.pipelines.steps import Step
-from pixmix_cli.storage.files import PartialFile, Tmp, canonical_json, commit_all, sha256_hex
+from pixmix_cli.storage.files import PartialFile, Tmp, commit_all, sha256_hex
 from pixmix_cli.storage.tar import Sink, TarWriter
 
 STORING_AHEAD = 2  # batches that wait for encoding before the GPU has to wait for them
@@ -147,8 +147,7 @@ class PictureWorker:
                     finished.append(Finished(_skipped(made), None))
                     continue
                 job = self._job
-                recipe = canonical_json(made.recipe)
-                data = job.encode(made.pixels, recipe)
+                data = job.encode(made.pixels, made.recipe)
                 if self._folder is None:
                     name = member_name(made.index, job.image_format)
                     finished.append(Finished(_row(made, name, data), data))
