@@ -62,11 +62,11 @@ class Factor(click.FloatRange):
     """A number within bounds, which nan is not."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The number that a text names."""
+        """The number that a text names; 0.0 for -0.0, which settings would record as another."""
         number = super().convert(value, param, ctx)
         if math.isnan(number):
             self.fail(f"{value!r} is no number", param, ctx)
-        return number
+        return number + 0.0
 
 
 class OneOf(click.Choice):

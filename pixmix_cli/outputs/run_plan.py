@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -90,12 +90,14 @@ class RunPlan:
     options   option name (without dashes) -> value, for every option that changes a byte
     versions  what else changes a byte: codec, Pillow, our own algorithms' versions
     inputs    name -> {"path", "pictures", "sha256"}; the path is recorded, not compared
+    defaults  of options that are left out where they have this value: for messages only
     """
 
     command: str
     options: dict[str, Any]
     versions: dict[str, str]
     inputs: Mapping[str, Input]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_manifest(cls, manifest: Settled) -> RunPlan:
@@ -224,7 +226,7 @@ def describe_difference(old: Manifest, new: RunPlan) -> str | None:
         return f"was made by pixmix {old['command']}, this run is pixmix {new.command}"
     changes = []
     groups: tuple[tuple[str, Mapping[str, Any], Mapping[str, Any]], ...] = (
-        ("--", old["options"], new.options),
+        ("--", {**new.defaults, **old["options"]}, {**new.defaults, **new.options}),
         ("", old["versions"], new.versions),
     )
     for dashes, then, now in groups:

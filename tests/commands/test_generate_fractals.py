@@ -80,11 +80,20 @@ def test_weaker_pictures_are_the_usual_ones_toned_and_no_other_set_goes_on_with_
     options = json.loads((tmp_path / "usual" / "manifest.json").read_text())["options"]
     assert not {"contrast", "saturation"} & set(options)  # so sets begun without them go on
     before = tree(tmp_path)
-    for name, more in (("usual", weaker), ("weak", [])):
+    for name, more, said in (
+        ("usual", weaker, "--contrast 1.0, this run has --contrast 0.5"),
+        ("weak", [], "--contrast 0.5, this run has --contrast 1.0"),
+    ):
         code, _, err = cli(*few, "-o", tmp_path / name, *more, "-n", 4, "--resume")
         assert code == 2
-        assert "contrast" in one_line_error(err)
+        assert said in one_line_error(err)
     assert tree(tmp_path) == before
+
+
+def test_zero_is_one_number_whatever_its_sign(cli: Cli, tmp_path: Path) -> None:
+    grey = [*ARGUMENTS, "-n", 2, "-o", tmp_path / "o", "--contrast"]
+    assert cli(*grey, 0)[0] == 0
+    assert cli(*grey, "-0.0", "--resume")[0] == 0
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-1", "11", "x"])

@@ -90,6 +90,14 @@ def test_the_picture_tells_its_tone_where_it_has_one(
     assert told == [{}, {"contrast": 0.5}, {"saturation": 2.0}]
 
 
+def test_another_tone_is_told_with_both_numbers(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    again = [*arguments(checkpoint, 1), "-o", tmp_path / "o", "--resume"]
+    assert cli(*again)[0] == 0
+    code, _, err = cli(*again, "--saturation", 2)
+    assert code == 2
+    assert "--saturation 1.0, this run has --saturation 2.0" in one_line_error(err)
+
+
 def test_workers_and_growing_never_change_a_byte_on_the_cpu(
     cli: Cli, checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -27,6 +27,7 @@ from pixmix_cli.pipelines.mixing_sets.plan import (
     recorded_versions,
     storage_options,
 )
+from pixmix_cli.pipelines.mixing_sets.tone import UNTONED
 from pixmix_cli.seeding import Stream, rng_for
 from pixmix_cli.sources.find import find_pictures
 from pixmix_cli.sources.pictures import PictureRef, Pictures, digest_of
@@ -361,7 +362,7 @@ def plan_featvis(
             "pictures": len(starts),
             "sha256": digest_of(starts),
         }
-    run = RunPlan("render-featvis", options, versions, inputs)
+    run = RunPlan("render-featvis", options, versions, inputs, defaults=UNTONED)
     on_gpu = choice.device != "cpu"
     if on_gpu:
         job = replace(job, workers=min(job.workers, choice.gpus))

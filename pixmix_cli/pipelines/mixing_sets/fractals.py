@@ -20,6 +20,7 @@ from pixmix_cli.pipelines.mixing_sets.plan import (
     pending_pictures,
     storage_options,
 )
+from pixmix_cli.pipelines.mixing_sets.tone import UNTONED
 from pixmix_cli.seeding import Stream, rng_for
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def plan_fractals(config: FractalConfig, count: int, job: MixingSetJob) -> Mixin
     options, versions = storage_options(job)
     options |= {"size": config.size, "kind": config.kind}
     options["points-per-pixel"] = config.points_per_pixel
-    run = RunPlan("generate-fractals", options, {"fractals": ALGORITHM, **versions}, {})
+    versions = {"fractals": ALGORITHM, **versions}
+    run = RunPlan("generate-fractals", options, versions, {}, defaults=UNTONED)
     count = at_least_finished(job, count)
     here = pending_pictures(job, run, count, TASK_PICTURES)
     return MixingSetPlan(
