@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import shutil
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pixmix_cli.outputs.destination import Destination
 from pixmix_cli.outputs.rows import BakedRow
@@ -18,17 +20,19 @@ from pixmix_cli.pipelines.bake.plan import BakePlan, context_of, tasks
 from pixmix_cli.pipelines.bake.worker import Baker
 from pixmix_cli.storage import spool
 
+F64 = NDArray[np.float64]
+
 SAMPLES_AT_224 = 64  # enough for 5 % of the mean bytes of photographs; fewer of larger pictures
 FEWEST, MOST = 6, 256
 SHARDS = 8  # that they are taken from
-COPIES = 4  # of each: enough to tell what a copy costs from what a sample does
+COPIES = 4  # of each kind: enough to tell what a copy costs from what a sample does
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one picture of the output costs, as measured now on a few.
+    """What the pictures still to make cost, as measured now on a few.
 
-    bytes    of its file, shared parts of the file included
+    bytes    of its files, shared parts of files included
     seconds  of one core; reading from disk or network is not waited for
     """
 
@@ -55,8 +59,8 @@ def describe_bake(plan: BakePlan) -> dict[str, Any]:
         "done_already": plan.own - plan.remaining,
         "shards": plan.shards * len(job.all_copies),
         "shard_size": plan.shard_size,
-        "estimated_bytes": round(cost.bytes * plan.remaining),
-        "estimated_seconds": round(cost.seconds * plan.remaining / job.running.workers, 1),
+        "estimated_bytes": round(cost.bytes),
+        "estimated_seconds": round(cost.seconds / job.running.workers, 1),
     }
 
 
@@ -67,8 +71,6 @@ def cost_of(plan: BakePlan) -> Cost:
     """
     if not plan.pending:
         return Cost(0, 0)
-    copies = plan.job.all_copies
-    few = copies[: min(len(copies), COPIES)]
     samples = int(min(max(SAMPLES_AT_224 * (224 / plan.job.config.size) ** 2, FEWEST), MOST))
     chosen = _spread(plan, samples)
     staging = spool.new_file("dry-run")
@@ -77,17 +79,50 @@ def cost_of(plan: BakePlan) -> Cost:
             folder.mkdir()
         job = replace(plan.job, destination=Destination(staging / "out"))
         baker = Baker(replace(context_of(plan, staging / "tmp"), job=job))
-        _bake(baker, chosen, few)  # waits for kernels, and for mixing pictures to be decoded
-        many, size, made = _bake(baker, chosen, few)
-        count = sum(len(task.samples) for task in chosen)
-        if len(few) < len(copies):
-            # seconds of a sample = reading it once + each copy of it
-            one, _, _ = _bake(baker, chosen, few[:1])
-            a_copy = (many - one) / (len(few) - 1)
-            many += max(0.0, a_copy) * (len(copies) - len(few))
-        return Cost(size / max(1, made), many / count / len(copies))
+        seconds, sizes = _measured(baker, chosen, _few_of_each_kind(plan))
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+    lengths: Counter[tuple[int, int, int]] = Counter()
+    for shard, copies in plan.pending:
+        lengths[_parts(copies)] += len(plan.indices(shard))
+    pending = np.array(list(lengths)).T @ np.array(list(lengths.values()))
+    return Cost(float(pending @ sizes), float(pending @ seconds))
+
+
+def _measured(
+    baker: Baker, chosen: list[ShardTask], kinds: list[tuple[Copy, ...]]
+) -> tuple[F64, F64]:
+    """Seconds and bytes of each part of a sample, as `_parts` has them.
+
+    kinds  a few copies of one kind each
+    """
+    together = tuple(itertools.chain(*kinds))
+    _bake(baker, chosen, together)  # waits for kernels, and for mixing pictures to be decoded
+    count = sum(len(task.samples) for task in chosen)
+    sizes, mixes, means = np.zeros(3), [], []
+    for copies in dict.fromkeys((*(few[:1] for few in kinds), *kinds, together)):
+        seconds, size, made = _bake(baker, chosen, copies)
+        mixes.append(_parts(copies))
+        means.append(seconds / count)
+        if copies in kinds:
+            sizes[2 if copies[0].plain else 1] = size / max(1, made)
+    # a sample's seconds = reading it once + each copy by its kind
+    parts, *_ = np.linalg.lstsq(np.array(mixes, float), np.array(means), rcond=None)
+    return np.maximum(parts, 0.0), sizes  # what is small may come out as less than nothing
+
+
+def _few_of_each_kind(plan: BakePlan) -> list[tuple[Copy, ...]]:
+    """The first augmented copies that are pending, and the first plain ones; no empty kind."""
+    pending = {copy for _, copies in plan.pending for copy in copies}
+    ordered = sorted(pending, key=lambda copy: copy.code)
+    by_kind = itertools.groupby(ordered, lambda copy: copy.plain)
+    return [tuple(itertools.islice(copies, COPIES)) for _, copies in by_kind]
+
+
+def _parts(copies: Sequence[Copy]) -> tuple[int, int, int]:
+    """What a sample takes of which these copies are made: (readings, augmented, plain copies)."""
+    plain = sum(copy.plain for copy in copies)
+    return 1, len(copies) - plain, plain
 
 
 def _spread(plan: BakePlan, samples: int) -> list[ShardTask]:
