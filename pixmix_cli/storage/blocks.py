@@ -123,7 +123,7 @@ class Blocks:
         return self[name] if name in self._arrays else None
 
     def read(self, first: int, length: int) -> bytes:
-        """Some bytes of the arrays. Raises StorageError where they are damaged."""
+        """Some bytes of the arrays. Raises StorageError: they are damaged, or the disk fails."""
         begin, end = first // BLOCK, -(-(first + length) // BLOCK)
         if end - begin <= 2:
             data = b"".join(map(self._block, range(begin, end)))
@@ -144,7 +144,9 @@ class Blocks:
         start = begin * BLOCK
         try:
             data = _read(self._file, start, min(end * BLOCK, self._length) - start)
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise StorageError.from_os_error(error, str(self._path), "reading") from error
+        except ValueError as error:  # it was cut short
             raise self._damaged() from error
         for number in range(begin, end):
             place = number * BLOCK - start

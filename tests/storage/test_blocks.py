@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import errno
 import os
 import random
 
@@ -113,3 +114,21 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(StorageError, match="no space left"):
         write(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fails_is_not_told_as_damage(path, monkeypatch):
+    found = Blocks(path)
+
+    def gone(*given):
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    monkeypatch.setattr(os, "pread", gone)
+    with pytest.raises(StorageError, match=r"reading .*file failed: Stale file handle"):
+        found["small"][0]
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_damaged(path):
+    found = Blocks(path)
+    os.truncate(path, 1)
+    with pytest.raises(StorageError, match="file is damaged"):
+        found["small"][0]
