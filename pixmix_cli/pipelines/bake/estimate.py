@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pixmix_cli.errors import PixMixError
+from pixmix_cli.errors import PixMixError, ResumeMismatchError
 from pixmix_cli.pipelines.bake.job import Copy, Sample
 from pixmix_cli.pipelines.bake.worker import Baker, Context
 from pixmix_cli.sources.source import Source
@@ -12,6 +12,9 @@ def mean_bytes(context: Context, source: Source) -> float:
     """The mean of up to 16 samples, evenly chosen from the source and baked in memory.
 
     A function of the settings alone; 0 where none of the samples can be read.
+
+    raises  ResumeMismatchError for a file that is not as another part has listed it: it would
+            decide a number that all parts must have alike
     """
     job = context.job
     baker = Baker(context)
@@ -22,6 +25,8 @@ def mean_bytes(context: Context, source: Source) -> float:
         sample = Sample(index, source.pictures[index], source.labels[index], "")
         try:
             picture = baker.read(sample)
+        except ResumeMismatchError:
+            raise
         except PixMixError:
             continue
         (baked,) = baker.bake(sample, [Copy(0)], picture)

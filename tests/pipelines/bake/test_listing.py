@@ -28,6 +28,7 @@ from pixmix_cli.pipelines.bake.plan import plan_bake, tasks
 from pixmix_cli.pipelines.bake.run import run_bake
 from pixmix_cli.sources import walk, webdataset
 from pixmix_cli.sources.stored import StoredPictures
+from pixmix_cli.units import Bytes
 
 CLASSES, EACH = 3, 5
 
@@ -222,6 +223,17 @@ def test_a_file_of_another_length_is_refused_when_it_is_read(source, sets, tmp_p
     steps = run_bake(plan_bake(job_of(source, sets, tmp_path / "out", Part(0, 1)), quiet))
     with pytest.raises(ResumeMismatchError, match=r"c1/.\.png has \d+ bytes, and had \d+ when"):
         list(steps)
+
+
+def test_a_shard_size_in_bytes_is_not_counted_from_files_of_other_lengths(source, sets, tmp_path):
+    job = job_of(source, sets, tmp_path / "out", Part(0, 2))
+    job = replace(job, files=replace(job.files, shard_size=Bytes(4000)))
+    plan_bake(job, quiet)
+    for file in source.glob("*/*.*"):
+        with file.open("ab") as opened:
+            opened.write(b"more")
+    with pytest.raises(ResumeMismatchError, match=r"c0/0.jpg has \d+ bytes, and had \d+ when"):
+        plan_bake(job, quiet)
 
 
 @pytest.mark.parametrize("on_error", ["skip", "fail"])
