@@ -9,6 +9,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from pixmix_cli.errors import PixMixError
@@ -21,83 +22,123 @@ TOLD_SECONDS = 5.0  # after which a wait is told of
 _POLL_SECONDS = 0.1
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One's turn, until the block of `turn` is over or `end` is called.
+
+    tmp  a folder for partial files, which is empty
+    end  lets the next begin; after it `tmp` is gone
+    """
+
+    tmp: TmpFolder
+    end: Callable[[], None]
+
+
 @contextlib.contextmanager
-def turn(output: Path, name: str, waiting: Callable[[], None]) -> Iterator[TmpFolder | None]:
+def turn(
+    output: Path, name: str, waiting: Callable[[], None], *, wait: bool = True
+) -> Iterator[Turn | None]:
     """Take one's turn at something in OUT/.pixmix, once whoever is at it has ended or has died.
 
-    name     of the lock, and of a folder for partial files, which is empty
+    name     of the lock, and what the names of all files of this begin with
     waiting  called once when that takes long
-    yields   the folder; None where turns cannot be taken: in a place without locks or permission,
-             or where the one at work neither ends nor shows that it lives
+    wait     False: yield None where somebody is at it
+    yields   None too where turns cannot be taken: in a place without locks or permission, or where
+             the one at work neither ends nor shows that it lives
     A block that fails leaves no folder behind that this call has made.
     """
     meta = output / META
-    made = not output.exists()
-    held = None
-    with contextlib.suppress(OSError, PixMixError):
-        held = _acquire(meta, meta / f"{name}-lock", waiting)
-    if held is None:
-        yield None
-        return
+    lock = meta / f"{name}-lock"
     tmp = meta / f"{name}-tmp"
-    try:
-        shutil.rmtree(tmp, ignore_errors=True)
-        try:
-            tmp.mkdir()
-        except OSError:
+    made = [folder for folder in (output, *output.parents) if not folder.exists()]
+    with contextlib.ExitStack() as ending:
+        held = None
+        with contextlib.suppress(OSError, PixMixError):
+            held = _acquire(meta, lock, waiting, wait)
+        if held is not None:
+            ending.callback(os.close, held)
+            ending.callback(shutil.rmtree, tmp, ignore_errors=True)
+            shutil.rmtree(tmp, ignore_errors=True)
+            try:
+                tmp.mkdir()
+            except OSError:
+                held = None
+        if held is None:
+            ending.close()
             yield None
             return
-        with _beating(held):
-            yield TmpFolder(tmp, output)
+        ending.enter_context(_beating(held))
+        try:
+            yield Turn(TmpFolder(tmp, output), ending.close)
+        except BaseException:
+            ending.close()
+            _remove_empty(meta, lock, name, made)
+            raise
+
+
+def _remove_empty(meta: Path, lock: Path, name: str, made: list[Path]) -> None:
+    """Remove the files of a turn, and the folders where nothing else is in them.
+
+    made  folders above them, the lowest first
+    """
+    with contextlib.suppress(OSError, PixMixError):
+        held = _try(lock)
+        if held is None:  # another is at it
+            return
+        try:
+            names = os.listdir(meta)
+            if not all(one.startswith(f"{name}-") for one in names):
+                return
+            for one in names:
+                (meta / one).unlink()
+        finally:
+            os.close(held)
+        for folder in (meta, *made):
+            folder.rmdir()
+
+
+def _try(lock: Path) -> int | None:
+    """The lock's descriptor; None where it is held. Raises OSError, InputError."""
+    held = open_file(lock, os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if lock.exists() and lock.stat().st_ino == os.fstat(held).st_ino:
+            return held
+    except BlockingIOError:
+        pass
     except BaseException:
-        shutil.rmtree(tmp, ignore_errors=True)
-        _remove_empty(output, meta, name, made)
-        raise
-    finally:
-        shutil.rmtree(tmp, ignore_errors=True)
         os.close(held)
+        raise
+    os.close(held)  # held by another, or removed between our open and our lock
+    return None
 
 
-def _remove_empty(output: Path, meta: Path, name: str, made: bool) -> None:
-    """Remove the lock, and the folders where nothing else is in them."""
-    with contextlib.suppress(OSError):
-        if [entry.name for entry in os.scandir(meta)] == [f"{name}-lock"]:
-            (meta / f"{name}-lock").unlink()
-            meta.rmdir()
-            if made:
-                output.rmdir()
+def _acquire(meta: Path, lock: Path, waiting: Callable[[], None], wait: bool) -> int | None:
+    """The lock's descriptor; None where its holder shows no life, or nobody wants to wait.
 
-
-def _acquire(meta: Path, lock: Path, waiting: Callable[[], None]) -> int | None:
-    """The lock's descriptor; None where its holder shows no life. Raises OSError, InputError."""
+    raises  OSError, InputError
+    """
     begun = alive = time.monotonic()
     beat, told = None, False
     while True:
         meta.mkdir(parents=True, exist_ok=True)
         check_real(meta)
         try:
-            held = open_file(lock, os.O_RDWR | os.O_CREAT)
+            held = _try(lock)
+            if held is not None or not wait:
+                return held
+            seen = lock.stat().st_mtime_ns
         except FileNotFoundError:  # the run before has just removed the folder
             continue
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if lock.exists() and lock.stat().st_ino == os.fstat(held).st_ino:
-                return held
-        except BlockingIOError:
-            status, now = os.fstat(held), time.monotonic()
-            if status.st_mtime_ns != beat:
-                beat, alive = status.st_mtime_ns, now
-            if now - alive > DEAD_SECONDS:
-                os.close(held)
-                return None
-            if now - begun > TOLD_SECONDS and not told:
-                waiting()
-                told = True
-            time.sleep(_POLL_SECONDS)
-        except BaseException:
-            os.close(held)
-            raise
-        os.close(held)  # held by another, or removed between our open and our lock: once more
+        now = time.monotonic()
+        if seen != beat:
+            beat, alive = seen, now
+        if now - alive > DEAD_SECONDS:
+            return None
+        if now - begun > TOLD_SECONDS and not told:
+            waiting()
+            told = True
+        time.sleep(_POLL_SECONDS)
 
 
 @contextlib.contextmanager

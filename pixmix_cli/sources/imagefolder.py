@@ -106,6 +106,10 @@ class ImageFolder(Kind):
             return not any(listing.endings[ending] for ending in OTHERS)
         return any(has_picture(listing.path / name, LOOKED_AT) for name in listing.folders)
 
+    def is_watched(self, path: AnyPath) -> bool:
+        """Every folder."""
+        return True
+
     def open(self, path: AnyPath, warn: Warn, choice: Choice) -> Source:
         """List the pictures of every class."""
         return open_imagefolder(path, warn)

@@ -116,6 +116,10 @@ class Kind(Protocol):
         """Whether what stdin begins with is of this kind."""
         return False
 
+    def is_watched(self, path: AnyPath) -> bool:
+        """Whether `open` notes what its listing follows from; True where names do not tell."""
+        return False
+
     def fetch(self, path: AnyPath) -> Path | None:
         """A local copy of what `path` is only a name of; None when it is none."""
         return None

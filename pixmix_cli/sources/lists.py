@@ -469,6 +469,10 @@ class List(Kind):
         """Whatever is no tar."""
         return not tar.is_tar(head)
 
+    def is_watched(self, path: AnyPath) -> bool:
+        """The list, and every folder that it names; a URL in it is met only when it is read."""
+        return True
+
     def open(self, path: AnyPath, warn: Warn, choice: Choice) -> Source:
         """The pictures that the file names."""
         return open_list(path, warn, choice.label_field, choice.path_field)

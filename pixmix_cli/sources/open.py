@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
-from pixmix_cli.errors import InputError
+from pixmix_cli.errors import InputError, PixMixError
 from pixmix_cli.sources import stdin
 from pixmix_cli.sources.kind import Choice, Kind
 from pixmix_cli.sources.pictures import STDIN, Warn
@@ -56,6 +56,19 @@ def open_source(
     if line is not None:
         warn(line)
     return source
+
+
+def is_watched(path: AnyPath, kind: str) -> bool:
+    """Whether a listing of a dataset will tell what it follows from, going by names alone.
+
+    kind     one of KINDS, or "auto"
+    returns  False also where the dataset cannot be opened: `open_source` says why
+    """
+    try:
+        found = recognise(path) if kind == "auto" else KINDS[kind]
+        return found.is_watched(path)
+    except (PixMixError, OSError, KeyError):
+        return False
 
 
 def _open_found(found: Kind, path: AnyPath, warn: Warn, choice: Choice) -> Source:

@@ -145,7 +145,7 @@ def store(
     about = {
         "version": VERSION,
         "key": key,
-        "identity": _identity(source.path),
+        "identity": identity(source.path),
         "extensions": list(EXTENSIONS),
         "kind": source.kind,
         "classes": list(source.classes),
@@ -186,7 +186,7 @@ def _moved(place: Place, base: str) -> dict[str, list[str]]:
     return {} if path is None else {"path": _relative(path, base)}
 
 
-def _identity(path: str) -> int:
+def identity(path: str) -> int:
     """Of a SOURCE that is the same wherever it is seen from; a copy of it has another."""
     return os.stat(path).st_ino if os.path.exists(path) else 0
 
@@ -228,7 +228,7 @@ def load(path: Path, source: str, key: Any) -> Stored | Unfit:
         about = blocks.about
         if about["version"] != VERSION or about["extensions"] != list(EXTENSIONS):
             return Unfit(False)
-        if about["identity"] != _identity(source):
+        if about["identity"] != identity(source):
             return Unfit(True)
         base = _base(source)
         watched = [(_absolute(name, base), stamp) for name, stamp in about["watched"]]

@@ -455,6 +455,11 @@ class WebDataset(Kind):
         """A tar."""
         return tar.is_tar(head)
 
+    def is_watched(self, path: AnyPath) -> bool:
+        """Every tar, but not one that is unpacked for this run."""
+        names = [one.name for one in path.iterdir()] if path.is_dir() else [path.name]
+        return not any(name.lower().endswith(tar.PACKED) for name in names)
+
     def open(self, path: AnyPath, warn: Warn, choice: Choice) -> Source:
         """List the samples of every tar."""
         return open_webdataset(path, warn, choice.label_field)

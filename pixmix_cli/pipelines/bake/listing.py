@@ -2,15 +2,18 @@
 
 The first part to come writes OUT/.pixmix/listing; the others read it, and so list no folder. Those
 that come meanwhile wait for it. A part that finds none which is right for it lists for itself.
+Nobody waits for a listing that cannot be written: parts then list all at the same time.
 """
 
 from __future__ import annotations
 
 import array
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,15 +23,16 @@ from pixmix_cli import __version__
 from pixmix_cli.errors import PixMixError
 from pixmix_cli.outputs.file_names import LISTING, META
 from pixmix_cli.outputs.run_plan import look
-from pixmix_cli.outputs.turns import turn
+from pixmix_cli.outputs.turns import Turn, turn
 from pixmix_cli.pipelines.bake.formats.base import Format
 from pixmix_cli.pipelines.bake.job import BakeJob
 from pixmix_cli.seeding import Stream, rng_for
 from pixmix_cli.sources import stored
-from pixmix_cli.sources.open import open_source
+from pixmix_cli.sources.open import is_watched, open_source
 from pixmix_cli.sources.pictures import STDIN
 from pixmix_cli.sources.source import Source
-from pixmix_cli.storage.inside import TmpFolder
+from pixmix_cli.storage.files import canonical_json, sha256_hex
+from pixmix_cli.storage.inside import TmpFolder, open_file
 from pixmix_cli.storage.remote import Url
 
 I64 = NDArray[np.int64]
@@ -151,24 +155,35 @@ def shared(job: BakeJob, layout: Format[Any], warn: Warn, *, write: bool) -> Ite
     if not _can_share(job):
         yield Shared(list_source(job, layout, warn))
         return
+
+    def waiting() -> None:
+        warn(f"another part lists SOURCE {job.inputs.source}; this one waits for it")
+
     found = _load(job, layout)
-    if isinstance(found, stored.Unfit) and write and not found.elsewhere:
-
-        def waiting() -> None:
-            warn(f"another part lists SOURCE {job.inputs.source}; this one waits for it")
-
-        with turn(job.output, LISTING, waiting) as tmp:
+    write = write and _is_wanted(found)
+    write = write and is_watched(job.inputs.source, job.inputs.source_format)
+    with contextlib.ExitStack() as ending:
+        mine: Turn | None = None
+        if write and not _in_vain(job, layout).exists():
+            mine = ending.enter_context(turn(job.output, LISTING, waiting))
             found = _load(job, layout)  # another part may have written it meanwhile
-            if isinstance(found, stored.Unfit):
-                listing = list_source(job, layout, warn)
-                yield Shared(listing, lambda source: _keep(job, layout, listing, source, tmp))
-                return
-    if isinstance(found, stored.Unfit):
-        yield Shared(list_source(job, layout, warn))
-        return
-    for line in found.warnings:
-        warn(line)
-    yield Shared(found)
+            write = _is_wanted(found)
+            if mine is not None and (not write or _in_vain(job, layout).exists()):
+                mine.end()
+                mine = None
+        if not isinstance(found, stored.Unfit):
+            for line in found.warnings:
+                warn(line)
+            yield Shared(found)
+            return
+        listing = list_source(job, layout, warn)
+        if write and stored.can_store(listing.source):
+            yield Shared(listing, lambda source: _keep(job, layout, listing, source, mine))
+            return
+        if mine is not None:
+            _tell_in_vain(job, layout)
+            mine.end()
+        yield Shared(listing)
 
 
 def _can_share(job: BakeJob) -> bool:
@@ -204,22 +219,57 @@ def _load(job: BakeJob, layout: Format[Any]) -> Listing | stored.Unfit:
     return Listing(found.source, order, found.arrays["naming"], found.warnings)
 
 
+def _is_wanted(found: Listing | stored.Unfit) -> bool:
+    """Whether a listing is to be written in the place of what was found."""
+    return isinstance(found, stored.Unfit) and not found.elsewhere
+
+
+def _in_vain(job: BakeJob, layout: Format[Any]) -> Path:
+    """An empty file that is there if such a listing could not be written: nobody waits for it.
+
+    Its name holds the key, since a file without content takes no room.
+    """
+    key = [stored.identity(str(job.inputs.source)), job.inputs.source_format, _key(job, layout)]
+    name = sha256_hex(canonical_json(key).encode())[:16]
+    return job.output / META / f"{LISTING}-in-vain-{name}"
+
+
+def _tell_in_vain(job: BakeJob, layout: Format[Any]) -> None:
+    with contextlib.suppress(OSError, PixMixError):  # then the others wait for their turns
+        os.close(open_file(_in_vain(job, layout), os.O_WRONLY | os.O_CREAT))
+
+
 def _keep(
-    job: BakeJob, layout: Format[Any], listing: Listing, source: Source, tmp: TmpFolder | None
+    job: BakeJob, layout: Format[Any], listing: Listing, source: Source, mine: Turn | None
 ) -> Listing | None:
-    """Write a listing, unless it is another than the output's; nothing happens where it cannot."""
-    if tmp is None or not stored.can_store(listing.source):
-        return None
-    try:
+    """Write a listing, unless it is another than the output's; nothing happens where it cannot.
+
+    mine  None: the part listed without a turn, and takes one for this if it need not wait
+    """
+    if mine is not None:
+        return _write(job, layout, listing, source, mine.tmp)
+    with turn(job.output, LISTING, lambda: None, wait=False) as now:
+        found = _load(job, layout)  # another part may have written it meanwhile
+        if now is None or not _is_wanted(found):
+            return None if isinstance(found, stored.Unfit) else found
+        return _write(job, layout, listing, source, now.tmp)
+
+
+def _write(
+    job: BakeJob, layout: Format[Any], listing: Listing, source: Source, tmp: TmpFolder
+) -> Listing | None:
+    """Write a listing as `_keep` does, and tell the others if that is in vain."""
+    with contextlib.suppress(PixMixError, OSError, KeyError):  # as where the disk is full
         plan = look(job.output).plan
-        if plan is not None and plan["inputs"]["SOURCE"]["sha256"] != source.digest:
-            return None
-        more: dict[str, Any] = {"naming": array.array("B", layout.naming(source))}
-        if listing.order is not None:
-            more["order"] = listing.order
-        file = job.output / META / LISTING
-        stored.store(file, tmp, listing.source, _key(job, layout), listing.warnings, more)
-        found = _load(job, layout)
-    except (PixMixError, OSError, KeyError):  # the disk is full: each part lists for itself
-        return None
-    return None if isinstance(found, stored.Unfit) else found
+        if plan is None or plan["inputs"]["SOURCE"]["sha256"] == source.digest:
+            more: dict[str, Any] = {"naming": array.array("B", layout.naming(source))}
+            if listing.order is not None:
+                more["order"] = listing.order
+            file = job.output / META / LISTING
+            stored.store(file, tmp, listing.source, _key(job, layout), listing.warnings, more)
+            found = _load(job, layout)
+            if not isinstance(found, stored.Unfit):
+                _in_vain(job, layout).unlink(missing_ok=True)
+                return found
+    _tell_in_vain(job, layout)
+    return None

@@ -27,6 +27,7 @@ from pixmix_cli.pipelines.bake.job import BakeJob, Files, Inputs
 from pixmix_cli.pipelines.bake.plan import plan_bake, tasks
 from pixmix_cli.pipelines.bake.run import run_bake
 from pixmix_cli.sources import walk, webdataset
+from pixmix_cli.sources.open import open_source
 from pixmix_cli.sources.stored import StoredPictures
 from pixmix_cli.units import Bytes
 
@@ -470,6 +471,127 @@ def test_parts_that_come_at_once_wait_for_the_first(source, sets, tmp_path, monk
     assert len(found) == 4
     assert all(one == found[0] for one in found)
     assert len(read) == CLASSES
+
+
+def array_of(sets, source):
+    np.savez(source.with_suffix(".npz"), x=np.zeros((6, 40, 40, 3), np.uint8), y=np.arange(6) % 3)
+    return source.with_suffix(".npz")
+
+
+def packed_tar_of(sets, source):
+    with tarfile.open(source.with_suffix(".tar.gz"), "w:gz") as tar:
+        for index in range(3):
+            tar.add(sets / "photos" / "c0" / f"{index}.png", f"{index}.png")
+            (source / "cls").write_text("0")
+            tar.add(source / "cls", f"{index}.cls")
+    return source.with_suffix(".tar.gz")
+
+
+def run_together(job, parts, listed, monkeypatch):
+    """Plan several parts at once; `listed` is called as each begins to list. What they said."""
+    said: list[str] = []
+    failed: list[BaseException] = []
+    original = listing.open_source
+
+    def told(*given, **more):
+        listed()
+        return original(*given, **more)
+
+    def run(part):
+        try:
+            plan_bake(replace(job, destination=replace(job.destination, part=part)), said.append)
+        except Exception as error:
+            failed.append(error)
+
+    monkeypatch.setattr(listing, "open_source", told)
+    monkeypatch.setattr(turns, "TOLD_SECONDS", 0.2)
+    threads = [threading.Thread(target=run, args=(Part(index, 4),)) for index in parts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    return said
+
+
+@pytest.mark.parametrize("source_of", [array_of, packed_tar_of])
+def test_parts_of_a_kind_that_is_not_stored_list_at_once(
+    source, sets, tmp_path, monkeypatch, source_of
+):
+    job = job_of(source_of(sets, source), sets, tmp_path / "out", Part(0, 4))
+    together = threading.Barrier(3, timeout=5)
+    said = run_together(job, range(3), together.wait, monkeypatch)
+    assert not any("another part lists" in line for line in said)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("reason", ["a folder has just changed", "no space left"])
+def test_parts_wait_once_at_most_for_what_is_not_stored(
+    source, sets, tmp_path, monkeypatch, reason
+):
+    original = listing.stored.write_arrays
+
+    def full(*given):
+        raise StorageError("no space left")
+
+    if reason == "no space left":
+        monkeypatch.setattr(listing.stored, "write_arrays", full)
+    else:
+        os.utime(source / "c1")
+    job = job_of(source, sets, tmp_path / "out", Part(0, 4))
+    assert made_again(job).source.kind == "imagefolder"
+    together = threading.Barrier(3, timeout=5)
+    said = run_together(job, range(1, 4), together.wait, monkeypatch)
+    assert not any("another part lists" in line for line in said)
+    assert not index_of(tmp_path / "out").exists()
+    monkeypatch.setattr(listing.stored, "write_arrays", original)
+    long_ago(source / "c1")
+    monkeypatch.setattr(listing, "open_source", open_source)
+    made_again(job)
+    assert sorted(os.listdir(tmp_path / "out" / ".pixmix")) == ["listing", "listing-lock"]
+
+
+def test_parts_that_waited_in_vain_go_on_together(source, sets, tmp_path, monkeypatch):
+    os.utime(source / "c1")
+    job = job_of(source, sets, tmp_path / "out", Part(0, 4))
+    first = threading.Lock()
+    together = threading.Barrier(3, timeout=5)
+
+    def listed():
+        if first.acquire(blocking=False):
+            time.sleep(0.5)
+        else:
+            together.wait()
+
+    run_together(job, range(4), listed, monkeypatch)
+
+
+def test_a_later_error_leaves_no_folder_of_a_turn_that_was_ended(source, sets, tmp_path):
+    os.utime(source / "c1")
+    job = job_of(source, sets, tmp_path / "n1" / "n2" / "out", Part(0, 4))
+    job = replace(job, inputs=replace(job.inputs, mixing_sets=(tmp_path / "gone",)))
+    with pytest.raises(InputError, match="gone does not exist"):
+        plan_bake(job, quiet)
+    assert not (tmp_path / "n1").exists()
+
+
+def test_a_source_without_pictures_leaves_no_folder(sets, tmp_path):
+    (tmp_path / "photos" / "c0").mkdir(parents=True)
+    with pytest.raises(InputError, match="holds no pictures"):
+        plan_bake(
+            job_of(tmp_path / "photos", sets, tmp_path / "n1" / "n2" / "out", Part(0, 2)), quiet
+        )
+    assert not (tmp_path / "n1").exists()
+
+
+def test_folders_that_were_there_stay_after_an_error(sets, tmp_path):
+    (tmp_path / "photos" / "c0").mkdir(parents=True)
+    (tmp_path / "n1").mkdir()
+    with pytest.raises(InputError, match="holds no pictures"):
+        plan_bake(
+            job_of(tmp_path / "photos", sets, tmp_path / "n1" / "n2" / "out", Part(0, 2)), quiet
+        )
+    assert list((tmp_path / "n1").iterdir()) == []
 
 
 def test_a_part_does_not_wait_for_one_that_shows_no_life(source, sets, tmp_path, monkeypatch):
