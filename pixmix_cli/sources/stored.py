@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pixmix_cli.errors import ResumeMismatchError, StorageError
+from pixmix_cli.errors import InputError, ResumeMismatchError, StorageError
 from pixmix_cli.sources.pictures import (
     Container,
     Folder,
@@ -19,11 +20,13 @@ from pixmix_cli.sources.pictures import (
     Unusable,
     read_bytes_at,
 )
+from pixmix_cli.sources.recognise import recognise
 from pixmix_cli.sources.source import Source
 from pixmix_cli.sources.watched import unchanged
+from pixmix_cli.sources.webdataset import matching
 from pixmix_cli.storage import spool
 from pixmix_cli.storage.blocks import Blocks, write_arrays
-from pixmix_cli.storage.files import Tmp
+from pixmix_cli.storage.files import Tmp, canonical_json, sha256_hex
 from pixmix_cli.storage.images import EXTENSIONS
 
 VERSION = 1  # raised when an older file could be taken for something else
@@ -124,12 +127,14 @@ def store(
     tmp: Tmp,
     source: Source,
     key: Any,
+    asked: str,
     warnings: Sequence[str],
     more: Mapping[str, Any],
 ) -> None:
     """Write a source that `can_store`, whole or not at all.
 
     key       as `load` has to be given it
+    asked     the kind that the user asked for, or "auto"
     warnings  what was said of the source when it was listed
     more      further arrays beside it, as buffers
     raises    StorageError
@@ -147,6 +152,7 @@ def store(
         "key": key,
         "identity": identity(source.path),
         "extensions": list(EXTENSIONS),
+        "asked": asked,
         "kind": source.kind,
         "classes": list(source.classes),
         "digest": source.digest,
@@ -156,6 +162,7 @@ def store(
         "places": places,
         "used": pictures.used(),
         "watched": [[_relative(name, base), stamp] for name, stamp in watched.stamps.items()],
+        "matched": None if watched.matched is None else _names_of(watched.matched, base),
     }
     columns = {**pictures.columns(), "label": source.labels, **more}
     arrays = {
@@ -171,14 +178,34 @@ def _pieces(view: memoryview) -> Iterator[bytes]:
 
 
 def _base(path: str) -> str:
-    """The folder that the paths of a source's pictures begin with: itself, or the one it is in."""
-    return path if os.path.isdir(path) else os.path.dirname(path)
+    """The folder that the paths of a source's pictures begin with: itself, or the one it is in.
+
+    Of a pattern the last one before anything that stands for several.
+    """
+    while not os.path.isdir(path):
+        path = os.path.dirname(path) or "."
+    return path
 
 
 def _relative(path: str, base: str) -> list[str]:
-    """A path, and before it what it is relative to: another machine may see SOURCE elsewhere."""
-    inside = base and (path == base or path.startswith(f"{base}/"))
+    """A path, and before it what it is relative to: another machine may see SOURCE elsewhere.
+
+    So may another part on this machine, from another folder.
+    """
+    path, base = _from_root(path), _from_root(base)
+    inside = path == base or path.startswith(f"{base}/")
     return ["SOURCE", path[len(base) :]] if inside else ["", path]
+
+
+def _from_root(path: str) -> str:
+    """A path from the root; .. stays, since the folder before it may be a link."""
+    return path if path.startswith("/") else str(Path(os.getcwd(), path))
+
+
+def _names_of(files: Iterable[str], base: str) -> str:
+    """A hash over the names of files, seen from wherever."""
+    names = sorted(_relative(file, base) for file in files)
+    return sha256_hex(canonical_json(names).encode())
 
 
 def _moved(place: Place, base: str) -> dict[str, list[str]]:
@@ -187,8 +214,14 @@ def _moved(place: Place, base: str) -> dict[str, list[str]]:
 
 
 def identity(path: str) -> int:
-    """Of a SOURCE that is the same wherever it is seen from; a copy of it has another."""
-    return os.stat(path).st_ino if os.path.exists(path) else 0
+    """Of a SOURCE that is the same wherever it is seen from; a copy of it has another.
+
+    Of a pattern that of the folder it begins with; 0 where nothing is to be seen.
+    """
+    try:
+        return os.stat(path if os.path.exists(path) else _base(path)).st_ino
+    except OSError:
+        return 0
 
 
 # ---------------------------------------------------------------- reading
@@ -217,11 +250,12 @@ class Unfit:
     elsewhere: bool
 
 
-def load(path: Path, source: str, key: Any) -> Stored | Unfit:
+def load(path: Path, source: str, key: Any, asked: str) -> Stored | Unfit:
     """A source that `store` has written, if nothing that it follows from has changed since.
 
     source  the path of the source, as it is seen here
     key     what decides the listing besides: all the choices that a user has
+    asked   but the kind, or "auto"
     """
     try:
         blocks = Blocks(path)
@@ -232,7 +266,9 @@ def load(path: Path, source: str, key: Any) -> Stored | Unfit:
             return Unfit(True)
         base = _base(source)
         watched = [(_absolute(name, base), stamp) for name, stamp in about["watched"]]
-        if about["key"] != key or not unchanged(watched):
+        if about["key"] != key or not _is_kind(asked, about["asked"], about["kind"], source):
+            return Unfit(False)
+        if not unchanged(watched) or not _matches(source, base, about["matched"]):
             return Unfit(False)
         places = [_place(kind, fields, base) for kind, fields in about["places"]]
         pictures = StoredPictures(blocks, places, about["used"])
@@ -249,6 +285,24 @@ def load(path: Path, source: str, key: Any) -> Stored | Unfit:
         return Stored(found, tuple(about["warnings"]), blocks)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return Unfit(False)  # absent, damaged, of another version
+
+
+def _is_kind(asked: str, asked_then: str, kind: str, source: str) -> bool:
+    """Whether this kind is what the user wants now, who may have named it then."""
+    if asked in (asked_then, kind):
+        return True
+    with contextlib.suppress(InputError):
+        return asked == "auto" and recognise(Path(source)).name == kind
+    return False
+
+
+def _matches(source: str, base: str, matched: str | None) -> bool:
+    """Whether a source that is a pattern still stands for the same files."""
+    if matched is None:
+        return True
+    with contextlib.suppress(InputError):
+        return _names_of(map(str, matching(Path(source))), base) == matched
+    return False
 
 
 def _absolute(path: Sequence[str], base: str) -> str:

@@ -23,12 +23,14 @@ class Watched:
     stamps   of each path
     settled  False where something was changed so shortly before that one more change might leave
              the same time
+    matched  the files that SOURCE stands for, where it is a pattern: any folder may get one more
     """
 
     def __init__(self) -> None:
         """Start empty."""
         self.stamps: dict[str, Stamp] = {}
         self.settled = True
+        self.matched: list[str] | None = None
 
     def look(self, path: str, status: os.stat_result | None = None) -> None:
         """Note how a path is now. Call it before the path is read.

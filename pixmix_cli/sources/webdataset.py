@@ -61,6 +61,8 @@ def open_webdataset(path: AnyPath, warn: Warn, label_field: str | None = None) -
         _check_whole(path, names, warn)
         warn_of_loose_pictures(path, (entry.name for entry in path.iterdir()), warn)
     watched = Watched()
+    if not path.exists():
+        watched.matched = [str(shard) for shard, _ in shards]
     for place in dict.fromkeys(above for shard, _ in shards for above in (shard.parent, shard)):
         watched.look(str(place))
     watched.look_at_names(str(shards[0][0].parent))
@@ -266,14 +268,7 @@ def shards_of(path: AnyPath) -> list[tuple[AnyPath, str]]:
     elif path.exists() or not is_pattern(path):
         found = [path]
     else:
-        found = []
-        for name in expand_braces(str(path)):
-            if isinstance(path, Url):
-                magic = glob.has_magic(name) and path.protocol not in ("http", "https")
-                found += [Url(match) for match in (remote.matching(name) if magic else [name])]
-                continue
-            matches = [name] if not glob.has_magic(name) or Path(name).exists() else glob.glob(name)
-            found += [Path(match) for match in sorted(matches)]
+        found = matching(path)
         if not found:
             raise InputError(f"SOURCE {path}: no file matches this pattern")
     there = partial(map, _is_file) if not isinstance(path, Url) else partial(remote.ahead, _is_file)
@@ -285,6 +280,22 @@ def shards_of(path: AnyPath) -> list[tuple[AnyPath, str]]:
         top = os.path.commonpath([str(shard.parent) for shard in found])
         names = [os.path.relpath(str(shard), top) for shard in found]
     return list(zip(found, names))
+
+
+def matching(path: AnyPath) -> list[AnyPath]:
+    """The files that a pattern stands for, in order; one without * may not be there.
+
+    raises  InputError beyond MAX_SHARDS
+    """
+    found: list[AnyPath] = []
+    for name in expand_braces(str(path)):
+        if isinstance(path, Url):
+            magic = glob.has_magic(name) and path.protocol not in ("http", "https")
+            found += [Url(match) for match in (remote.matching(name) if magic else [name])]
+            continue
+        matches = [name] if not glob.has_magic(name) or Path(name).exists() else glob.glob(name)
+        found += [Path(match) for match in sorted(matches)]
+    return found
 
 
 def _is_file(path: AnyPath) -> bool:

@@ -200,11 +200,11 @@ def _can_share(job: BakeJob) -> bool:
 
 
 def _key(job: BakeJob, layout: Format[Any]) -> list[Any]:
-    """All that decides a listing besides the source, as JSON gives it back."""
+    """All that decides a listing besides the source and its kind, as JSON gives it back."""
     inputs = job.inputs
     return [
         __version__,
-        [inputs.source_format, inputs.split, inputs.label_field, inputs.path_field],
+        [inputs.split, inputs.label_field, inputs.path_field],
         job.seed if _shuffles(job, layout) else None,
         layout.name,
     ]
@@ -212,7 +212,8 @@ def _key(job: BakeJob, layout: Format[Any]) -> list[Any]:
 
 def _load(job: BakeJob, layout: Format[Any]) -> Listing | stored.Unfit:
     file = job.output / META / LISTING
-    found = stored.load(file, str(job.inputs.source), _key(job, layout))
+    asked = job.inputs.source_format
+    found = stored.load(file, str(job.inputs.source), _key(job, layout), asked)
     if isinstance(found, stored.Unfit):
         return found
     order = found.arrays.get("order")
@@ -266,7 +267,8 @@ def _write(
             if listing.order is not None:
                 more["order"] = listing.order
             file = job.output / META / LISTING
-            stored.store(file, tmp, listing.source, _key(job, layout), listing.warnings, more)
+            asked, said = job.inputs.source_format, listing.warnings
+            stored.store(file, tmp, listing.source, _key(job, layout), asked, said, more)
             found = _load(job, layout)
             if not isinstance(found, stored.Unfit):
                 _in_vain(job, layout).unlink(missing_ok=True)

@@ -155,15 +155,21 @@ def test_parts_see_what_one_run_sees(sets, tmp_path, layout, kind, fields):
     assert said[0] == said[1] == said[2]
 
 
-def test_tars_are_listed_once_and_again_when_one_has_changed(sets, tmp_path, monkeypatch):
-    shards = tmp_path / "shards"
-    shards.mkdir()
+def tars_in(folder, sets):
+    """A folder of two tars of three samples each."""
+    folder.mkdir(parents=True)
     for number in range(2):
-        with tarfile.open(shards / f"{number:06d}.tar", "w") as tar:
+        with tarfile.open(folder / f"{number:06d}.tar", "w") as tar:
             for index in range(3):
                 tar.add(sets / "photos" / "c0" / f"{index}.png", f"{number}{index}.png")
-                (tmp_path / "cls").write_text(str(number))
-                tar.add(tmp_path / "cls", f"{number}{index}.cls")
+                (folder / "cls").write_text(str(number))
+                tar.add(folder / "cls", f"{number}{index}.cls")
+    (folder / "cls").unlink()
+    return folder
+
+
+def test_tars_are_listed_once_and_again_when_one_has_changed(sets, tmp_path, monkeypatch):
+    shards = tars_in(tmp_path / "shards", sets)
     long_ago(*shards.iterdir(), shards)
     opened = []
     original = webdataset._index
@@ -182,6 +188,93 @@ def test_tars_are_listed_once_and_again_when_one_has_changed(sets, tmp_path, mon
     os.utime(shards / "000001.tar", (2e9, 2e9))
     plan_bake(job_of(shards, sets, tmp_path / "out", Part(1, 2)), quiet)
     assert len(opened) == 2
+
+
+@pytest.mark.parametrize("pattern", ["g/*/{000000..000001}.tar", "g/*/*.tar", "g/p[0-9]/*1.tar"])
+def test_a_folder_that_a_pattern_comes_to_match_is_seen(sets, tmp_path, pattern):
+    for name in ("p1", "p2"):
+        shards = tars_in(tmp_path / "g" / name, sets)
+        long_ago(*shards.iterdir(), shards, tmp_path / "g")
+    job = job_of(tmp_path / pattern, sets, tmp_path / "out", Part(0, 2))
+    list(run_bake(plan_bake(job, quiet)))
+    assert isinstance(made_again(job).source.pictures, StoredPictures)
+    tars_in(tmp_path / "g" / "p3", sets)
+    long_ago(tmp_path / "g")
+    with pytest.raises(ResumeMismatchError, match="other pictures in SOURCE"):
+        made_again(job)
+
+
+def test_a_pattern_in_braces_is_not_taken_for_a_shorter_one(sets, tmp_path):
+    shards = tars_in(tmp_path / "a", sets)
+    long_ago(*shards.iterdir(), shards)
+    job = job_of(shards / "{000000..000000}.tar", sets, tmp_path / "out", Part(0, 2))
+    assert len(made_again(job).source.pictures) == 3
+    longer = job_of(shards / "{000000..000001}.tar", sets, tmp_path / "out", Part(1, 2))
+    assert len(made_again(longer).source.pictures) == 6
+
+
+def test_a_copy_of_tars_that_a_pattern_names_leaves_the_index(sets, tmp_path):
+    for name in ("a", "b"):
+        shards = tars_in(tmp_path / name, sets)
+        long_ago(*shards.iterdir(), shards)
+    made_again(job_of(tmp_path / "a" / "{000000..000001}.tar", sets, tmp_path / "out", Part(0, 2)))
+    before = index_of(tmp_path / "out").read_bytes()
+    copy = job_of(tmp_path / "b" / "{000000..000001}.tar", sets, tmp_path / "out", Part(1, 2))
+    assert not isinstance(made_again(copy).source.pictures, StoredPictures)
+    assert index_of(tmp_path / "out").read_bytes() == before
+
+
+# Each: the folder in which a part runs, and what it calls SOURCE there.
+SEEN_FROM = {
+    "a folder, from inside": [("photos", "."), (".", "photos"), ("mixing", "../photos")],
+    "a list, from below": [(".", "list.csv"), ("photos/c0", "../../list.csv")],
+    "a list, from above": [("photos", "../list.csv"), (".", "list.csv")],
+    "tars, from inside": [("tars", "00000*.tar"), (".", "tars/00000*.tar")],
+    "a folder of tars, from inside": [("tars", "."), ("/", "{}/tars")],
+}
+
+
+@pytest.mark.parametrize("case", SEEN_FROM)
+def test_parts_share_a_source_that_they_see_from_elsewhere(
+    sets, tmp_path, source, monkeypatch, case
+):
+    shutil.copytree(sets / "mixing", tmp_path / "mixing")
+    shutil.copy(sets / "list.csv", tmp_path)
+    shards = tars_in(tmp_path / "tars", sets)
+    long_ago(*shards.iterdir(), shards, tmp_path, tmp_path / "list.csv")
+    stored_then = b""
+    for index, (folder, called) in enumerate(SEEN_FROM[case]):
+        monkeypatch.chdir(tmp_path / folder)
+        there = Path(called.format(tmp_path))
+        made = made_again(job_of(there, sets, tmp_path / "out", Part(index, 4)))
+        alone = made_again(job_of(there, sets, tmp_path / "one", None))
+        assert [os.path.normpath(path) for _, _, path, *_ in described(made)] == [
+            os.path.normpath(path) for _, _, path, *_ in described(alone)
+        ]
+        assert isinstance(made.source.pictures, StoredPictures)
+        stored_then = stored_then or index_of(tmp_path / "out").read_bytes()
+        assert index_of(tmp_path / "out").read_bytes() == stored_then
+
+
+@pytest.mark.parametrize("kinds", [("auto", "imagefolder"), ("imagefolder", "auto")])
+def test_a_kind_may_be_named_or_found(source, sets, tmp_path, monkeypatch, kinds):
+    read = listed_folders(monkeypatch)
+    for index, kind in enumerate(kinds):
+        job = job_of(source, sets, tmp_path / "out", Part(index, 2))
+        made_again(replace(job, inputs=replace(job.inputs, source_format=kind)))
+    assert len(read) == CLASSES
+
+
+def test_another_kind_is_another_listing(source, sets, tmp_path):
+    tars_in(source / "tars", sets)
+    (source / "tars" / "000000.tar").rename(source / "0.tar")
+    long_ago(source / "0.tar", source / "tars", source)
+    found = []
+    for kind in ("webdataset", "auto", "webdataset"):
+        job = job_of(source, sets, tmp_path / "out", Part(0, 2))
+        job = replace(job, inputs=replace(job.inputs, source_format=kind))
+        found.append(made_again(job).source.kind)
+    assert found == ["webdataset", "imagefolder", "webdataset"]
 
 
 CHANGES = {
