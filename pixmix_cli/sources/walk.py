@@ -11,6 +11,7 @@ from typing import NamedTuple, overload
 
 from pixmix_cli.errors import StorageError
 from pixmix_cli.sources.pictures import Warn
+from pixmix_cli.sources.watched import Look, look_at
 from pixmix_cli.storage import remote
 from pixmix_cli.storage.images import is_picture_name
 from pixmix_cli.storage.remote import AnyPath, Url
@@ -73,10 +74,10 @@ class ListedFile(NamedTuple):
 Files = LocalFiles | list[ListedFile] | list[remote.Entry]
 
 
-Seen = Callable[[str, os.stat_result], None]
+Seen = Callable[[str, Look], None]
 
 
-def _ignored(folder: str, status: os.stat_result) -> None:
+def _ignored(folder: str, look: Look) -> None:
     pass
 
 
@@ -129,11 +130,11 @@ def _walk_each_here(
             if now - before >= LOOKED_AT:
                 break
             before = now
-    for found, warnings, statuses in remote.ahead(_walked, left):
+    for found, warnings, looks in remote.ahead(_walked, left):
         for line in warnings:
             warn(line)
-        for folder, status in statuses:
-            seen(folder, status)
+        for folder, look in looks:
+            seen(folder, look)
         yield found
 
 
@@ -148,21 +149,19 @@ def _waits() -> int:
 
 def _walked(
     root: AnyPath,
-) -> tuple[list[tuple[str, Files]], list[str], list[tuple[str, os.stat_result]]]:
+) -> tuple[list[tuple[str, Files]], list[str], list[tuple[str, Look]]]:
     """A local folder walked to its end: what `walk` gives, warnings, and what was seen."""
     warnings: list[str] = []
-    statuses: list[tuple[str, os.stat_result]] = []
+    looks: list[tuple[str, Look]] = []
     found: list[tuple[str, Files]] = []
-    for relative, files in _walk(
-        str(root), warnings.append, True, lambda *one: statuses.append(one)
-    ):
+    for relative, files in _walk(str(root), warnings.append, True, lambda *one: looks.append(one)):
         listed = [
             # the length of what is no picture is not asked for
             ListedFile(file.name, file.path, file.length if is_picture_name(file.name) else 0)
             for file in files
         ]
         found.append((relative, listed))
-    return found, warnings, statuses
+    return found, warnings, looks
 
 
 def _walk(root: str, warn: Warn, whole: bool, seen: Seen) -> Iterator[tuple[str, Files]]:
@@ -172,9 +171,9 @@ def _walk(root: str, warn: Warn, whole: bool, seen: Seen) -> Iterator[tuple[str,
     waiting = [(_order("", whole), "", root, nobody)]
     while waiting:
         _, relative, folder, above = heapq.heappop(waiting)
-        status, files, folders = _listed(folder, warn)
-        seen(folder, status)
-        identity = (status.st_dev, status.st_ino)
+        look, files, folders = _listed(folder, warn)
+        seen(folder, look)
+        identity = (look.status.st_dev, look.status.st_ino)
         if identity in above:
             warn(f"{folder} is a link to a folder above it; not followed")
             continue
@@ -185,13 +184,13 @@ def _walk(root: str, warn: Warn, whole: bool, seen: Seen) -> Iterator[tuple[str,
             heapq.heappush(waiting, (_order(inside, whole), inside, place, above | {identity}))
 
 
-def _listed(folder: str, warn: Warn) -> tuple[os.stat_result, list[str], list[str]]:
+def _listed(folder: str, warn: Warn) -> tuple[Look, list[str], list[str]]:
     """What a folder is, and the names of the files and folders in it, sorted."""
     files: list[str] = []
     folders: list[str] = []
     strange: list[str] = []
     try:
-        status = os.stat(folder)
+        look = look_at(folder)
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.startswith("."):
@@ -212,7 +211,7 @@ def _listed(folder: str, warn: Warn) -> tuple[os.stat_result, list[str], list[st
         ) from None
     for name in sorted(strange):
         warn(f"{os.path.join(folder, name)} is no regular file; left out")
-    return status, sorted(files), sorted(folders)
+    return look, sorted(files), sorted(folders)
 
 
 def length_at(path: AnyPath) -> int:

@@ -26,7 +26,7 @@ from pixmix_cli.pipelines.bake.formats.registry import FORMATS
 from pixmix_cli.pipelines.bake.job import BakeJob, Files, Inputs
 from pixmix_cli.pipelines.bake.plan import plan_bake, tasks
 from pixmix_cli.pipelines.bake.run import run_bake
-from pixmix_cli.sources import walk, webdataset
+from pixmix_cli.sources import walk, watched, webdataset
 from pixmix_cli.sources.open import open_source
 from pixmix_cli.sources.stored import StoredPictures
 from pixmix_cli.units import Bytes
@@ -38,6 +38,20 @@ def long_ago(*folders):
     """As if they had not been touched for a while; what has just changed is not relied on."""
     for folder in folders:
         os.utime(folder, (1e9, 1e9))
+
+
+@pytest.fixture(autouse=True)
+def later(monkeypatch):
+    """Nobody can set a ctime, so an hour has passed since the files here were made."""
+    monkeypatch.setattr(watched, "now", lambda: time.time_ns() + HOUR)
+
+
+HOUR = 3600 * 10**9  # ns
+
+
+def just_now(folder):
+    """As if a folder had changed a moment ago."""
+    os.utime(folder, ns=(watched.now(), watched.now()))
 
 
 @pytest.fixture(autouse=True)
@@ -374,9 +388,58 @@ def made_again(job):
 
 
 def test_a_folder_that_has_just_changed_is_not_relied_on(source, sets, tmp_path):
-    os.utime(source / "c1")
+    just_now(source / "c1")
     plan_bake(job_of(source, sets, tmp_path / "out", Part(0, 2)), quiet)
     assert not index_of(tmp_path / "out").exists()
+
+
+def test_a_folder_that_was_given_an_old_time_just_now_is_not_relied_on(
+    source, sets, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(watched, "now", time.time_ns)
+    long_ago(source / "c1")
+    made_again(job_of(source, sets, tmp_path / "out", Part(0, 2)))
+    assert not index_of(tmp_path / "out").exists()
+
+
+def test_a_time_in_the_future_is_no_change_just_now(source, sets, tmp_path):
+    os.utime(source / "c1", ns=(watched.now() + HOUR, watched.now() + HOUR))
+    made_again(job_of(source, sets, tmp_path / "out", Part(0, 2)))
+    assert index_of(tmp_path / "out").exists()
+    (source / "c1" / "3.png").unlink()
+    made = made_again(job_of(source, sets, tmp_path / "out", Part(1, 2)))
+    assert len(made.source.pictures) == 17
+
+
+@pytest.mark.parametrize("threads", [False, True])
+def test_a_folder_has_just_changed_however_long_it_takes_to_list_it(
+    source, sets, tmp_path, monkeypatch, threads
+):
+    just_now(source / "c2")
+    passed = [0]
+    scandir = os.scandir
+
+    def slow(path):
+        if str(path).endswith("c2"):
+            passed[0] = 10 * watched.SETTLED_NS
+        return scandir(path)
+
+    then = watched.now()
+    monkeypatch.setattr(watched, "now", lambda: then + passed[0])
+    monkeypatch.setattr(walk.os, "scandir", slow)
+    if threads:
+        monkeypatch.setattr(walk, "_walk_each_here", walk_in_threads)
+    made_again(job_of(source, sets, tmp_path / "out", Part(0, 2)))
+    assert passed[0]
+    assert not index_of(tmp_path / "out").exists()
+
+
+def walk_in_threads(roots, warn, seen):
+    """As on a disk that is waited for."""
+    for found, _, looks in walk.remote.ahead(walk._walked, roots):
+        for folder, look in looks:
+            seen(folder, look)
+        yield found
 
 
 def test_other_choices_are_another_listing(source, sets, tmp_path, monkeypatch):
@@ -630,7 +693,7 @@ def test_parts_wait_once_at_most_for_what_is_not_stored(
     if reason == "no space left":
         monkeypatch.setattr(listing.stored, "write_arrays", full)
     else:
-        os.utime(source / "c1")
+        just_now(source / "c1")
     job = job_of(source, sets, tmp_path / "out", Part(0, 4))
     assert made_again(job).source.kind == "imagefolder"
     together = threading.Barrier(3, timeout=5)
@@ -645,7 +708,7 @@ def test_parts_wait_once_at_most_for_what_is_not_stored(
 
 
 def test_parts_that_waited_in_vain_go_on_together(source, sets, tmp_path, monkeypatch):
-    os.utime(source / "c1")
+    just_now(source / "c1")
     job = job_of(source, sets, tmp_path / "out", Part(0, 4))
     first = threading.Lock()
     together = threading.Barrier(3, timeout=5)
@@ -660,7 +723,7 @@ def test_parts_that_waited_in_vain_go_on_together(source, sets, tmp_path, monkey
 
 
 def test_a_later_error_leaves_no_folder_of_a_turn_that_was_ended(source, sets, tmp_path):
-    os.utime(source / "c1")
+    just_now(source / "c1")
     job = job_of(source, sets, tmp_path / "n1" / "n2" / "out", Part(0, 4))
     job = replace(job, inputs=replace(job.inputs, mixing_sets=(tmp_path / "gone",)))
     with pytest.raises(InputError, match="gone does not exist"):
