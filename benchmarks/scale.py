@@ -45,6 +45,7 @@ from pixmix_cli.pipelines.bake.job import BakeJob, Files, Inputs
 from pixmix_cli.pipelines.bake.plan import plan_bake, tasks
 from pixmix_cli.pipelines.mixing_sets.fractals import TASK_PICTURES
 from pixmix_cli.sources import walk
+from pixmix_cli.sources.watched import SETTLED_NS
 from pixmix_cli.storage.files import canonical_json
 
 CORES = (1, 64, 1024)
@@ -179,8 +180,7 @@ def _link_pictures(source: Path, mixing: Path, count: int) -> None:
         for number in range(min(A_CLASS, count - made)):
             os.link(files[made % len(files)], inside / f"n{label:08d}_{number * 37}.JPEG")
             made += 1
-    for place in (source, *source.iterdir()):  # what has just changed is not relied on
-        os.utime(place, (1e9, 1e9))
+    time.sleep(SETTLED_NS / 1e9)  # what has just changed is not relied on
 
 
 def spend_as_part(how: str, layout: str, folder: Path) -> None:

@@ -61,7 +61,7 @@ def open_webdataset(path: AnyPath, warn: Warn, label_field: str | None = None) -
         _check_whole(path, names, warn)
         warn_of_loose_pictures(path, (entry.name for entry in path.iterdir()), warn)
     watched = Watched()
-    if not path.exists():
+    if isinstance(path, Path) and not path.exists():
         watched.matched = [str(shard) for shard, _ in shards]
     for place in dict.fromkeys(above for shard, _ in shards for above in (shard.parent, shard)):
         watched.look(str(place))
