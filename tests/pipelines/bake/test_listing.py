@@ -778,3 +778,26 @@ def test_a_part_waits_for_one_that_lives(tmp_path, monkeypatch):
         order.append("first")
     other.join()
     assert order == ["first", ("second", True)]
+
+
+def test_a_turn_may_end_early_and_need_not_be_waited_for(tmp_path):
+    def now():
+        return turns.turn(tmp_path / "out", "x", lambda: None, wait=False)
+
+    with turns.turn(tmp_path / "out", "x", lambda: None) as mine:
+        with now() as other:
+            assert other is None
+        mine.end()
+        with now() as other:
+            assert list(other.tmp.folder.iterdir()) == []
+    assert os.listdir(tmp_path / "out" / ".pixmix") == ["x-lock"]
+
+
+def test_an_error_leaves_the_lock_that_another_has_taken_meanwhile(tmp_path):
+    turn_of_another = turns.turn(tmp_path / "out", "x", lambda: None)
+    with pytest.raises(KeyError), turns.turn(tmp_path / "out", "x", lambda: None) as mine:
+        mine.end()
+        turn_of_another.__enter__()
+        raise KeyError
+    assert (tmp_path / "out" / ".pixmix" / "x-lock").exists()
+    turn_of_another.__exit__(None, None, None)
