@@ -19,7 +19,7 @@ from benchmarks.safety.report import (
 )
 
 CENTRE = 0.15  # where the worst arm is drawn, so that its lines can be told apart
-ACROSS = 4  # pentagons in a row
+ACROSS = 4  # pentagons in a row, at most
 OURS, GREY = "#2f6fde", "0.45"
 
 
@@ -61,8 +61,8 @@ def draw(runs: Sequence[dict[str, Any]], path: Path, reference: str = "plain") -
         return False
     places = normalised(arms)
     shown = [name for name in arms if name != reference] or list(arms)
-    across = min(ACROSS, len(shown))
-    down = -(-len(shown) // across)
+    down = -(-len(shown) // ACROSS)
+    across = -(-len(shown) // down)  # rows as full as each other
     figure = Figure(figsize=(2.9 * across, 3.0 * down + 0.5))
     angles = [2 * math.pi * i / len(FIVE) for i in range(len(FIVE) + 1)]
     for number, name in enumerate(shown):

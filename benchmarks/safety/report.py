@@ -103,49 +103,60 @@ def is_better(measure: str, change: float) -> bool:
 
 
 def five(runs: Sequence[dict[str, Any]], reference: str = "plain") -> str:
-    """Markdown: the five measures a row each, the arms a column each, and what holds.
+    """Markdown: an arm a row, clean error and the five measures a column each, and what holds.
 
     In brackets the difference from the reference, the same seeds paired, ± half of the 95 %
-    interval; bold where it is better beyond the interval, struck out where it is worse.
+    interval; bold where it is better beyond the interval, struck out where it is worse. The last
+    column counts the five measures only.
     """
     arms = by_arm(runs)
-    rows = {name: m for name, m in FIVE.items() if any(values(arms, arm, m) for arm in arms)}
-    if not rows:
+    shown = [m for m in FIVE.values() if any(values(arms, arm, m) for arm in arms)]
+    if not shown:
         return ""
+    headings = [_arrow(measure) for measure in ("clean error", *shown)]
+    has_intervals = reference in arms and len(arms[reference]) > 1
     lines = [
         f"The five measures; in brackets minus {reference}, the same seeds paired, ± half of the "
         "95 % interval; bold: better beyond it, struck out: worse beyond it.",
         "",
-        "| | " + " | ".join(f"{arm} ({len(seeds)})" for arm, seeds in arms.items()) + " |",
-        "|---" * (len(arms) + 1) + "|",
+        "| arm | seeds | " + " | ".join(headings) + (" | beyond it |" if has_intervals else " |"),
+        "|---" * (len(headings) + 2 + has_intervals) + "|",
     ]
-    verdicts = {arm: [0, 0] for arm in arms}
-    for name, measure in rows.items():
-        cells = []
-        for arm in arms:
-            found = values(arms, arm, measure)
-            mean = _short(spread(list(found.values()))[0]) if found else "—"
-            change, half = math.nan, math.nan
-            if reference in arms and arm != reference:
-                change, half, _ = against(arms, arm, reference, measure)
-            if math.isnan(change):
-                cells.append(mean)
-                continue
-            text = f"{mean} ({change:+.3f} ± {_short(half)})"
-            if abs(change) > half:
-                better = is_better(measure, change)
-                verdicts[arm][0 if better else 1] += 1
-                text = f"**{text}**" if better else f"~~{text}~~"
-            cells.append(text)
-        arrow = "up" if measure.startswith(HIGHER_IS_BETTER) else "down"
-        lines.append(f"| {name}: {measure}, {arrow} | " + " | ".join(cells) + " |")
-    if reference in arms and len(arms[reference]) > 1:
-        ends = [
-            "" if arm == reference else f"{better} of {len(rows)} better, {worse} worse"
-            for arm, (better, worse) in verdicts.items()
-        ]
-        lines.append("| beyond the interval | " + " | ".join(ends) + " |")
+    for arm, seeds in arms.items():
+        row = [arm, str(len(seeds))]
+        verdicts = [0, 0]
+        for measure in ("clean error", *shown):
+            text, better = _cell(arms, arm, reference, measure)
+            row.append(text)
+            if better is not None and measure != "clean error":
+                verdicts[0 if better else 1] += 1
+        if has_intervals:
+            row.append("" if arm == reference else f"{verdicts[0]} better, {verdicts[1]} worse")
+        lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _arrow(measure: str) -> str:
+    """A measure, and which way is better."""
+    return f"{measure} {'↑' if measure.startswith(HIGHER_IS_BETTER) else '↓'}"
+
+
+def _cell(arms: Arms, arm: str, reference: str, measure: str) -> tuple[str, bool | None]:
+    """A mean with its difference from the reference, and whether that is better beyond chance."""
+    found = values(arms, arm, measure)
+    if not found:
+        return "—", None
+    text = _short(spread(list(found.values()))[0])
+    if reference not in arms or arm == reference:
+        return text, None
+    change, half, _ = against(arms, arm, reference, measure)
+    if math.isnan(change):
+        return text, None
+    text += f" ({change:+.3f} ± {_short(half)})"
+    if not abs(change) > half:
+        return text, None
+    better = is_better(measure, change)
+    return (f"**{text}**" if better else f"~~{text}~~"), better
 
 
 def table(runs: Sequence[dict[str, Any]]) -> str:

@@ -61,19 +61,20 @@ def test_the_five_measures_say_what_holds_beyond_the_interval():
     runs += [run_of("lower", s, 0.3 + 0.1 * s) for s in range(3)]  # better but for AUROC
     runs += [run_of("mixed", s, 0.4 + 0.2 * s) for s in range(3)]
     lines = report.five(runs).splitlines()
-    assert lines[2] == "| | plain (3) | lower (3) | mixed (3) |"
-    assert "| .500 | **.400 (-0.100 ± .000)** | .600 (+0.100 ± .248) |" in lines[4]
-    assert lines[8].startswith("| Anomalies: AUROC, structured, up | .500 | ~~.400 (-0.100")
-    assert lines[9] == (
-        "| beyond the interval |  | 4 of 5 better, 1 worse | 0 of 5 better, 0 worse |"
-    )
+    assert lines[2].startswith("| arm | seeds | clean error ↓ | corruption error ↓ |")
+    assert lines[2].endswith("| AUROC, structured ↑ | beyond it |")
+    assert lines[4] == "| plain | 3 | .500 | .500 | .500 | .500 | .500 | .500 |  |"
+    lower = "**.400 (-0.100 ± .000)** | " * 5  # clean error and four of the five
+    assert lines[5] == f"| lower | 3 | {lower}~~.400 (-0.100 ± .000)~~ | 4 better, 1 worse |"
+    mixed = ".600 (+0.100 ± .248) | " * 6
+    assert lines[6] == f"| mixed | 3 | {mixed}0 better, 0 worse |"
 
 
 def test_one_seed_has_no_interval_and_so_no_verdict():
     text = report.five([run_of("plain", 0, 0.4), run_of("ours", 0, 0.2)])
     assert "**" not in text
     assert "~~" not in text
-    assert "beyond the interval |" not in text
+    assert "beyond it |" not in text
 
 
 def test_a_run_without_a_measure_leaves_its_cell_empty():
@@ -83,7 +84,7 @@ def test_a_run_without_a_measure_leaves_its_cell_empty():
     assert text.splitlines()[0].endswith("| AUROC, all | CIFAR-10-C error |")
     assert "| mine | 1 | — | — | — | — | — | — | — | — | — | .250 ± — |" in text
     assert "| mine | — |" in text  # minus plain
-    assert "| Corruptions: corruption error, down | .400 | — |" in report.five(runs)
+    assert "| mine | 1 | — | — | — | — | — | — | 0 better, 0 worse |" in report.five(runs)
 
 
 def test_runs_of_other_settings_do_not_stand_in_one_table():
