@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -78,8 +79,13 @@ class Terminal:
         self._write(printable(text))
 
     def _write(self, text: str) -> None:
+        line = f"{text}\n"
         with stdout_errors():
-            _put(f"{text}\n".encode(sys.stdout.encoding or "utf-8", sys.stdout.errors or "strict"))
+            if isinstance(sys.stdout, io.TextIOWrapper):
+                _put(line.encode(sys.stdout.encoding, sys.stdout.errors or "strict"))
+            else:  # of a program that shows our text in its own way, as a notebook does
+                sys.stdout.write(line)
+                sys.stdout.flush()
 
     def info(self, text: str) -> None:
         """A message, unless -qq."""

@@ -107,6 +107,12 @@ def test_names_of_files_and_classes_cannot_speak_to_the_terminal(
         assert obeyed(out + err) == []
 
 
+def test_lines_reach_a_stream_of_text_that_has_no_bytes() -> None:
+    with contextlib.redirect_stdout(io.StringIO()) as text:
+        Terminal().emit({"path": "1.jpg"}, "out")
+    assert text.getvalue() == "out/1.jpg\n"
+
+
 LONG = bytes(range(256)) * 4096  # many times what a pipe holds
 
 

@@ -63,7 +63,7 @@ def draw(runs: Sequence[dict[str, Any]], path: Path, reference: str = "plain") -
     shown = [name for name in arms if name != reference] or list(arms)
     down = -(-len(shown) // ACROSS)
     across = -(-len(shown) // down)  # rows as full as each other
-    figure = Figure(figsize=(2.9 * across, 3.0 * down + 0.5))
+    figure = Figure(figsize=(3.6 * across, 2.3 * down + 0.4))
     angles = [2 * math.pi * i / len(FIVE) for i in range(len(FIVE) + 1)]
     for number, name in enumerate(shown):
         axes: Any = figure.add_subplot(down, across, number + 1, projection="polar")
@@ -79,10 +79,13 @@ def draw(runs: Sequence[dict[str, Any]], path: Path, reference: str = "plain") -
         axes.set_theta_offset(math.pi / 2)
         axes.set_theta_direction(-1)
         axes.set_xticks(angles[:-1], list(FIVE), fontsize=7.5)
-        axes.tick_params(axis="x", pad=7)
+        axes.tick_params(axis="x", pad=-1)
+        for label, angle in zip(axes.get_xticklabels(), angles):
+            side = math.sin(angle)
+            label.set_ha("center" if abs(side) < 0.1 else "left" if side > 0 else "right")
         axes.set_yticks([CENTRE, 1], [])
         axes.set_ylim(0, 1.03)
-        axes.set_title(name, fontsize=10, color=OURS, pad=12)
+        axes.set_title(name, fontsize=10, color=OURS, pad=9)
     counts = sorted({len(seeds) for seeds in arms.values()})
     seeds = "1 seed" if counts == [1] else f"{'-'.join(map(str, counts))} seeds"
     figure.text(

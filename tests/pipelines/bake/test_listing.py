@@ -787,8 +787,10 @@ def test_a_turn_may_end_early_and_need_not_be_waited_for(tmp_path):
     with turns.turn(tmp_path / "out", "x", lambda: None) as mine:
         with now() as other:
             assert other is None
+        assert mine is not None
         mine.end()
         with now() as other:
+            assert other is not None
             assert list(other.tmp.folder.iterdir()) == []
     assert os.listdir(tmp_path / "out" / ".pixmix") == ["x-lock"]
 
@@ -796,6 +798,7 @@ def test_a_turn_may_end_early_and_need_not_be_waited_for(tmp_path):
 def test_an_error_leaves_the_lock_that_another_has_taken_meanwhile(tmp_path):
     turn_of_another = turns.turn(tmp_path / "out", "x", lambda: None)
     with pytest.raises(KeyError), turns.turn(tmp_path / "out", "x", lambda: None) as mine:
+        assert mine is not None
         mine.end()
         turn_of_another.__enter__()
         raise KeyError
