@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.safety import report
 from tests.conftest import ROOT
 
 LONGEST_SENTENCE = 40  # words
@@ -243,32 +245,42 @@ def figure() -> Any:
     return module
 
 
-SAFETY_RUN = f"{LAB}2026-11-26-safety-cifar10.md"
+SAFETY_RUNS = f"{LAB}2026-11-29-safety-50000.json"
+SAFETY_PAGE = SAFETY_RUNS.replace(".json", ".md")
 
 
-def test_the_safety_figure_is_drawn_from_the_recorded_run(figure: Any, tmp_path: Path) -> None:
-    figure.main([str(ROOT / SAFETY_RUN), str(tmp_path / "safety.png")])
+@pytest.fixture(scope="module")
+def safety_runs() -> list[dict[str, Any]]:
+    """The recorded runs that the pages on safety quote."""
+    runs: list[dict[str, Any]] = json.loads(text_of(SAFETY_RUNS))["runs"]
+    return runs
+
+
+def test_the_safety_figure_is_drawn_from_the_recorded_runs(figure: Any, tmp_path: Path) -> None:
+    figure.main([str(ROOT / SAFETY_RUNS), str(tmp_path / "safety.png")])
     assert (tmp_path / "safety.png").stat().st_size > 10_000
 
 
-def test_the_readmes_sentence_on_safety_quotes_the_recorded_run(figure: Any) -> None:
-    table = figure.read_table(text_of(SAFETY_RUN))
+def test_the_readmes_sentence_on_safety_quotes_the_recorded_runs(
+    safety_runs: list[dict[str, Any]],
+) -> None:
     sentence = text_of("README.md").split("**Does it help?**", 1)[1].split("\n\n", 1)[0]
-    quoted = {float(number) for number in re.findall(r"(?<!\w)\.\d{3}", sentence)}
-    columns = ("corruption error", "calibration, corrupted")
-    recorded = {
-        table[arm][column][0] for arm in ("plain", "current", "noise") for column in columns
-    }
+    quoted = set(re.findall(r"(?<!\w)\.\d{3}", sentence))
+    recorded = set()
+    for seeds in report.by_arm(safety_runs).values():
+        for measure in report.FIVE.values():
+            mean, _ = report.spread([run[measure] for run in seeds.values()])
+            recorded.add(f"{mean:.3f}".removeprefix("0"))
     assert len(quoted) >= 5
     assert quoted <= recorded
 
 
-def test_the_safety_pages_table_holds_recorded_rows_only() -> None:
-    record = text_of(SAFETY_RUN)
-    rows = re.findall(r"^\| (?:plain|PixMix|Mixup|Cutout).*\|$", text_of("docs/safety.md"), re.M)
-    assert len(rows) == 9
-    recorded = [set(re.findall(r"\.\d{3} ± \.\d{3}", line)) for line in record.splitlines()]
-    for row in rows:
-        values = set(re.findall(r"\.\d{3} ± \.\d{3}", row))
-        assert len(values) >= 5
-        assert any(values <= line for line in recorded), row
+def test_the_pages_on_safety_show_the_tables_of_the_recorded_runs(
+    safety_runs: list[dict[str, Any]],
+) -> None:
+    page = text_of("docs/safety.md").splitlines()
+    five = [line for line in report.five(safety_runs).splitlines() if line.startswith("|")]
+    assert [line for line in five if line not in page] == []
+    page = text_of(SAFETY_PAGE).splitlines()
+    every = [line for line in report.table(safety_runs).splitlines() if line.startswith("|")]
+    assert [line for line in every if line not in page] == []
