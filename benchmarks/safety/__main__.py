@@ -219,6 +219,8 @@ def _do_runs(
                 "device": device.type,
                 "version": VERSION,
             }
+            if arm.again:
+                training["again"] = True
             exam_settings = {
                 "test": test_set.digest,
                 "arithmetic": arithmetic,

@@ -13,7 +13,8 @@ After a recipe @N says how many copies there are: epoch e shows copy e mod N. @a
 epoch. @online mixes anew in each epoch, as `mixing.PixMix` does in a DataLoader, without baking.
 
 PixMix arms with a mixing set are baked by `pixmix bake --preset cifar` with the training seed, and
-only normalised in training. The others get PixMix's flip and padded crop.
+only normalised in training. At the end of a recipe +crop flips and crops the baked pictures once
+more, anew in each epoch. The others get PixMix's flip and padded crop.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from pixmix_cli.storage.files import write_whole
 SHELF = ("plain", "cutout", "mixup", "cutmix")
 MADE = ("noise", "fractals")
 SELF = "self"
+AGAIN = "+crop"
 MADE_SIZE, MADE_COUNT = 72, 200  # pixels and pictures of a mixing set made on the spot
 
 
@@ -46,11 +48,13 @@ class Arm:
     """A name and what it means.
 
     copies  what stood after @: a number, all, online, or nothing
+    again   whether baked pictures are flipped and cropped once more in training
     """
 
     name: str
     recipe: str
     copies: str = ""
+    again: bool = False
 
     @property
     def is_mixed(self) -> bool:
@@ -93,8 +97,11 @@ def parse(text: str) -> Arm:
     name = name or recipe.replace("@", "-")
     if "/" in name or not name or not recipe:
         raise InputError(f"--arm {text}: it needs a plain name", f"--arm NAME={recipe}")
-    recipe, copies = _copies(text, recipe)
-    arm = Arm(name, recipe, copies)
+    again = recipe.endswith(AGAIN) and not Path(recipe).exists()
+    recipe, copies = _copies(text, recipe.removesuffix(AGAIN) if again else recipe)
+    if again and (recipe in (*SHELF, SELF) or copies == "online"):
+        raise InputError(f"--arm {text}: {AGAIN} is for baked pictures")
+    arm = Arm(name, recipe, copies, again)
     if recipe in (*SHELF, *MADE, SELF) or (Path(recipe) / "classes.json").is_file():
         if copies and not arm.is_mixed:
             raise InputError(f"--arm {text}: @ is for pictures that are mixed here")
@@ -102,7 +109,7 @@ def parse(text: str) -> Arm:
             _check_baked(text, Path(recipe))
         return arm
     if not recipe.startswith("pixmix:"):
-        arm = Arm(name, f"pixmix:{recipe}", copies)
+        arm = Arm(name, f"pixmix:{recipe}", copies, again)
     for folder in arm.mixing_sets:
         if str(folder) not in MADE and not folder.exists():
             known = ", ".join((*SHELF, *MADE, SELF))

@@ -21,9 +21,12 @@ HOLE = 16  # side of Cutout's square (DeVries & Taylor 2017, CIFAR-10)
 PADDING = 4
 
 
-def baked_epochs(folder: Path, train: Labelled, device: torch.device) -> Epochs:
+def baked_epochs(
+    folder: Path, train: Labelled, device: torch.device, again: bool = False
+) -> Epochs:
     """Epoch e shows copy e mod N of a baked set.
 
+    again   flip and crop it once more: few copies then show other pictures in every epoch
     raises  InputError when it was not baked from these training pictures
     """
     classes = tuple(json.loads((folder / "classes.json").read_text()))
@@ -38,9 +41,12 @@ def baked_epochs(folder: Path, train: Labelled, device: torch.device) -> Epochs:
                 f"{copies[0]} holds {len(pictures)} pictures of {pictures.shape[1:]}, not "
                 f"{len(train.pictures)} of {SIDE} x {SIDE}: it was baked from something else"
             )
-        return on_device(pictures, device), torch.from_numpy(labels).to(device)
+        shown = on_device(pictures, device)
+        if again:
+            shown = flip_and_crop(shown, random)
+        return shown, torch.from_numpy(labels).to(device)
 
-    epoch(0, torch.Generator())
+    epoch(0, torch.Generator(device))
     return epoch
 
 

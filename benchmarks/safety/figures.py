@@ -101,8 +101,10 @@ def draw(runs: Sequence[dict[str, Any]], path: Path, reference: str = "plain") -
     return True
 
 
-def draw_copies(runs: Sequence[dict[str, Any]], path: Path) -> bool:
+def draw_copies(runs: Sequence[dict[str, Any]], path: Path, beside: str = "plain") -> bool:
     """What few copies lose: a panel a measure, a line a recipe, minus the most copies of it.
+
+    A dashed line is the arm `beside`: what there is to lose.
 
     returns  whether there was anything to draw
     """
@@ -129,7 +131,7 @@ def draw_copies(runs: Sequence[dict[str, Any]], path: Path) -> bool:
             theirs = values(arms, most, measure)
             found = [difference(values(arms, arm, measure), theirs)[:2] for arm in some.values()]
             halves = [0.0 if math.isnan(half) or math.isinf(half) else half for _, half in found]
-            axes.errorbar(
+            line = axes.errorbar(
                 [places[label] for label in some],
                 [mean for mean, _ in found],
                 yerr=halves,
@@ -138,6 +140,10 @@ def draw_copies(runs: Sequence[dict[str, Any]], path: Path) -> bool:
                 capsize=2.5,
                 label=recipe,
             )
+            if beside in arms:
+                gap = difference(values(arms, beside, measure), theirs)[0]
+                label = beside if recipe == next(iter(curves)) else None
+                axes.axhline(gap, color=line[0].get_color(), lw=1.2, ls="--", label=label)
         axes.set_xticks(range(len(places)), list(places), fontsize=7.5)
         better = "higher" if measure.startswith(HIGHER_IS_BETTER) else "lower"
         axes.set_title(f"{name}\n({measure}, {better} is better)", fontsize=8)

@@ -198,29 +198,27 @@ def copies_of(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, str]]:
     }
 
 
-def copies(runs: Sequence[dict[str, Any]]) -> str:
-    """Markdown: each measure by the number of copies, minus the most of the recipe's."""
+def copies(runs: Sequence[dict[str, Any]], beside: str = "plain") -> str:
+    """Markdown: each measure by the number of copies, minus the most of the recipe's.
+
+    Marked as in `five`. The last row is the arm `beside`: what there is to lose.
+    """
     arms = by_arm(runs)
+    shown = ("clean error", *FIVE.values())
     lines: list[str] = []
     for recipe, some in copies_of(runs).items():
         *_, (most, reference) = some.items()
         lines += [
             f"Copies of {recipe}; in brackets minus {most}, the same seeds paired, ± half of the "
-            "95 % interval.",
+            "95 % interval; bold: better beyond it, struck out: worse beyond it.",
             "",
-            "| copies | clean error | " + " | ".join(FIVE) + " |",
-            "|---" * (len(FIVE) + 2) + "|",
+            "| copies | seeds | " + " | ".join(map(_arrow, shown)) + " |",
+            "|---" * (len(shown) + 2) + "|",
         ]
-        for label, arm in some.items():
-            cells = []
-            for measure in ("clean error", *FIVE.values()):
-                found = list(values(arms, arm, measure).values())
-                mean = _short(spread(found)[0]) if found else "—"
-                if arm != reference:
-                    change, half, _ = against(arms, arm, reference, measure)
-                    mean += f" ({change:+.3f} ± {_short(half)})"
-                cells.append(mean)
-            lines.append(f"| {label} | " + " | ".join(cells) + " |")
+        rows = some | ({beside: beside} if beside in arms else {})
+        for label, arm in rows.items():
+            cells = [_cell(arms, arm, reference, measure)[0] for measure in shown]
+            lines.append(f"| {label} | {len(arms[arm])} | " + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines)
 

@@ -218,7 +218,7 @@ def _epochs(
         mixing = Mixing.load(job.mixing) if job.mixing else None
         return live_epochs(train_set, mixing, device, job.training["bake seed"], job.copies)
     if folder is not None:
-        return baked_epochs(folder, train_set, device)
+        return baked_epochs(folder, train_set, device, job.arm.again)
     return shelf_epochs(job.arm.recipe, train_set, device)
 
 

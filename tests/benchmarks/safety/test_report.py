@@ -109,8 +109,19 @@ def test_copies_are_compared_with_the_most_there_are():
     }
     lines = report.copies(runs).splitlines()
     assert [line.split(" | ")[0] for line in lines[4:8]] == ["| 1", "| 4", "| 30", "| online"]
-    assert lines[5].startswith("| 4 | .305 (+0.100 ± .000)")
+    worse = "~~.305 (+0.100 ± .000)~~ | " * 5  # AUROC is better when it is higher
+    assert lines[5] == f"| 4 | 2 | {worse}**.305 (+0.100 ± .000)** |"
+    assert lines[7].startswith("| online | 2 | .205 | ")
     assert report.copies(runs[:2]) == ""
+
+
+def test_plain_training_stands_below_the_copies():
+    runs = [with_copies("one", s, 0.5, 1) for s in range(2)]
+    runs += [with_copies("all", s, 0.4, 30) for s in range(2)]
+    assert "plain" not in report.copies(runs)
+    runs += [run_of("plain", s, 0.7) for s in range(2)]
+    last = report.copies(runs).splitlines()[-1]
+    assert last.startswith("| plain | 2 | ~~.700 (+0.300 ± .000)~~ | ")
 
 
 def test_the_pictures_are_drawn(tmp_path):

@@ -142,11 +142,28 @@ def test_sets_made_here_may_be_mixed_with_others(tmp_path):
 
 @pytest.mark.parametrize(
     "wrong",
-    ["pixmax", "a=b", "a=pixmix:nowhere", "a/b=plain", "plain@4", "noise@0", "noise@some", "a="],
+    [
+        "pixmax",
+        "a=b",
+        "a=pixmix:nowhere",
+        "a/b=plain",
+        "plain@4",
+        "noise@0",
+        "noise@some",
+        "a=",
+        "plain+crop",
+        "self+crop",
+        "noise@online+crop",
+    ],
 )
 def test_an_arm_that_cannot_be_made_is_refused(wrong):
     with pytest.raises(InputError, match="--arm"):
         arms.parse(wrong)
+
+
+def test_baked_pictures_can_be_cropped_once_more():
+    assert arms.parse("noise@4+crop") == arms.Arm("noise-4+crop", "noise", "4", again=True)
+    assert not arms.parse("noise@4").again
 
 
 @pytest.mark.parametrize(
@@ -183,6 +200,12 @@ def test_a_baked_set_of_every_format_shows_one_copy_an_epoch(layout, tmp_path, p
     assert first.dtype == torch.uint8
     assert sorted(labels.tolist()) == sorted(split.labels.tolist())
     assert not torch.equal(first, shown(1, torch.Generator())[0])
+    again = epochs.baked_epochs(tmp_path / "baked", split, CPU, again=True)
+    random = torch.Generator().manual_seed(0)
+    moved, later = again(0, random)[0], again(0, random)[0]
+    assert not torch.equal(moved, later)
+    colours = [set(map(tuple, x.flatten(1).T.tolist())) for x in (moved[0], first[0])]
+    assert colours[0] <= {*colours[1], (0, 0, 0)}  # the same pixels, and the padding
     assert torch.equal(first, shown(2, torch.Generator())[0])
     with pytest.raises(InputError, match="12 pictures"):
         epochs.baked_epochs(tmp_path / "baked", toy(14), CPU)
