@@ -1,6 +1,8 @@
-"""Draw docs/safety.png from recorded runs of the safety benchmark.
+"""Draw docs/safety.png and docs/copies.png from recorded runs of the safety benchmark.
 
-PYTHONPATH=. python docs/make_safety_figure.py docs/lab/2026-11-29-safety-50000.json docs/safety.png
+export PYTHONPATH=.
+python docs/make_safety_figure.py five docs/lab/2026-11-29-safety-50000.json docs/safety.png
+python docs/make_safety_figure.py copies docs/lab/2026-11-29-copies.json docs/copies.png
 """
 
 from __future__ import annotations
@@ -24,10 +26,18 @@ NAMES = {  # of the arms: what the figure calls them
 
 
 def main(arguments: list[str]) -> None:
-    """Read the runs and write the picture: arguments are the two paths."""
-    runs: list[dict[str, Any]] = json.loads(Path(arguments[0]).read_text("utf-8"))["runs"]
-    named = [{**run, "arm": NAMES[run["arm"]]} for run in runs]
-    figures.draw(named, Path(arguments[1]), NAMES["plain"])
+    """Read the runs and write the picture: arguments are what to draw and the two paths."""
+    what, source, target = arguments
+    runs: list[dict[str, Any]] = json.loads(Path(source).read_text("utf-8"))["runs"]
+    if what == "five":
+        named = [{**run, "arm": NAMES[run["arm"]]} for run in runs]
+        figures.draw(named, Path(target), NAMES["plain"])
+    else:
+        named = [
+            {**run, "recipe": NAMES["ours"]} if run["copies"] else {**run, "arm": NAMES["plain"]}
+            for run in runs
+        ]
+        figures.draw_copies(named, Path(target), NAMES["plain"])
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -246,41 +247,58 @@ def figure() -> Any:
 
 
 SAFETY_RUNS = f"{LAB}2026-11-29-safety-50000.json"
-SAFETY_PAGE = SAFETY_RUNS.replace(".json", ".md")
 
 
-@pytest.fixture(scope="module")
-def safety_runs() -> list[dict[str, Any]]:
-    """The recorded runs that the pages on safety quote."""
-    runs: list[dict[str, Any]] = json.loads(text_of(SAFETY_RUNS))["runs"]
-    return runs
+def recorded(runs: str) -> list[dict[str, Any]]:
+    """The runs of the safety benchmark that a page quotes."""
+    found: list[dict[str, Any]] = json.loads(text_of(runs))["runs"]
+    return found
 
 
-def test_the_safety_figure_is_drawn_from_the_recorded_runs(figure: Any, tmp_path: Path) -> None:
-    figure.main([str(ROOT / SAFETY_RUNS), str(tmp_path / "safety.png")])
-    assert (tmp_path / "safety.png").stat().st_size > 10_000
+def rows(table: str) -> list[str]:
+    """The lines of a table in Markdown."""
+    return [line for line in table.splitlines() if line.startswith("|")]
 
 
-def test_the_readmes_sentence_on_safety_quotes_the_recorded_runs(
-    safety_runs: list[dict[str, Any]],
+@pytest.mark.parametrize(("what", "runs"), [("five", SAFETY_RUNS)])
+def test_the_figures_of_safety_are_drawn_from_the_recorded_runs(
+    figure: Any, tmp_path: Path, what: str, runs: str
 ) -> None:
+    figure.main([what, str(ROOT / runs), str(tmp_path / "drawn.png")])
+    assert (tmp_path / "drawn.png").stat().st_size > 10_000
+
+
+QUOTED = [  # by the README in this order
+    ("plain", "corruption error"),
+    ("soft", "corruption error"),
+    ("plain", "calibration, corrupted"),
+    ("soft", "calibration, corrupted"),
+    ("plain", "AUROC, structured"),
+    ("soft", "AUROC, structured"),
+    ("plain", "clean error"),
+    ("soft", "clean error"),
+    ("noise", "corruption error"),
+    ("noise", "AUROC, structured"),
+]
+
+
+def test_the_readmes_sentence_on_safety_quotes_the_recorded_runs() -> None:
     sentence = text_of("README.md").split("**Does it help?**", 1)[1].split("\n\n", 1)[0]
-    quoted = set(re.findall(r"(?<!\w)\.\d{3}", sentence))
-    recorded = set()
-    for seeds in report.by_arm(safety_runs).values():
-        for measure in report.FIVE.values():
-            mean, _ = report.spread([run[measure] for run in seeds.values()])
-            recorded.add(f"{mean:.3f}".removeprefix("0"))
-    assert len(quoted) >= 5
-    assert quoted <= recorded
+    quoted = re.findall(r"(?<!\w)\.\d{3}", sentence)
+    arms = report.by_arm(recorded(SAFETY_RUNS))
+    means = [report.spread([run[name] for run in arms[arm].values()])[0] for arm, name in QUOTED]
+    assert quoted == [f"{mean:.3f}".removeprefix("0") for mean in means]
 
 
+@pytest.mark.parametrize(
+    ("page", "shown", "runs"),
+    [
+        ("docs/safety.md", report.five, SAFETY_RUNS),
+        (SAFETY_RUNS.replace(".json", ".md"), report.table, SAFETY_RUNS),
+    ],
+)
 def test_the_pages_on_safety_show_the_tables_of_the_recorded_runs(
-    safety_runs: list[dict[str, Any]],
+    page: str, shown: Callable[[list[dict[str, Any]]], str], runs: str
 ) -> None:
-    page = text_of("docs/safety.md").splitlines()
-    five = [line for line in report.five(safety_runs).splitlines() if line.startswith("|")]
-    assert [line for line in five if line not in page] == []
-    page = text_of(SAFETY_PAGE).splitlines()
-    every = [line for line in report.table(safety_runs).splitlines() if line.startswith("|")]
-    assert [line for line in every if line not in page] == []
+    lines = text_of(page).splitlines()
+    assert [row for row in rows(shown(recorded(runs))) if row not in lines] == []
