@@ -5,30 +5,30 @@
     torchrun --nproc-per-node 2 examples/train.py baked --val photos/val
 
 DATA is a baked set, of which epoch e reads copy e mod N, or an ImageFolder, to which PixMix is
-applied as it is read. A JSON line an epoch goes to stdout. With --checkpoint a run goes on where it
-stopped, and ends as if it had not. Needs torch, torchvision and pixmix.
+applied as it is read. Where copies repeat, since they are fewer than epochs, they are flipped and
+cropped once more. With --checkpoint a run goes on where it stopped, and ends as if it had not.
 """
 
-import argparse
 import json
 import math
 import os
 import sys
 import time
+from argparse import ArgumentParser, BooleanOptionalAction
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torchvision
 from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler, Subset
+from torchvision import models
+from torchvision import transforms as T
 from torchvision.datasets import ImageFolder
-from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 
 from pixmix_cli import BakedDataset, PixMix
 
-# Of the published recipes: per channel, of pictures in [0, 1]
-MEAN_STD = {
+MEAN_STD = {  # of the published recipes: per channel, of pictures in [0, 1]
     "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
     "cifar": ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5]),
 }
@@ -36,10 +36,11 @@ MEAN_STD = {
 
 def options(arguments):
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="a baked set, or an ImageFolder")
     parser.add_argument("--mixing-set", nargs="+", help="for an ImageFolder: what is mixed in")
     parser.add_argument("--replay", action="store_true", help="past the last copy of a baked set")
+    parser.add_argument("--crop-again", action=BooleanOptionalAction, help="default: copies repeat")
     parser.add_argument("--preset", choices=MEAN_STD, default="imagenet", help="of an ImageFolder")
     parser.add_argument("--val", help="an ImageFolder with the same classes, never augmented")
     parser.add_argument("--val-every", type=int, default=1, help="epochs; the last one always")
@@ -50,30 +51,28 @@ def options(arguments):
     parser.add_argument("--weight-decay", type=float, default=5e-4)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--amp", action=argparse.BooleanOptionalAction, help="default: on a GPU")
+    parser.add_argument("--amp", action=BooleanOptionalAction, help="default: on a GPU")
     parser.add_argument("--checkpoint", type=Path, help="written every epoch; gone on with")
     return parser.parse_args(arguments)
 
 
-def small_network(classes):
+def small_network(num_classes):
     """Four convolutions for any size: enough to see a network learn, in seconds on a CPU."""
-    layers, channels = [], 3
-    for width in (32, 64, 128, 128):
+    layers = []
+    for channels, width in ((3, 32), (32, 64), (64, 128), (128, 128)):
         layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1, bias=False)]
         layers += [nn.BatchNorm2d(width), nn.ReLU()]
-        channels = width
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes))
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes)]
+    return nn.Sequential(*layers)
 
 
 def open_data(args):
     """The training set, the validation set or None."""
     if (args.data / "manifest.json").exists():
-        preset = BakedDataset(args.data).settings["preset"]
+        train = BakedDataset(args.data, replay=args.replay)
+        preset, size = train.settings["preset"], train.settings["size"]
         mean, std = MEAN_STD[preset]
-        # cropped, flipped and mixed already
-        convert = Compose([ToTensor(), Normalize(mean, std)])
-        train = BakedDataset(args.data, convert, replay=args.replay)
-        size = train.settings["size"]
+        train.transform = T.Compose([T.ToTensor(), *moves(args, train), T.Normalize(mean, std)])
     elif args.mixing_set:
         preset, (mean, std) = args.preset, MEAN_STD[args.preset]
         train = ImageFolder(args.data, PixMix(args.mixing_set, preset=preset, mean=mean, std=std))
@@ -84,11 +83,21 @@ def open_data(args):
         return train, None
     # what the network will meet: the whole picture, without a flip, and never mixed
     shorter = size if preset == "cifar" else round(size * 8 / 7)
-    usual = [Resize(shorter), CenterCrop(size), ToTensor(), Normalize(mean, std)]
-    val = ImageFolder(args.val, Compose(usual))
+    usual = [T.Resize(shorter), T.CenterCrop(size), T.ToTensor(), T.Normalize(mean, std)]
+    val = ImageFolder(args.val, T.Compose(usual))
     if list(val.classes) != list(train.classes):
         sys.exit(f"{args.val} has the classes {val.classes}, {args.data} {list(train.classes)}")
     return train, val
+
+
+def moves(args, train):
+    """Flip and crop, as baked pictures had them, where they are shown more than once."""
+    repeats = train.copies < args.epochs and not args.replay
+    if not (repeats if args.crop_again is None else args.crop_again):
+        return []
+    baked, size = {"flip": True, "crop": "random"} | train.settings, train.settings["size"]
+    flip = [T.RandomHorizontalFlip()] if baked["flip"] else []
+    return flip + [T.RandomCrop(size, padding=size // 8)] * (baked["crop"] == "random")
 
 
 def main(arguments=None):
@@ -102,34 +111,29 @@ def main(arguments=None):
     if world > 1:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     train, val = open_data(args)
-
     torch.manual_seed(args.seed)
-    if args.model == "small":
-        network = small_network(len(train.classes))
-    else:
-        network = torchvision.models.get_model(args.model, num_classes=len(train.classes))
-    network = network.to(device)
+    make = small_network if args.model == "small" else partial(models.get_model, args.model)
+    network = make(num_classes=len(train.classes)).to(device)
     optimizer = torch.optim.SGD(
         network.parameters(), args.lr, momentum=0.9, nesterov=True, weight_decay=args.weight_decay
     )
     amp = device.type == "cuda" if args.amp is None else args.amp
     half = torch.float16 if device.type == "cuda" else torch.bfloat16
     scaler = torch.amp.GradScaler(device.type, enabled=amp and half == torch.float16)
+    parts = {"network": network, "optimizer": optimizer, "scaler": scaler}
     begin = 0
     if args.checkpoint and args.checkpoint.exists():
         saved = torch.load(args.checkpoint, map_location=device, weights_only=True)
-        network.load_state_dict(saved["network"])
-        optimizer.load_state_dict(saved["optimizer"])
-        scaler.load_state_dict(saved["scaler"])
+        for name, part in parts.items():
+            part.load_state_dict(saved[name])
         begin = saved["epochs"]
     trained = nn.parallel.DistributedDataParallel(network) if world > 1 else network
 
     # every process reads as many samples: where they do not divide, some are read twice
     sampler = DistributedSampler(train, world, rank, seed=args.seed)
     usual = {"num_workers": args.workers, "pin_memory": device.type == "cuda"}
-    stay = args.workers > 0 and isinstance(train, BakedDataset)  # others draw by a new seed
-    usual |= {"persistent_workers": stay, "drop_last": len(sampler) % args.batch_size == 1}
-    loader = DataLoader(train, args.batch_size, sampler=sampler, **usual)  # batch norm wants two
+    usual["drop_last"] = len(sampler) % args.batch_size == 1  # batch norm wants two
+    loader = DataLoader(train, args.batch_size, sampler=sampler, **usual)
     if val is not None:  # each process its part of it, and no sample twice
         part = Subset(val, range(rank, len(val), world))
         val_loader = DataLoader(part, args.batch_size, num_workers=args.workers)
@@ -164,32 +168,28 @@ def main(arguments=None):
             loss_sum += loss.item() * len(labels)
             right += (logits.argmax(1) == labels).sum().item()
             seen += len(labels)
-        parts = add_up(*(seen if number == rank else 0 for number in range(world)))
+        shares = add_up(*(seen if number == rank else 0 for number in range(world)))
         loss_sum, right = add_up(loss_sum, right)
-        record = {"epoch": epoch, "loss": loss_sum / sum(parts), "accuracy": right / sum(parts)}
+        record = {"epoch": epoch, "loss": loss_sum / sum(shares), "accuracy": right / sum(shares)}
         if val is not None and (epoch + 1 == args.epochs or (epoch + 1) % args.val_every == 0):
             network.eval()
-            right = seen = 0
+            right = 0
             with torch.no_grad(), torch.autocast(device.type, half, enabled=amp):
                 for pictures, labels in val_loader:
-                    logits = network(pictures.to(device)).cpu()
-                    right += (logits.argmax(1) == labels).sum().item()
-                    seen += len(labels)
-            right, seen = add_up(right, seen)
-            record["val_accuracy"] = right / seen
-        record["samples"] = [int(part) for part in parts]  # of each process
+                    right += (network(pictures.to(device)).cpu().argmax(1) == labels).sum().item()
+            record["val_accuracy"] = add_up(right)[0] / len(val)
+        record["samples"] = [int(number) for number in shares]  # of each process
         record["seconds"] = round(time.perf_counter() - started, 2)
         if rank == 0:
             print(json.dumps(record), flush=True)
             if args.checkpoint:
-                save(args.checkpoint, network, optimizer, scaler, epoch + 1)
+                save(args.checkpoint, parts, epoch + 1)
     if world > 1:
         dist.destroy_process_group()
 
 
-def save(path, network, optimizer, scaler, epochs):
+def save(path, parts, epochs):
     """Write a checkpoint whole, or leave the last one."""
-    parts = {"network": network, "optimizer": optimizer, "scaler": scaler}
     partial = path.with_name(path.name + ".partial")
     torch.save({**{name: p.state_dict() for name, p in parts.items()}, "epochs": epochs}, partial)
     os.replace(partial, path)

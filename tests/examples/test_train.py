@@ -87,6 +87,47 @@ def test_a_network_learns_from_what_was_baked(epochs: Train, baked: Path) -> Non
     assert records[-1]["loss"] < 0.8 * records[0]["loss"]
 
 
+def test_copies_that_repeat_are_flipped_and_cropped_once_more(
+    train: ModuleType, epochs: Train, baked: Path
+) -> None:
+    def moved(*words: object) -> list[str]:
+        args = train.options([str(word) for word in (baked, *words)])
+        return [type(move).__name__ for move in train.moves(args, train.open_data(args)[0])]
+
+    both = ["RandomHorizontalFlip", "RandomCrop"]
+    assert moved("--epochs", 2) == []  # two copies
+    assert moved("--epochs", 3) == both
+    assert moved("--epochs", 3, "--no-crop-again") == []
+    assert moved("--epochs", 3, "--replay") == []
+    assert moved("--epochs", 2, "--crop-again") == both
+    once, again = (epochs(baked, "--epochs", 2, *words) for words in ((), ("--crop-again",)))
+    assert once[0]["loss"] != again[0]["loss"]
+
+
+@pytest.mark.parametrize(
+    ("words", "moved"),
+    [
+        (("--no-flip",), ["RandomCrop"]),
+        (("--crop", "none"), ["RandomHorizontalFlip"]),
+        (("--crop", "center", "--no-flip"), []),
+    ],
+)
+def test_what_must_not_be_flipped_or_cropped_is_not(
+    train: ModuleType,
+    photos: Path,
+    mixing: Path,
+    tmp_path: Path,
+    words: tuple[str, ...],
+    moved: list[str],
+) -> None:
+    from pixmix_cli.main import run
+
+    recipe = ["bake", photos, "--mixing-set", mixing, "--preset", "cifar", *words]
+    assert run([str(word) for word in (*recipe, "-j", 1, "-q", "-o", tmp_path / "out")]) == 0
+    args = train.options([str(tmp_path / "out"), "--epochs", "2"])
+    assert [type(move).__name__ for move in train.moves(args, train.open_data(args)[0])] == moved
+
+
 def test_a_last_batch_of_one_is_left_out(
     train: ModuleType, baked: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pixmix_cli.mixing.config import PAPER_OPERATIONS
+from pixmix_cli.mixing.config import PAPER_OPERATIONS, PixMixConfig
 from pixmix_cli.pipelines.bake.job import BakeJob
 from pixmix_cli.storage import images
 
@@ -36,7 +36,7 @@ Recipe: {recipe}, seed {job.seed}.
 file with its SHA-256.
 
 The pictures are cropped and augmented already: in training only convert and normalise them.
-
+{_again(config)}
 ```python
 from pixmix_cli import BakedDataset
 
@@ -52,6 +52,19 @@ Without pixmix:
 PixMix: Hendrycks et al., PixMix: Dreamlike Pictures Comprehensively Improve Safety Measures,
 CVPR 2022.
 """
+
+
+def _again(config: PixMixConfig) -> str:
+    """What to do with copies that repeat, if these pictures bear it."""
+    moves = ["RandomHorizontalFlip()"] if config.flip else []
+    if config.crop == "random":
+        moves.append(f"RandomCrop({config.size}, padding={config.size // 8})")
+    if not moves:
+        return ""
+    return (
+        "Where there are fewer copies than epochs, networks learn them by heart. Then also apply\n"
+        f"torchvision's {' and '.join(f'`{move}`' for move in moves)}.\n"
+    )
 
 
 def _lines(plan: BakePlan) -> str:

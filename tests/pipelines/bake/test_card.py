@@ -37,6 +37,27 @@ def lines(folder: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", (folder / "README.md").read_text(), re.S | re.M)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "`RandomHorizontalFlip()` and `RandomCrop(32, padding=4)`"),
+        (("--no-flip",), "torchvision's `RandomCrop(32, padding=4)`"),
+        (("--crop", "center"), "torchvision's `RandomHorizontalFlip()`."),
+        (("--crop", "none", "--no-flip"), ""),
+    ],
+)
+def test_the_card_says_what_to_do_with_copies_that_repeat(
+    photos: Path, mixing: Path, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    from pixmix_cli.main import run
+
+    recipe = ["bake", photos, "--mixing-set", mixing, "--preset", "cifar", *words]
+    assert run([str(word) for word in (*recipe, "-j", 1, "-q", "-o", tmp_path / "out")]) == 0
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert said in card
+    assert ("by heart" in card) == bool(said)
+
+
 # What each of two processes does: the card's lines, in the set's folder, for two epochs. It prints
 # how many samples it has read, and a hash of what came first.
 PROCESS = """
