@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 COLUMNS = {  # heading: measure in a run's record
@@ -178,24 +180,55 @@ def table(runs: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def copies_of(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, str]]:
-    """Recipe: how many copies ("4", or "online"): arm, where a recipe has more than one.
+@dataclass(frozen=True)
+class Copies:
+    """An arm that shows so many copies in turn.
 
-    In order of their number; online is last.
+    number  infinite where pictures are mixed anew in every epoch
+    again   whether they are flipped and cropped once more
     """
-    found: dict[str, dict[str, tuple[float, str]]] = {}
+
+    number: float
+    again: bool
+    arm: str
+
+    @property
+    def count(self) -> str:
+        """The number as it is printed."""
+        return "online" if math.isinf(self.number) else f"{self.number:.0f}"
+
+    @property
+    def label(self) -> str:
+        """The number, and whether they are cropped once more."""
+        return f"{self.count} + crop" if self.again else self.count
+
+
+def copies_of(runs: Sequence[dict[str, Any]]) -> dict[str, list[Copies]]:
+    """Recipe: its arms by their number of copies, online last, where there is more than one.
+
+    A recipe whose mixing set was another one for some arms is as many recipes.
+    """
+    found: dict[tuple[str, str | None], set[Copies]] = {}
     for run in runs:
         if run.get("copies") is None:
             continue
         online = run["online"] and run["copies"] >= run["training"]["epochs"]
-        label = "online" if online else str(run["copies"])
-        place = (math.inf if online else run["copies"], run["arm"])
-        found.setdefault(run["recipe"], {})[label] = place
+        number = math.inf if online else run["copies"]
+        arm = Copies(number, run.get("again", False), run["arm"])
+        found.setdefault((run["recipe"], run.get("mixing")), set()).add(arm)
+    times = Counter(recipe for recipe, _ in found)
     return {
-        recipe: {label: arm for label, (_, arm) in sorted(some.items(), key=lambda x: x[1])}
-        for recipe, some in found.items()
+        recipe if times[recipe] == 1 else f"{recipe} ({str(mixing)[:8]})": sorted(
+            some, key=lambda arm: (arm.number, arm.again, arm.arm)
+        )
+        for (recipe, mixing), some in found.items()
         if len(some) > 1
     }
+
+
+def most_of(some: Sequence[Copies]) -> Copies:
+    """What the others are compared with: the most copies, of those not cropped once more."""
+    return max(some, key=lambda arm: (not arm.again, arm.number))
 
 
 def copies(runs: Sequence[dict[str, Any]], beside: str = "plain") -> str:
@@ -207,16 +240,22 @@ def copies(runs: Sequence[dict[str, Any]], beside: str = "plain") -> str:
     shown = ("clean error", *FIVE.values())
     lines: list[str] = []
     for recipe, some in copies_of(runs).items():
-        *_, (most, reference) = some.items()
+        times = Counter(arm.label for arm in some)
+        rows = {
+            arm.arm: arm.label if times[arm.label] == 1 else f"{arm.label} ({arm.arm})"
+            for arm in some
+        }
+        reference = most_of(some).arm
         lines += [
-            f"Copies of {recipe}; in brackets minus {most}, the same seeds paired, ± half of the "
-            "95 % interval; bold: better beyond it, struck out: worse beyond it.",
+            f"Copies of {recipe}; in brackets minus {rows[reference]}, the same seeds paired, ± "
+            "half of the 95 % interval; bold: better beyond it, struck out: worse beyond it.",
             "",
             "| copies | seeds | " + " | ".join(map(_arrow, shown)) + " |",
             "|---" * (len(shown) + 2) + "|",
         ]
-        rows = some | ({beside: beside} if beside in arms else {})
-        for label, arm in rows.items():
+        if beside in arms:
+            rows[beside] = beside
+        for arm, label in rows.items():
             cells = [_cell(arms, arm, reference, measure)[0] for measure in shown]
             lines.append(f"| {label} | {len(arms[arm])} | " + " | ".join(cells) + " |")
         lines.append("")

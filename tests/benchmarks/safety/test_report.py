@@ -51,9 +51,9 @@ def test_the_picture_runs_from_the_worst_to_the_best_on_each_axis():
     assert found["ours"][4] == (0, 0, 0)  # AUROC: higher is better
 
 
-def with_copies(arm, seed, value, copies, online=False):
-    more = {"recipe": "noise", "copies": copies, "online": online, "training": {"epochs": 30}}
-    return {**run_of(arm, seed, value), **more}
+def with_copies(arm, seed, value, copies, online=False, **more):
+    settings = {"recipe": "noise", "copies": copies, "online": online, "training": {"epochs": 30}}
+    return {**run_of(arm, seed, value), **settings, **more}
 
 
 def test_the_five_measures_say_what_holds_beyond_the_interval():
@@ -104,15 +104,70 @@ def test_copies_are_compared_with_the_most_there_are():
     runs += [with_copies("live", s, 0.2 + 0.01 * s, 30, online=True) for s in range(2)]
     runs += [with_copies("one", s, 0.5 + 0.01 * s, 1) for s in range(2)]
     runs += [with_copies("all", s, 0.2, 30) for s in range(2)]
-    assert report.copies_of(runs) == {
-        "noise": {"1": "one", "4": "few", "30": "all", "online": "live"}
-    }
+    (some,) = report.copies_of(runs).values()
+    assert [(one.label, one.arm) for one in some] == [
+        ("1", "one"), ("4", "few"), ("30", "all"), ("online", "live")
+    ]  # fmt: skip
     lines = report.copies(runs).splitlines()
     assert [line.split(" | ")[0] for line in lines[4:8]] == ["| 1", "| 4", "| 30", "| online"]
     worse = "~~.305 (+0.100 ± .000)~~ | " * 5  # AUROC is better when it is higher
     assert lines[5] == f"| 4 | 2 | {worse}**.305 (+0.100 ± .000)** |"
     assert lines[7].startswith("| online | 2 | .205 | ")
     assert report.copies(runs[:2]) == ""
+
+
+def first_cells(text):
+    return [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")]
+
+
+def test_copies_cropped_once_more_are_compared_with_the_most_that_are_not():
+    runs = [with_copies("one", s, 0.5, 1) for s in range(2)]
+    runs += [with_copies("one-again", s, 0.3, 1, again=True) for s in range(2)]
+    runs += [with_copies("all-again", s, 0.6, 30, again=True) for s in range(2)]
+    runs += [with_copies("four", s, 0.4, 4) for s in range(2)]
+    text = report.copies(runs)
+    assert first_cells(text) == ["| copies", "| 1", "| 1 + crop", "| 4", "| 30 + crop"]
+    assert "in brackets minus 4, " in text
+    assert "| 1 + crop | 2 | **.300 (-0.100 ± .000)** | " in text
+
+
+def test_arms_with_as_many_copies_both_have_a_row():
+    runs = [with_copies("first", 0, 0.5, 4), with_copies("second", 0, 0.4, 4)]
+    runs.append(with_copies("one", 0, 0.5, 1))
+    assert first_cells(report.copies(runs)) == ["| copies", "| 1", "| 4 (first)", "| 4 (second)"]
+
+
+def test_copies_of_another_mixing_set_are_another_recipe_s():
+    runs = [with_copies("one", 0, 0.5, 1, mixing="a"), with_copies("all", 0, 0.4, 30, mixing="b")]
+    assert report.copies(runs) == ""
+    runs += [with_copies("two", 0, 0.5, 2, mixing="a"), with_copies("few", 0, 0.4, 4, mixing="b")]
+    assert list(report.copies_of(runs)) == ["noise (a)", "noise (b)"]
+
+
+def lines_of(runs, tmp_path, monkeypatch):
+    """What the first panel of the picture of copies shows: label and heights of each line."""
+    figure = pytest.importorskip("matplotlib.figure")
+    kept = []
+    monkeypatch.setattr(figure.Figure, "savefig", lambda self, *a, **k: kept.append(self))
+    assert figures.draw_copies(runs, tmp_path / "a.png")
+    handles, labels = kept[0].axes[0].get_legend_handles_labels()
+    lines = [getattr(handle, "lines", [handle])[0] for handle in handles]
+    return {label: list(line.get_ydata()) for label, line in zip(labels, lines)}
+
+
+def test_copies_cropped_once_more_have_a_line_of_their_own(tmp_path, monkeypatch):
+    runs = [with_copies("one", 0, 0.5, 1), with_copies("all", 0, 0.4, 30)]
+    runs += [with_copies("one-again", 0, 0.3, 1, again=True), run_of("plain", 0, 0.7)]
+    shown = lines_of(runs, tmp_path, monkeypatch)
+    assert {label: pytest.approx(heights) for label, heights in shown.items()} == {
+        "noise": [0.1, 0.0], "noise + crop": [-0.1], "plain": [0.3, 0.3]
+    }  # fmt: skip
+
+
+def test_what_has_no_seed_in_common_with_the_most_copies_is_not_drawn(tmp_path, monkeypatch):
+    runs = [with_copies("one", 1, 0.5, 1), with_copies("all", 0, 0.4, 30)]
+    runs.append(with_copies("four", 0, 0.5, 4))
+    assert lines_of(runs, tmp_path, monkeypatch)["noise"] == pytest.approx([0.1, 0.0])
 
 
 def test_plain_training_stands_below_the_copies():
