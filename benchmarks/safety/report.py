@@ -47,9 +47,14 @@ def difference(ours: dict[int, float], theirs: dict[int, float]) -> tuple[float,
     """
     seeds = sorted(set(ours) & set(theirs))
     mean, deviation = spread([ours[s] - theirs[s] for s in seeds])
-    freedom = len(seeds) - 1
-    quantile = STUDENT[freedom] if freedom < len(STUDENT) else 1.96 + 2.5 / freedom
-    return mean, quantile * deviation / math.sqrt(len(seeds)), len(seeds)
+    return mean, student(len(seeds) - 1) * deviation / math.sqrt(len(seeds)), len(seeds)
+
+
+def student(freedom: int) -> float:
+    """Two-sided 95 % quantile of Student's t; beyond 10 degrees of freedom by its expansion."""
+    if freedom < len(STUDENT):
+        return STUDENT[freedom]
+    return 1.96 + 2.372 / freedom + 2.82 / freedom**2
 
 
 def by_arm(runs: Sequence[dict[str, Any]]) -> dict[str, dict[int, dict[str, float]]]:
@@ -108,8 +113,9 @@ def five(runs: Sequence[dict[str, Any]], reference: str = "plain") -> str:
     """Markdown: an arm a row, clean error and the five measures a column each, and what holds.
 
     In brackets the difference from the reference, the same seeds paired, ± half of the 95 %
-    interval; bold where it is better beyond the interval, struck out where it is worse. The last
-    column counts the five measures only.
+    interval; bold where it is better beyond the interval, struck out where it is worse. Means are
+    over these seeds too; an arm without any has its own mean and no difference. The last column
+    counts the five measures only, where there is an interval.
     """
     arms = by_arm(runs)
     shown = [m for m in FIVE.values() if any(values(arms, arm, m) for arm in arms)]
@@ -117,23 +123,18 @@ def five(runs: Sequence[dict[str, Any]], reference: str = "plain") -> str:
         return ""
     headings = [_arrow(measure) for measure in ("clean error", *shown)]
     has_intervals = reference in arms and len(arms[reference]) > 1
+    how = f"; {_compared(reference)}" if reference in arms else "."
     lines = [
-        f"The five measures; in brackets minus {reference}, the same seeds paired, ± half of the "
-        "95 % interval; bold: better beyond it, struck out: worse beyond it.",
+        f"The five measures{how}",
         "",
         "| arm | seeds | " + " | ".join(headings) + (" | beyond it |" if has_intervals else " |"),
         "|---" * (len(headings) + 2 + has_intervals) + "|",
     ]
-    for arm, seeds in arms.items():
-        row = [arm, str(len(seeds))]
-        verdicts = [0, 0]
-        for measure in ("clean error", *shown):
-            text, better = _cell(arms, arm, reference, measure)
-            row.append(text)
-            if better is not None and measure != "clean error":
-                verdicts[0 if better else 1] += 1
+    for arm in arms:
+        row = [arm, str(len(_seeds(arms, arm, reference)))]
+        row += [_cell(arms, arm, reference, measure) for measure in ("clean error", *shown)]
         if has_intervals:
-            row.append("" if arm == reference else f"{verdicts[0]} better, {verdicts[1]} worse")
+            row.append(_verdict(arms, arm, reference))
         lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines) + "\n"
 
@@ -143,22 +144,43 @@ def _arrow(measure: str) -> str:
     return f"{measure} {'↑' if measure.startswith(HIGHER_IS_BETTER) else '↓'}"
 
 
-def _cell(arms: Arms, arm: str, reference: str, measure: str) -> tuple[str, bool | None]:
-    """A mean with its difference from the reference, and whether that is better beyond chance."""
+def _compared(reference: str) -> str:
+    """What the brackets and the marks of a table mean."""
+    return (
+        f"in brackets minus {reference}, the same seeds paired, ± half of the 95 % interval; "
+        "bold: better beyond it, struck out: worse beyond it."
+    )
+
+
+def _seeds(arms: Arms, arm: str, reference: str) -> set[int]:
+    """The seeds that the reference has too, or else the arm's own."""
+    return set(arms[arm]) & set(arms.get(reference, ())) or set(arms[arm])
+
+
+def _cell(arms: Arms, arm: str, reference: str, measure: str) -> str:
+    """A mean with its difference from the reference, marked where that is beyond chance."""
     found = values(arms, arm, measure)
     if not found:
-        return "—", None
-    text = _short(spread(list(found.values()))[0])
-    if reference not in arms or arm == reference:
-        return text, None
-    change, half, _ = against(arms, arm, reference, measure)
-    if math.isnan(change):
-        return text, None
+        return "—"
+    theirs = values(arms, reference, measure) if reference in arms else {}
+    common = [value for seed, value in found.items() if seed in theirs]
+    text = _short(spread(common or list(found.values()))[0])
+    if arm == reference or not common:
+        return text
+    change, half, _ = difference(found, theirs)
     text += f" ({change:+.3f} ± {_short(half)})"
     if not abs(change) > half:
-        return text, None
-    better = is_better(measure, change)
-    return (f"**{text}**" if better else f"~~{text}~~"), better
+        return text
+    return f"**{text}**" if is_better(measure, change) else f"~~{text}~~"
+
+
+def _verdict(arms: Arms, arm: str, reference: str) -> str:
+    """How many of the five measures are better, and worse, beyond their interval."""
+    found = [(m, *against(arms, arm, reference, m)[:2]) for m in FIVE.values()]
+    if arm == reference or not any(math.isfinite(half) for _, _, half in found):
+        return ""
+    beyond = [is_better(measure, change) for measure, change, half in found if abs(change) > half]
+    return f"{beyond.count(True)} better, {beyond.count(False)} worse"
 
 
 def table(runs: Sequence[dict[str, Any]]) -> str:
@@ -247,8 +269,7 @@ def copies(runs: Sequence[dict[str, Any]], beside: str = "plain") -> str:
         }
         reference = most_of(some).arm
         lines += [
-            f"Copies of {recipe}; in brackets minus {rows[reference]}, the same seeds paired, ± "
-            "half of the 95 % interval; bold: better beyond it, struck out: worse beyond it.",
+            f"Copies of {recipe}; {_compared(rows[reference])}",
             "",
             "| copies | seeds | " + " | ".join(map(_arrow, shown)) + " |",
             "|---" * (len(shown) + 2) + "|",
@@ -256,8 +277,9 @@ def copies(runs: Sequence[dict[str, Any]], beside: str = "plain") -> str:
         if beside in arms:
             rows[beside] = beside
         for arm, label in rows.items():
-            cells = [_cell(arms, arm, reference, measure)[0] for measure in shown]
-            lines.append(f"| {label} | {len(arms[arm])} | " + " | ".join(cells) + " |")
+            cells = [_cell(arms, arm, reference, measure) for measure in shown]
+            count = len(_seeds(arms, arm, reference))
+            lines.append(f"| {label} | {count} | " + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines)
 
