@@ -18,6 +18,7 @@ import os
 import shlex
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -29,9 +30,10 @@ import torch
 
 from benchmarks.safety import arms as recipes
 from benchmarks.safety import checkpoints, cost, data, evaluate, figures, report
-from benchmarks.safety.arms import Arm
+from benchmarks.safety.arms import MANIFEST, Arm
 from benchmarks.safety.runs import Bakes, Job, is_recorded, machine, run_all, warn
 from benchmarks.safety.train import Training, epochs_kept, fast_bfloat16
+from featvis.checkpoints import sha256
 from pixmix_cli.errors import InputError, PixMixError
 from pixmix_cli.sources.mixing_set import open_mixing_set, weighted_paths
 from pixmix_cli.storage.files import write_whole
@@ -138,12 +140,16 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
 
 def _run(arguments: argparse.Namespace, words: Sequence[str]) -> None:
     out: Path = arguments.output
+    asked: list[dict[str, Any]] = []
     if not arguments.report:
         device = _device(arguments.device)
         published = (*arguments.corruptions, *arguments.perturbations)
         for folder in (*published, arguments.frost, arguments.photographs):
             if folder is not None and not folder.is_dir():
                 raise InputError(f"{folder} is no folder")
+        for name, times in Counter(folder.name for folder in published).items():
+            if times > 1:
+                raise InputError(f"two published sets are called {name}", "another name for one")
         (out / "runs").mkdir(parents=True, exist_ok=True)
         sources = evaluate.Sources(
             SMOKE_SIZE if arguments.smoke else SIZE,
@@ -154,12 +160,12 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> None:
             tuple(arguments.perturbations),
         )
         if arguments.arm:
-            _do_runs(arguments, sources, device, out)
+            asked += _do_runs(arguments, sources, device, out)
         if arguments.plan:
             return
         if arguments.checkpoint:
-            _do_checkpoints(arguments, sources, device, out)
-    runs = _finished(out)
+            asked += _do_checkpoints(arguments, sources, device, out)
+    runs = _finished(out, asked)
     if not runs:
         raise InputError(f"{out} holds no finished runs", "without --report")
     text = "\n".join((report.five(runs), report.table(runs), report.copies(runs)))
@@ -178,7 +184,8 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> None:
 
 def _do_runs(
     arguments: argparse.Namespace, sources: evaluate.Sources, device: torch.device, out: Path
-) -> None:
+) -> list[dict[str, Any]]:
+    """Train and examine what is not done yet; returns the settings of every run."""
     begin = time.perf_counter()
     arms = [recipes.parse(text) for text in arguments.arm]
     if len({arm.name for arm in arms}) < len(arms):
@@ -201,7 +208,7 @@ def _do_runs(
         (out / name).mkdir(exist_ok=True)
     kept = data.keep(train_set, out / "exam" / "train.npz")
     data.keep(test_set, out / "exam" / "test.npz")
-    jobs = []
+    every = []
     for seed in range(arguments.seeds):
         for arm in arms:
             copies = arm.copies_for(arguments.epochs, arguments.copies)
@@ -221,6 +228,8 @@ def _do_runs(
             }
             if arm.again:
                 training["again"] = True
+            if arm.is_given:
+                training["baked"] = sha256(Path(arm.recipe) / MANIFEST)
             exam_settings = {
                 "test": test_set.digest,
                 "arithmetic": arithmetic,
@@ -230,8 +239,8 @@ def _do_runs(
                 arm, seed, training, exam_settings, config, sources, str(device), kept,
                 tuple(mixing[arm.name]), copies, out,
             )  # fmt: skip
-            if not job.is_done:
-                jobs.append(job)
+            every.append(job)
+    jobs = [job for job in every if not job.is_done]
     print(f"exam and mixing sets: {time.perf_counter() - begin:.0f} s", file=sys.stderr)
     workers = arguments.jobs or (2 if device.type == "cuda" else os.cpu_count() or 1)
     workers = min(workers, max(1, len(jobs)))
@@ -244,6 +253,7 @@ def _do_runs(
     print(say, file=sys.stderr, flush=True)
     if not arguments.plan:
         run_all(jobs, Bakes(jobs, train_part, out, ahead=workers + 1), workers)
+    return [job.settings for job in every]
 
 
 def _named(sources: evaluate.Sources) -> dict[str, Any]:
@@ -251,15 +261,16 @@ def _named(sources: evaluate.Sources) -> dict[str, Any]:
     return {
         "exam": asdict(sources.size),
         "exam version": evaluate.VERSION,
-        "photographs": sources.photographs is not None,
-        "frost": sources.frost is not None,
-        "published": [str(p.resolve()) for p in (*sources.corruptions, *sources.perturbations)],
+        "photographs": sources.photographs_digest or False,
+        "frost": sources.frost_digest or False,
+        "published": sources.published_digests,
     }
 
 
 def _do_checkpoints(
     arguments: argparse.Namespace, sources: evaluate.Sources, device: torch.device, out: Path
-) -> None:
+) -> list[dict[str, Any]]:
+    """Examine what was not yet; returns the settings of every checkpoint."""
     given = [checkpoints.parse(text) for text in arguments.checkpoint]
     names = [checkpoint.name for checkpoint in given]
     if len({*names, *(recipes.parse(text).name for text in arguments.arm)}) < len(
@@ -267,6 +278,7 @@ def _do_checkpoints(
     ):
         raise InputError("two arms or checkpoints have the same name", "--checkpoint NAME=...")
     exam = None
+    every = []
     if arguments.data:
         test_set = data.load(data.parts(arguments.data, out)[1])
         exam = evaluate.make_exam(test_set, sources, out / "exam")
@@ -280,6 +292,7 @@ def _do_checkpoints(
             "device": device.type,
             **_named(sources),
         }
+        every.append(settings)
         path = out / "runs" / f"{checkpoint.name}-0.json"
         # a function may give another network each time
         if checkpoint.digest is not None and is_recorded(path, settings):
@@ -299,6 +312,7 @@ def _do_checkpoints(
         }
         write_whole(path, (json.dumps(record, indent=1) + "\n").encode())
         print(f"{checkpoint.name}: examined in {seconds:.0f} s", file=sys.stderr, flush=True)
+    return every
 
 
 def _fingerprints(
@@ -343,12 +357,17 @@ def _digest(words: list[str]) -> str | None:
     return f"{digest} {weights}" if weights else digest
 
 
-def _finished(out: Path) -> list[dict[str, Any]]:
+def _finished(out: Path, asked: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records of one table, by arm and seed.
+
+    asked  settings of what this command ran
+    """
     paths = sorted((out / "runs").glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
-    runs, others = report.alike([json.loads(path.read_text()) for path in paths])
+    wanted = json.loads(json.dumps(asked))  # as a record gives it back
+    runs, others = report.alike([json.loads(path.read_text()) for path in paths], wanted)
     if others:
         names = ", ".join(sorted(f"{run['arm']}-{run['seed']}" for run in others))
-        warn(f"left out, since they were made with other settings than the newest run: {names}")
+        warn(f"left out, since they were made with other settings than the rest: {names}")
     order = {name: place for place, name in enumerate(("plain", *recipes.SHELF, "noise"))}
     return sorted(runs, key=lambda r: (order.get(r["arm"], 9), r["arm"], r["seed"]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 
 from pixmix_cli.errors import InputError, PixMixError
 from pixmix_cli.mixing.mixer import fit_square
+from pixmix_cli.sources.find import find_pictures
 from pixmix_cli.sources.mixing_set import open_mixing_set
 from pixmix_cli.sources.open import open_source, recognise
 from pixmix_cli.sources.pictures import PictureRef
@@ -141,6 +143,28 @@ def _write_digits(folder: Path, cache: Path) -> Path:
         large.save(target / f"{index:04d}.png")
     (folder / "done").touch()
     return folder
+
+
+def content_digest(folder: Path) -> str:
+    """SHA-256 of the names and bytes of a folder's pictures."""
+    digest = hashlib.sha256()
+    for ref in find_pictures(folder, _ignore):
+        digest.update(f"{ref.name}\n".encode())
+        digest.update(hashlib.sha256(ref.read()).digest())
+    return digest.hexdigest()
+
+
+def files_digest(folder: Path) -> str:
+    """SHA-256 of the names, sizes and times of a folder's files: for sets of many gigabytes."""
+    digest = hashlib.sha256()
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            path = os.path.join(place, name)
+            found = os.stat(path)
+            line = f"{os.path.relpath(path, folder)} {found.st_size} {found.st_mtime_ns}\n"
+            digest.update(os.fsencode(line))
+    return digest.hexdigest()
 
 
 def fingerprints(pictures: Iterable[U8]) -> set[bytes]:

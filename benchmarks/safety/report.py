@@ -65,21 +65,56 @@ def by_arm(runs: Sequence[dict[str, Any]]) -> dict[str, dict[int, dict[str, floa
     return arms
 
 
-SAME = ("training", "train", "test", "exam", "exam version", "photographs", "frost")  # in a table
+# settings that are the same for all runs of a table
+EXAM = ("test", "exam", "exam version", "photographs", "frost")
+SAME = (*EXAM, "training", "train", "version", "arithmetic", "device")
+# settings that are the same for all seeds of an arm
+OWN = ("recipe", "online", "mixing", "copies", "again", "baked", "weights", "normalise")
 
 
-def alike(runs: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Runs that can stand in one table with the last one, and the others.
+def alike(
+    runs: Sequence[dict[str, Any]], asked: Sequence[dict[str, Any]] = ()
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Runs that can stand in one table, and the others.
 
-    Only settings that both have are compared: a network of somebody else's has no training here.
+    The table is that of the last trained run, or of the last run where none was trained here; an
+    arm is what its last run of that table was.
+
+    runs   records, the newest last
+    asked  settings of the runs that were asked for: they count as newer than any other
     """
+    known = [*runs, *asked]
+    if not known:
+        return [], []
+    last = next((run for run in reversed(known) if "training" in run), known[-1])
+    newest = {run["arm"]: run for run in known if _fits(run, last)}
     same: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []
     for run in runs:
-        newest = runs[-1]
-        fits = all(run[name] == newest[name] for name in SAME if name in run and name in newest)
+        fits = _fits(run, last) and _equal(run, newest[run["arm"]], OWN)
         (same if fits else others).append(run)
     return same, others
+
+
+def _fits(run: dict[str, Any], last: dict[str, Any]) -> bool:
+    """Whether a run fits a table: a trained one in full, any other in exams that both sat."""
+    ours, theirs = _published(run), _published(last)
+    if any(ours[name] != theirs[name] for name in set(ours) & set(theirs)):
+        return False
+    if "training" in run:
+        return _equal(run, last, SAME)
+    if run.get("test") is None or last.get("test") is None:
+        return True
+    return _equal(run, last, [name for name in EXAM if name in run and name in last])
+
+
+def _equal(run: dict[str, Any], other: dict[str, Any], names: Sequence[str]) -> bool:
+    return all(run.get(name) == other.get(name) for name in names)
+
+
+def _published(run: dict[str, Any]) -> dict[str, str]:
+    """Digest of each published set by name: of a set that only one run has, there is a gap."""
+    return dict(text.rpartition(" ")[::2] for text in run.get("published", ()))
 
 
 Arms = dict[str, dict[int, dict[str, float]]]  # measures by arm and seed

@@ -132,6 +132,51 @@ def test_runs_of_other_settings_do_not_stand_in_one_table():
     assert report.alike([]) == ([], [])
 
 
+TRAINED = {"training": {"epochs": 30}, "test": "a", "version": 2, "device": "cpu"}
+
+
+def test_a_checkpoint_joins_the_last_trained_runs_and_turns_none_out():
+    trained = [{**run_of("plain", s, 0.4), **TRAINED} for s in range(2)]
+    short = {**run_of("short", 0, 0.4), **TRAINED, "training": {"epochs": 2}}
+    foreign = {**run_of("mine", 0, 0.4), "test": "a", "device": "cuda"}
+    published = {**run_of("other", 0, 0.4), "test": None, "photographs": False}
+    runs = [short, *trained, foreign, published]
+    assert report.alike(runs) == ([*trained, foreign, published], [short])
+    assert report.alike([foreign, published]) == ([foreign, published], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "other"), [("version", 1), ("arithmetic", "bfloat16 by AMX"), ("device", "cuda")]
+)
+def test_runs_by_other_arithmetic_do_not_stand_in_one_table(name, other):
+    new = {**run_of("plain", 0, 0.4), **TRAINED, "arithmetic": "float32"}
+    old = {**run_of("plain", 1, 0.4), **TRAINED, "arithmetic": "float32", name: other}
+    assert report.alike([old, new]) == ([new], [old])
+
+
+@pytest.mark.parametrize("name", ["recipe", "mixing", "copies", "again", "baked", "weights"])
+def test_the_seeds_of_an_arm_are_of_one_kind(name):
+    old = [{**run_of("ours", s, 0.4), **TRAINED, name: "old"} for s in (1, 2)]
+    new = [{**run_of("ours", 0, 0.4), **TRAINED, name: "new"}]
+    plain = [{**run_of("plain", s, 0.4), **TRAINED} for s in range(3)]
+    assert report.alike([*old, *plain, *new]) == ([*plain, *new], old)
+
+
+def test_the_table_is_that_of_the_runs_that_were_asked_for():
+    asked = {**run_of("ours", 0, 0.4), **TRAINED, "mixing": "a"}
+    later = {**run_of("plain", 0, 0.4), **TRAINED, "training": {"epochs": 2}}
+    another = {**run_of("ours", 1, 0.4), **TRAINED, "mixing": "b"}
+    settings = {name: value for name, value in asked.items() if name != "measures"}
+    assert report.alike([asked, later, another], [settings]) == ([asked], [later, another])
+
+
+def test_published_sets_of_one_name_are_the_same_set():
+    plain = {**run_of("plain", 0, 0.4), **TRAINED, "published": []}
+    other = {**run_of("noise", 0, 0.4), **TRAINED, "published": ["CIFAR-10-C old"]}
+    ours = {**run_of("ours", 0, 0.4), **TRAINED, "published": ["CIFAR-10-C new"]}
+    assert report.alike([plain, other, ours]) == ([plain, ours], [other])
+
+
 def test_copies_are_compared_with_the_most_there_are():
     runs = [with_copies("few", s, 0.3 + 0.01 * s, 4) for s in range(2)]
     runs += [with_copies("live", s, 0.2 + 0.01 * s, 30, online=True) for s in range(2)]

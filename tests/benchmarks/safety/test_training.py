@@ -351,6 +351,135 @@ def test_a_checkpoint_sits_published_exams_without_training(tmp_path, monkeypatc
     assert "examined" not in capsys.readouterr().err  # the record is there
 
 
+@pytest.fixture
+def done(monkeypatch, small):
+    """Names of the runs that the command does; they are not trained."""
+    found = []
+
+    def pretend(jobs, baked, workers):
+        for job in jobs:
+            found.append(job.name)
+            record = {**job.settings, "measures": {"clean error": 0.5}}
+            job.record.write_text(json.dumps(record))
+
+    monkeypatch.setattr(command, "run_all", pretend)
+    return found
+
+
+def write_baked(folder, split, manifest):
+    (folder / "copy-0").mkdir(parents=True, exist_ok=True)
+    np.save(folder / "copy-0" / "images.npy", split.pictures)
+    np.save(folder / "copy-0" / "labels.npy", split.labels)
+    (folder / "classes.json").write_text(json.dumps(split.classes))
+    (folder / "manifest.json").write_text(manifest)
+
+
+def write_data(folder):
+    write_folder(toy(8), folder / "train")
+    write_folder(toy(4, seed=1), folder / "test")
+    tiny = ["--epochs", 1, "--depth", 10, "--width", 1, "--stem", 2, "--seeds", 1, "--jobs", 1]
+    return ["--data", folder, *tiny, "-o", folder / "out"]
+
+
+def test_a_set_that_was_baked_anew_is_trained_on_anew(tmp_path, monkeypatch, done):
+    pytest.importorskip("sklearn")
+    words = [*write_data(tmp_path), "--arms", "plain", f"mine={tmp_path}/baked"]
+    write_baked(tmp_path / "baked", toy(8), "{}")
+    assert call(monkeypatch, *words) == 0
+    assert call(monkeypatch, *words) == 0
+    write_baked(tmp_path / "baked", toy(8, seed=2), '{"seed": 2}')
+    assert call(monkeypatch, *words) == 0
+    assert done == ["plain-0", "mine-0", "mine-0"]
+
+
+@pytest.mark.parametrize("option", ["--photographs", "--frost"])
+def test_other_photographs_are_another_exam(option, tmp_path, monkeypatch, done):
+    pytest.importorskip("sklearn")
+    words = [*write_data(tmp_path), "--arm", "plain"]
+    rng = np.random.default_rng(0)
+
+    def exam_of(name, value=None):
+        (tmp_path / name).mkdir(exist_ok=True)
+        if value is not None:
+            picture = rng.integers(value, value + 9, (170, 170, 3)).astype(np.uint8)
+            Image.fromarray(picture).save(tmp_path / name / "a.png")
+        assert call(monkeypatch, *words, option, tmp_path / name) == 0
+        exam = evaluate.make_exam(
+            data.load(data.Part(tmp_path / "test")),
+            evaluate.Sources(command.SIZE, **{option[2:]: tmp_path / name}),
+            tmp_path / "out" / "exam",
+        )
+        return (exam.structured | exam.corrupted)[option[2:]].mean()
+
+    first = exam_of("pa", 0)
+    assert exam_of("pa") == first
+    assert len(done) == 1
+    second = exam_of("pb", 100)
+    replaced = exam_of("pa", 200)
+    assert first < second < replaced
+    assert len(done) == 3
+    (tmp_path / "pa").rename(tmp_path / "pc")
+    assert exam_of("pc") == replaced
+    assert len(done) == 3
+
+
+def write_c(folder, labels, pictures=None):
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "labels.npy", np.array(labels))
+    shape = (len(labels), 32, 32, 3)
+    np.save(folder / "fog.npy", np.zeros(shape, np.uint8) if pictures is None else pictures)
+    return folder
+
+
+def test_a_published_set_that_was_replaced_is_sat_again(tmp_path, monkeypatch, done):
+    pytest.importorskip("sklearn")
+    words = [*write_data(tmp_path), "--arm", "plain"]
+    folder = write_c(tmp_path / "C", [0, 1] * 5)
+    assert call(monkeypatch, *words, "--corruptions", folder) == 0
+    assert call(monkeypatch, *words, "--corruptions", folder) == 0
+    assert len(done) == 1
+    write_c(folder, [1, 0] * 5)
+    assert call(monkeypatch, *words, "--corruptions", folder) == 0
+    assert len(done) == 2
+
+
+def test_records_without_further_sources_stay_valid(tmp_path, monkeypatch, done):
+    pytest.importorskip("sklearn")
+    assert call(monkeypatch, *write_data(tmp_path), "--arm", "plain") == 0
+    record = json.loads((tmp_path / "out" / "runs" / "plain-0.json").read_text())
+    found = {name: record[name] for name in ("photographs", "frost", "published")}
+    assert found == {"photographs": False, "frost": False, "published": []}
+    assert "baked" not in record
+
+
+def test_the_table_is_of_the_runs_asked_for_and_of_what_fits_them(
+    tmp_path, monkeypatch, capsys, done
+):
+    pytest.importorskip("sklearn")
+    words = write_data(tmp_path)
+    assert call(monkeypatch, *words, "--arm", "plain") == 0
+    assert call(monkeypatch, *words, "--arm", "cutout", "--epochs", 2) == 0
+    shown = capsys.readouterr()
+    assert "| plain |" not in shown.out.split("| cutout |")[1]
+    assert "left out, since they were made with other settings than the rest: plain-0" in shown.err
+    assert call(monkeypatch, *words, "--arm", "plain") == 0
+    shown = capsys.readouterr()
+    assert "| plain | 1 |" in shown.out
+    assert "| cutout |" not in shown.out
+    assert len(done) == 2
+
+
+def test_two_published_sets_of_one_name_are_refused(tmp_path, monkeypatch, capsys):
+    for place in ("a", "b"):
+        write_c(tmp_path / place / "C", [0, 1] * 5)
+    words = ["--corruptions", tmp_path / "a" / "C", "--corruptions", tmp_path / "b" / "C"]
+    words = ["--checkpoint", "resnet18:none", *words, "-o", tmp_path / "out"]
+    assert call(monkeypatch, *words) == 2
+    error = capsys.readouterr().err
+    assert "two published sets are called C" in error
+    assert error.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
