@@ -197,7 +197,7 @@ def _do_runs(
     if sources.corruptions and len(train_set.classes) == 10 and train_set.classes != CIFAR10:
         raise InputError(f"--corruptions: --data {arguments.data} has other classes than CIFAR-10")
     exam = evaluate.make_exam(test_set, sources, out / "exam")
-    seen = _fingerprints(arguments.data, train_set, test_set, exam)
+    seen = _fingerprints(arguments.data, train_set, test_set, exam, sources.photographs)
     mixing = {arm.name: _mixing(arm, out, seen) for arm in arms}
     instructions = None if arguments.float32 else fast_bfloat16(device)
     arithmetic = "float32" if instructions is None else f"bfloat16 by {instructions}"
@@ -316,18 +316,26 @@ def _do_checkpoints(
 
 
 def _fingerprints(
-    name: str, train_set: data.Labelled, test_set: data.Labelled, exam: evaluate.Exam
+    name: str,
+    train_set: data.Labelled,
+    test_set: data.Labelled,
+    exam: evaluate.Exam,
+    photographs: Path | None,
 ) -> set[bytes]:
     """Of every picture of train, test and anomalies; raises InputError where they overlap."""
     seen = data.fingerprints(train_set.pictures)
-    if seen & data.fingerprints(test_set.pictures):
+    test = data.fingerprints(test_set.pictures)
+    if seen & test:
         raise InputError(f"--data {name}: some pictures are in both train and test")
-    for pictures in exam.structured.values():
+    seen |= test
+    if photographs is not None:  # whole: the exam shows crops, which are like no other picture
+        seen |= data.check_apart(seen, photographs)
+    for kind, pictures in exam.structured.items():
         found = data.fingerprints(pictures)
         if seen & found:
-            raise InputError("a picture of an anomaly set is a training picture", "--photographs")
+            raise InputError(f"a picture of the anomalies ({kind}) is one of --data {name}")
         seen |= found
-    return seen | data.fingerprints(test_set.pictures)
+    return seen
 
 
 def _device(name: str) -> torch.device:

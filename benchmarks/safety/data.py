@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,42 +153,31 @@ def content_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def files_digest(folder: Path) -> str:
-    """SHA-256 of the names, sizes and times of a folder's files: for sets of many gigabytes."""
-    digest = hashlib.sha256()
-    for place, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            path = os.path.join(place, name)
-            found = os.stat(path)
-            line = f"{os.path.relpath(path, folder)} {found.st_size} {found.st_mtime_ns}\n"
-            digest.update(os.fsencode(line))
-    return digest.hexdigest()
-
-
 def fingerprints(pictures: Iterable[U8]) -> set[bytes]:
     """A hash of each picture's pixels at 32 px."""
     return {hashlib.blake2b(picture.tobytes(), digest_size=16).digest() for picture in pictures}
 
 
-def check_apart(seen: set[bytes], mixing_set: Path) -> int:
-    """Refuse a mixing set that shows pictures of the exam, and count its pictures.
+def check_apart(seen: set[bytes], folder: Path) -> set[bytes]:
+    """Refuse pictures that the exam shows too; returns their fingerprints.
 
     seen    fingerprints of train and test pictures, and of the anomalies
+    folder  a mixing set, or photographs
     raises  InputError naming the first such picture
     """
-    found = open_mixing_set([mixing_set], _ignore).pictures
-    for ref in found:
+    apart = set()
+    for ref in open_mixing_set([folder], _ignore).pictures:
         try:
-            picture = _square(ref)
+            found = fingerprints([_square(ref)])
         except PixMixError:
             continue  # bake passes it over too
-        if fingerprints([picture]) & seen:
+        if found & seen:
             raise InputError(
-                f"{mixing_set}: {ref.name} is a picture of the exam (train, test or anomalies)",
-                "a mixing set without it",
+                f"{folder}: {ref.name} is a picture of the exam (train, test or anomalies)",
+                "the same without it",
             )
-    return len(found)
+        apart |= found
+    return apart
 
 
 def _square(ref: PictureRef) -> U8:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from benchmarks.safety import anomalies, corruptions, measures, perturbations, published
-from benchmarks.safety.data import SIDE, U8, Labelled, content_digest, digits, files_digest
+from benchmarks.safety.data import SIDE, U8, Labelled, content_digest, digits
 from benchmarks.safety.epochs import on_device
 from benchmarks.safety.train import autocast
 from pixmix_cli.errors import InputError
@@ -70,7 +70,7 @@ class Sources:
     def published_digests(self) -> list[str]:
         """Name and digest of each published set, by name."""
         folders = (*self.corruptions, *self.perturbations)
-        return sorted(f"{folder.name} {files_digest(folder)}" for folder in folders)
+        return sorted(f"{folder.name} {published.digest(folder)}" for folder in folders)
 
 
 @dataclass(frozen=True)

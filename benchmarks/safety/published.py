@@ -13,6 +13,8 @@ sources  Hendrycks & Dietterich (2019), with its CIFAR-P script; Mintun et al. (
 from __future__ import annotations
 
 import concurrent.futures
+import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -62,6 +64,27 @@ def renditions() -> dict[str, int]:
     """The 200 classes of ImageNet-R: WordNet id, and its place among ImageNet's 1,000."""
     lines = (line.split() for line in R_CLASSES.read_text().splitlines())
     return {name: int(place) for name, place in lines}
+
+
+def files(folder: Path) -> Iterator[Path]:
+    """What a set is read from: its arrays where it has any, else every file below it."""
+    arrays = sorted(folder.glob("*.npy"))
+    if arrays:
+        yield from arrays
+        return
+    for place, folders, names in os.walk(folder):  # millions of files: never all in a list
+        folders.sort()
+        yield from (Path(place, name) for name in sorted(names))
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 of the names, sizes and times of a set's files: their bytes are too many."""
+    found = hashlib.sha256()
+    for path in files(folder):
+        status = path.stat()
+        line = f"{path.relative_to(folder)} {status.st_size} {status.st_mtime_ns}\n"
+        found.update(os.fsencode(line))
+    return found.hexdigest()
 
 
 def corruptions(folder: Path, look: Look, warn: Warn) -> dict[str, float]:

@@ -244,7 +244,7 @@ def test_a_mixing_set_that_shows_the_exam_is_refused(tmp_path):
     write_folder(toy(6, seed=9), tmp_path / "apart")
     write_folder(split, tmp_path / "same")
     seen = data.fingerprints(split.pictures)
-    assert data.check_apart(seen, tmp_path / "apart") == 6
+    assert len(data.check_apart(seen, tmp_path / "apart")) == 6
     with pytest.raises(InputError, match="a picture of the exam"):
         data.check_apart(seen, tmp_path / "same")
 
@@ -514,3 +514,26 @@ def test_pictures_in_both_train_and_test_are_refused(tmp_path, monkeypatch, caps
     write_folder(toy(8), tmp_path / "test")
     assert call(monkeypatch, "--data", tmp_path, "--arm", "plain", "-o", tmp_path / "out") == 2
     assert "in both train and test" in capsys.readouterr().err
+
+
+def test_photographs_that_are_a_mixing_set_too_are_refused(tmp_path, monkeypatch, capsys, done):
+    pytest.importorskip("sklearn")
+    words = [*write_data(tmp_path), "--arm", f"ours={tmp_path}/same"]
+    (tmp_path / "same").mkdir()
+    picture = np.random.default_rng(0).integers(0, 256, (60, 80, 3)).astype(np.uint8)
+    Image.fromarray(picture).save(tmp_path / "same" / "a.png")
+    assert call(monkeypatch, *words, "--photographs", tmp_path / "same") == 2
+    assert "a.png is a picture of the exam" in capsys.readouterr().err
+
+
+def test_test_pictures_among_the_photographs_are_refused(tmp_path, monkeypatch, capsys, done):
+    pytest.importorskip("sklearn")
+    words = [*write_data(tmp_path), "--arm", "plain"]
+    assert call(monkeypatch, *words, "--photographs", tmp_path / "test") == 2
+    assert "is a picture of the exam" in capsys.readouterr().err
+
+
+def test_anomalies_that_are_test_pictures_are_refused(tmp_path):
+    exam = evaluate.Exam(toy(4), {}, {}, {}, {"shapes": toy(4, seed=1).pictures[2:]})
+    with pytest.raises(InputError, match=r"anomalies \(shapes\) is one of --data x"):
+        command._fingerprints("x", toy(4), toy(4, seed=1), exam, None)
