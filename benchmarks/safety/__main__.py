@@ -29,7 +29,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread beats two on a share
 import torch
 
 from benchmarks.safety import arms as recipes
-from benchmarks.safety import checkpoints, cost, data, evaluate, figures, report
+from benchmarks.safety import checkpoints, cost, data, evaluate, figures, published, report
 from benchmarks.safety.arms import MANIFEST, Arm
 from benchmarks.safety.runs import Bakes, Job, is_recorded, machine, run_all, warn
 from benchmarks.safety.train import Training, epochs_kept, fast_bfloat16
@@ -127,8 +127,8 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
         parser.error("--data and an --arm are needed (or --smoke, --checkpoint, or --report)")
     elif arguments.arm and not arguments.data:
         parser.error("--arm needs --data")
-    published = arguments.corruptions or arguments.perturbations
-    if arguments.checkpoint and not (arguments.data or published):
+    sets = arguments.corruptions or arguments.perturbations
+    if arguments.checkpoint and not (arguments.data or sets):
         parser.error("--checkpoint needs an exam: --data, --corruptions or --perturbations")
     for name in ("epochs", "seeds", "width", "copies", "bakes", "jobs"):
         if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
@@ -143,11 +143,11 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> None:
     asked: list[dict[str, Any]] = []
     if not arguments.report:
         device = _device(arguments.device)
-        published = (*arguments.corruptions, *arguments.perturbations)
-        for folder in (*published, arguments.frost, arguments.photographs):
+        sets = (*arguments.corruptions, *arguments.perturbations)
+        for folder in (*sets, arguments.frost, arguments.photographs):
             if folder is not None and not folder.is_dir():
                 raise InputError(f"{folder} is no folder")
-        for name, times in Counter(folder.name for folder in published).items():
+        for name, times in Counter(folder.name for folder in sets).items():
             if times > 1:
                 raise InputError(f"two published sets are called {name}", "another name for one")
         (out / "runs").mkdir(parents=True, exist_ok=True)
@@ -196,6 +196,8 @@ def _do_runs(
         raise InputError(f"--data {arguments.data}: train and test have different classes")
     if sources.corruptions and len(train_set.classes) == 10 and train_set.classes != CIFAR10:
         raise InputError(f"--corruptions: --data {arguments.data} has other classes than CIFAR-10")
+    for folder in sources.corruptions:
+        published.check_classes(folder, len(train_set.classes))
     exam = evaluate.make_exam(test_set, sources, out / "exam")
     seen = _fingerprints(arguments.data, train_set, test_set, exam, sources.photographs)
     mixing = {arm.name: _mixing(arm, out, seen) for arm in arms}
@@ -300,9 +302,13 @@ def _do_checkpoints(
         begin = time.perf_counter()
         model = checkpoints.load(checkpoint).to(device)
         measures: dict[str, float] = {}
-        if exam is not None:
-            measures |= evaluate.sit(exam, sources.size, model, device, bfloat16=False)
-        measures |= evaluate.sit_published(sources, model, device, False, warn)
+        try:
+            if exam is not None:
+                measures |= evaluate.sit(exam, sources.size, model, device, bfloat16=False)
+            measures |= evaluate.sit_published(sources, model, device, False, warn)
+        except InputError as error:
+            what = f"--checkpoint {checkpoint.text}: {error.message}"
+            raise InputError(what, error.hint) from None
         seconds = round(time.perf_counter() - begin, 1)
         record = {
             **settings,

@@ -231,10 +231,18 @@ def forward_passes(exam: Exam, size: Size) -> tuple[int, int]:
 
 
 def sit(exam: Exam, size: Size, model: nn.Module, device: torch.device, bfloat16: bool) -> dict:
-    """Every measure of one network, as a flat record of numbers in [0, 1]."""
+    """Every measure of one network, as a flat record of numbers in [0, 1].
+
+    raises  InputError when it has other classes
+    """
     examiner = Examiner(model, device, bfloat16)
     labels = exam.test.labels
     clean = examiner.probabilities(exam.test.pictures)
+    classes, outputs = len(exam.test.classes), clean.shape[1]
+    if outputs != classes:
+        raise InputError(
+            f"the test pictures have {classes} classes and the network {outputs} outputs"
+        )
     record: dict[str, float] = {
         "clean error": measures.error(clean.argmax(1), labels),
         "calibration, clean": _calibration(clean, labels),

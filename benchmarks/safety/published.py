@@ -148,12 +148,7 @@ def _means(
 
 
 def _arrays(folder: Path, look: Look) -> Iterator[tuple[str, list[tuple[float, float]]]]:
-    labels = _array(folder / "labels.npy", dimensions=1)
-    if len(labels) == 0 or len(labels) % SEVERITIES or labels.dtype.kind not in "iu":
-        raise InputError(
-            f"{folder}/labels.npy holds {len(labels)} {labels.dtype} values, not whole numbers for "
-            f"{SEVERITIES} severities"
-        )
+    labels = _labels(folder)
     for path in sorted(folder.glob("*.npy")):
         if path.name == "labels.npy":
             continue
@@ -164,8 +159,37 @@ def _arrays(folder: Path, look: Look) -> Iterator[tuple[str, list[tuple[float, f
         levels = []
         for begin in range(0, len(labels), count):
             rows = slice(begin, begin + count)
-            levels.append(_judge(_looked(pictures[rows], look), labels[rows], path))
+            logits = _looked(pictures[rows], look)
+            _check_count(labels.max() + 1, logits.shape[1], folder)
+            levels.append(_judge(logits, labels[rows]))
         yield path.stem, levels
+
+
+def _labels(folder: Path) -> NDArray[np.integer]:
+    labels = _array(folder / "labels.npy", dimensions=1)
+    fits = len(labels) and not len(labels) % SEVERITIES and labels.dtype.kind in "iu"
+    if not fits or labels.min() < 0:
+        raise InputError(
+            f"{folder}/labels.npy holds {len(labels)} {labels.dtype} values, not labels for "
+            f"{SEVERITIES} severities"
+        )
+    return labels
+
+
+def check_classes(folder: Path, outputs: int) -> None:
+    """Refuse a network that has other classes than a set, before it is trained."""
+    if (folder / "labels.npy").exists():
+        _check_count(_labels(folder).max() + 1, outputs, folder)
+        return
+    for place in (folder, *sorted(folder.glob("*/1"))[:1]):
+        names = _class_names(place)
+        if names:
+            class_columns(names, outputs, folder)
+
+
+def _check_count(classes: int, outputs: int, where: Path) -> None:
+    if classes != outputs:
+        raise InputError(f"{where} has {classes} classes and the network {outputs} outputs")
 
 
 def _array(path: Path, dimensions: int) -> NDArray[np.integer]:
@@ -189,12 +213,8 @@ def _looked(pictures: NDArray[np.integer], look: Look) -> F32:
     return np.concatenate(parts)
 
 
-def _judge(logits: F32, labels: NDArray[np.integer], where: Path) -> tuple[float, float]:
+def _judge(logits: F32, labels: NDArray[np.integer]) -> tuple[float, float]:
     """Error, and calibration error of the softmax."""
-    if labels.min() < 0 or labels.max() >= logits.shape[1]:
-        raise InputError(
-            f"{where} has labels up to {labels.max()} and the network {logits.shape[1]} classes"
-        )
     right = logits.argmax(1) == labels
     shifted = np.exp(logits - logits.max(1, keepdims=True), dtype=np.float64)
     confidence = shifted.max(1) / shifted.sum(1)
@@ -250,7 +270,7 @@ def _by_class(folder: Path, look: Look, crop: bool) -> tuple[float, float]:
 
     crop  whether they are shrunk to 256 before the crop of 224; ImageNet-C's were already
     """
-    names = sorted(entry.name for entry in folder.iterdir() if CLASS.fullmatch(entry.name))
+    names = _class_names(folder)
     if not names:
         raise InputError(f"{folder} holds no folders of ImageNet's classes, such as n01443537")
     logits, labels = [], []
@@ -266,7 +286,11 @@ def _by_class(folder: Path, look: Look, crop: bool) -> tuple[float, float]:
         raise InputError(f"{folder} holds no pictures")
     outputs = np.concatenate(logits)
     columns = class_columns(names, outputs.shape[1], folder)
-    return _judge(outputs[:, columns], np.array(labels), folder)
+    return _judge(outputs[:, columns], np.array(labels))
+
+
+def _class_names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir() if CLASS.fullmatch(entry.name))
 
 
 def class_columns(names: Sequence[str], outputs: int, where: Path) -> list[int]:

@@ -537,3 +537,26 @@ def test_anomalies_that_are_test_pictures_are_refused(tmp_path):
     exam = evaluate.Exam(toy(4), {}, {}, {}, {"shapes": toy(4, seed=1).pictures[2:]})
     with pytest.raises(InputError, match=r"anomalies \(shapes\) is one of --data x"):
         command._fingerprints("x", toy(4), toy(4, seed=1), exam, None)
+
+
+def test_a_checkpoint_of_other_classes_than_the_data_is_refused(
+    tmp_path, monkeypatch, capsys, small
+):
+    pytest.importorskip("sklearn")
+    data_, folder, *_ = write_data(tmp_path)
+    torch.save(WideResNet(10, 1, 100, stem=2).state_dict(), tmp_path / "a.pt")
+    words = [data_, folder, "--checkpoint", f"mine=wrn-10-1:{tmp_path}/a.pt", "-o", tmp_path / "o"]
+    assert call(monkeypatch, *words) == 2
+    error = capsys.readouterr().err
+    assert "a.pt: the test pictures have 2 classes and the network 100 outputs" in error
+    assert error.count("\n") == 1
+
+
+def test_arms_of_other_classes_than_a_published_set_are_refused_untrained(
+    tmp_path, monkeypatch, capsys, done
+):
+    pytest.importorskip("sklearn")
+    folder = write_c(tmp_path / "C", [0, 9] * 5)
+    words = [*write_data(tmp_path), "--arm", "plain", "--corruptions", folder]
+    assert call(monkeypatch, *words) == 2
+    assert "C has 10 classes and the network 2 outputs" in capsys.readouterr().err
