@@ -35,8 +35,10 @@ from benchmarks.safety.runs import Bakes, Job, is_recorded, machine, run_all, wa
 from benchmarks.safety.train import Training, epochs_kept, fast_bfloat16
 from featvis.checkpoints import sha256
 from pixmix_cli.errors import InputError, PixMixError
+from pixmix_cli.main import EXIT_PIPE
 from pixmix_cli.sources.mixing_set import open_mixing_set, weighted_paths
 from pixmix_cli.storage.files import write_whole
+from pixmix_cli.terminal import ClosedPipe, stdout_errors
 
 VERSION = 2  # raise it when the same settings would train another network
 SMOKE = {"epochs": 40, "seeds": 3, "depth": 10, "width": 1, "stem": 2, "copies": 8, "bakes": 1}
@@ -59,6 +61,8 @@ def main(words: Sequence[str] | None = None) -> int:
     except PixMixError as error:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
+    except ClosedPipe:
+        return EXIT_PIPE
     return 0
 
 
@@ -169,7 +173,6 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> None:
     if not runs:
         raise InputError(f"{out} holds no finished runs", "without --report")
     text = "\n".join((report.five(runs), report.table(runs), report.copies(runs)))
-    print(text)
     details = "\n".join(report.detail(runs, part) for part in report.parts(runs))
     write_whole(out / "table.md", f"{text}\n{details}".encode())
     command = shlex.join(["python", "-m", "benchmarks.safety", *words])
@@ -180,6 +183,8 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> None:
         figures.draw_copies(runs, out / "copies.png")
     except ModuleNotFoundError:
         print("no picture: matplotlib is not installed (pip install matplotlib)", file=sys.stderr)
+    with stdout_errors():  # last: the reader may have gone away
+        print(text, flush=True)
 
 
 def _do_runs(

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -560,3 +563,17 @@ def test_arms_of_other_classes_than_a_published_set_are_refused_untrained(
     words = [*write_data(tmp_path), "--arm", "plain", "--corruptions", folder]
     assert call(monkeypatch, *words) == 2
     assert "C has 10 classes and the network 2 outputs" in capsys.readouterr().err
+
+
+@pytest.mark.process
+def test_a_reader_that_has_gone_away_leaves_the_files_and_no_traceback(tmp_path):
+    (tmp_path / "runs").mkdir()
+    record = {"arm": "plain", "seed": 0, "measures": {"clean error": 0.5}, "training": {}}
+    (tmp_path / "runs" / "plain-0.json").write_text(json.dumps(record))
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [sys.executable, "-m", "benchmarks.safety", "--report", "-o", str(tmp_path)]
+    ended = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (141, "")
+    assert "| plain | 1 | .500" in (tmp_path / "table.md").read_text()
