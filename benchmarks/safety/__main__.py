@@ -116,6 +116,12 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
         help="examined without training: resnet50:FILE, wrn-40-4:FILE or package.module:function",
     )
     parser.add_argument(
+        "--normalise",
+        choices=tuple(checkpoints.NORMALISE),
+        default="imagenet",
+        help="mean and deviation that torchvision checkpoints were trained with; cifar: .5",
+    )
+    parser.add_argument(
         "--smoke", action="store_true", help="minutes on a small CPU: digits, a small network"
     )
     parser.add_argument("--plan", action="store_true", help="say what the runs will cost, and stop")
@@ -278,7 +284,7 @@ def _do_checkpoints(
     arguments: argparse.Namespace, sources: evaluate.Sources, device: torch.device, out: Path
 ) -> list[dict[str, Any]]:
     """Examine what was not yet; returns the settings of every checkpoint."""
-    given = [checkpoints.parse(text) for text in arguments.checkpoint]
+    given = [checkpoints.parse(text, arguments.normalise) for text in arguments.checkpoint]
     names = [checkpoint.name for checkpoint in given]
     if len({*names, *(recipes.parse(text).name for text in arguments.arm)}) < len(
         [*names, *arguments.arm]
@@ -295,6 +301,7 @@ def _do_checkpoints(
             "recipe": checkpoint.text,
             "seed": 0,
             "weights": checkpoint.digest,
+            "normalise": checkpoint.normalise,
             "test": None if exam is None else exam.test.digest,
             "device": device.type,
             **_named(sources),

@@ -215,18 +215,30 @@ def test_a_folder_of_another_layout_is_refused(tmp_path):
         published.corruptions(tmp_path, red_is_the_class(), lambda text: None)
 
 
-def test_a_torchvision_checkpoint_gives_what_its_network_gives(tmp_path):
+@pytest.mark.parametrize(
+    ("normalise", "mean", "deviation"),
+    [
+        ("imagenet", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ("cifar", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    ],
+)
+def test_a_torchvision_checkpoint_gives_what_its_network_gives(
+    normalise, mean, deviation, tmp_path
+):
     from torchvision.models import squeezenet1_1
 
     torch.manual_seed(0)
     model = squeezenet1_1(weights=None, num_classes=5).eval()
     state = {f"module.{name}": value for name, value in model.state_dict().items()}
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "a.pth")
-    loaded = checkpoints.load(checkpoints.parse(f"mine=squeezenet1_1:{tmp_path}/a.pth"))
+    loaded = checkpoints.load(checkpoints.parse(f"mine=squeezenet1_1:{tmp_path}/a.pth", normalise))
     x = torch.rand(2, 3, 64, 64)
-    mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    expected = model((x - mean[:, None, None]) / deviation[:, None, None])
+    expected = model((x - column(mean)) / column(deviation))
     assert torch.allclose(loaded(x), expected, atol=1e-5)
+
+
+def column(values):
+    return torch.tensor(values)[:, None, None]
 
 
 def test_a_network_of_the_benchmark_is_a_checkpoint_too(tmp_path):

@@ -12,6 +12,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 
 from benchmarks.safety import __main__ as command
@@ -577,3 +578,14 @@ def test_a_reader_that_has_gone_away_leaves_the_files_and_no_traceback(tmp_path)
     os.close(writer)
     assert (ended.returncode, ended.stderr) == (141, "")
     assert "| plain | 1 | .500" in (tmp_path / "table.md").read_text()
+
+
+def test_a_checkpoint_normalised_otherwise_is_examined_again(tmp_path, monkeypatch):
+    folder = write_c(tmp_path / "C", [0, 1] * 5)
+    state = torchvision.models.squeezenet1_1(num_classes=2).state_dict()
+    torch.save(state, tmp_path / "a.pt")
+    words = ["--checkpoint", f"mine=squeezenet1_1:{tmp_path}/a.pt", "--corruptions", folder]
+    for more, expected in (([], "imagenet"), (["--normalise", "cifar"], "cifar")):
+        assert call(monkeypatch, *words, *more, "-o", tmp_path / "out") == 0
+        record = json.loads((tmp_path / "out" / "runs" / "mine-0.json").read_text())
+        assert record["normalise"] == expected
