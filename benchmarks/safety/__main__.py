@@ -171,10 +171,10 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> None:
         )
         if arguments.arm:
             asked += _do_runs(arguments, sources, device, out)
-        if arguments.plan:
-            return
         if arguments.checkpoint:
             asked += _do_checkpoints(arguments, sources, device, out)
+        if arguments.plan:
+            return
     runs = _finished(out, asked)
     if not runs:
         raise InputError(f"{out} holds no finished runs", "without --report")
@@ -261,7 +261,8 @@ def _do_runs(
         0 if job.trained() is not None else arguments.epochs - epochs_kept(job.keep) for job in jobs
     ]
     speed = cost.measure(config, len(train_set.classes), device)
-    passes = evaluate.forward_passes(exam, sources.size)
+    look, attack = evaluate.forward_passes(exam, sources.size)
+    passes = look + evaluate.published_passes(sources), attack
     say = cost.sentence(left, len(train_set.pictures), passes, speed, workers, arithmetic)
     print(say, file=sys.stderr, flush=True)
     if not arguments.plan:
@@ -283,7 +284,7 @@ def _named(sources: evaluate.Sources) -> dict[str, Any]:
 def _do_checkpoints(
     arguments: argparse.Namespace, sources: evaluate.Sources, device: torch.device, out: Path
 ) -> list[dict[str, Any]]:
-    """Examine what was not yet; returns the settings of every checkpoint."""
+    """Examine what was not yet, or say how much that is; returns every checkpoint's settings."""
     given = [checkpoints.parse(text, arguments.normalise) for text in arguments.checkpoint]
     names = [checkpoint.name for checkpoint in given]
     if len({*names, *(recipes.parse(text).name for text in arguments.arm)}) < len(
@@ -291,7 +292,7 @@ def _do_checkpoints(
     ):
         raise InputError("two arms or checkpoints have the same name", "--checkpoint NAME=...")
     exam = None
-    every = []
+    every, left = [], 0
     if arguments.data:
         test_set = data.load(data.parts(arguments.data, out)[1])
         exam = evaluate.make_exam(test_set, sources, out / "exam")
@@ -310,6 +311,9 @@ def _do_checkpoints(
         path = out / "runs" / f"{checkpoint.name}-0.json"
         # a function may give another network each time
         if checkpoint.digest is not None and is_recorded(path, settings):
+            continue
+        left += 1
+        if arguments.plan:
             continue
         begin = time.perf_counter()
         model = checkpoints.load(checkpoint).to(device)
@@ -330,6 +334,13 @@ def _do_checkpoints(
         }
         write_whole(path, (json.dumps(record, indent=1) + "\n").encode())
         print(f"{checkpoint.name}: examined in {seconds:.0f} s", file=sys.stderr, flush=True)
+    if arguments.plan:
+        look, attack = (0, 0) if exam is None else evaluate.forward_passes(exam, sources.size)
+        look += evaluate.published_passes(sources)
+        say = f"{look} pictures of 32 px to look at and {attack} steps of an attack for each"
+        print(
+            f"checkpoints to examine: {left}; {say}; their speed is not measured", file=sys.stderr
+        )
     return every
 
 

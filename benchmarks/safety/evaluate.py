@@ -230,6 +230,11 @@ def forward_passes(exam: Exam, size: Size) -> tuple[int, int]:
     return shown + len(exam.test.pictures), attacked
 
 
+def published_passes(sources: Sources) -> int:
+    """The same of the published sets: forward passes alone."""
+    return sum(map(published.passes, (*sources.corruptions, *sources.perturbations)))
+
+
 def sit(exam: Exam, size: Size, model: nn.Module, device: torch.device, bfloat16: bool) -> dict:
     """Every measure of one network, as a flat record of numbers in [0, 1].
 

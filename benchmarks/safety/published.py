@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import hashlib
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.safety import measures
+from benchmarks.safety.data import SIDE
 from benchmarks.safety.perturbations import flip_rate
 from pixmix_cli.errors import InputError
 from pixmix_cli.mixing.mixer import resize_shorter_side
@@ -85,6 +87,17 @@ def digest(folder: Path) -> str:
         line = f"{path.relative_to(folder)} {status.st_size} {status.st_mtime_ns}\n"
         found.update(os.fsencode(line))
     return found.hexdigest()
+
+
+def passes(folder: Path) -> int:
+    """What a set costs to look at, in pictures of 32 px. Raises InputError for a broken array."""
+    pixels = 0
+    for path in files(folder):
+        if path.suffix != ".npy":
+            pixels += CROP**2 * images.is_picture_name(path.name)
+        elif path.name != "labels.npy":
+            pixels += math.prod(_opened(path).shape[:-1])
+    return pixels // SIDE**2
 
 
 def corruptions(folder: Path, look: Look, warn: Warn) -> dict[str, float]:
@@ -192,11 +205,16 @@ def _check_count(classes: int, outputs: int, where: Path) -> None:
         raise InputError(f"{where} has {classes} classes and the network {outputs} outputs")
 
 
-def _array(path: Path, dimensions: int) -> NDArray[np.integer]:
+def _opened(path: Path) -> NDArray[np.integer]:
     try:
         array: NDArray[np.integer] = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path} cannot be read: {error}") from None
+    return array
+
+
+def _array(path: Path, dimensions: int) -> NDArray[np.integer]:
+    array = _opened(path)
     is_pictures = dimensions > 1
     if array.ndim != dimensions or (is_pictures and array.dtype != np.uint8):
         raise InputError(f"{path} is {array.dtype} of shape {array.shape}, not as published")

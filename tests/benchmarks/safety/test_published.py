@@ -298,3 +298,9 @@ def test_frost_lays_a_fifth_of_a_photograph_over_the_picture():
         made_here.frost(dark, 1, [ice[:100]])
     with pytest.raises(ValueError, match="severity"):
         made_here.frost(dark, 0, [ice])
+
+
+def test_large_pictures_cost_as_much_as_their_pixels(tmp_path):
+    write_classes(tmp_path / "R", n01443537=[1, 1], n01484850=[2])
+    (tmp_path / "R" / "README.txt").write_text("three pictures")
+    assert published.passes(tmp_path / "R") == 3 * 7 * 7

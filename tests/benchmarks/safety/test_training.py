@@ -589,3 +589,31 @@ def test_a_checkpoint_normalised_otherwise_is_examined_again(tmp_path, monkeypat
         assert call(monkeypatch, *words, *more, "-o", tmp_path / "out") == 0
         record = json.loads((tmp_path / "out" / "runs" / "mine-0.json").read_text())
         assert record["normalise"] == expected
+
+
+def test_a_plan_counts_the_published_sets(tmp_path, monkeypatch, capsys, small):
+    pytest.importorskip("sklearn")
+    counted = []
+
+    def note(*given):
+        counted.append(given[2])
+        return ""
+
+    monkeypatch.setattr(command.cost, "sentence", note)
+    words = [*write_data(tmp_path), "--arm", "plain", "--plan"]
+    (tmp_path / "P").mkdir()
+    np.save(tmp_path / "P" / "tilt.npy", np.zeros((3, 4, 32, 32, 3), np.uint8))
+    c = write_c(tmp_path / "C", [0, 1] * 5)
+    assert call(monkeypatch, *words) == 0
+    assert call(monkeypatch, *words, "--corruptions", c, "--perturbations", tmp_path / "P") == 0
+    (look, attack), (more, same) = counted
+    assert (more - look, same) == (10 + 12, attack)
+
+
+def test_a_plan_of_checkpoints_says_what_they_would_look_at(tmp_path, monkeypatch, capsys):
+    folder = write_c(tmp_path / "C", [0, 1] * 5)
+    words = ["--checkpoint", "a=wrn-10-1:none", "--corruptions", folder, "-o", tmp_path / "out"]
+    assert call(monkeypatch, *words, "--plan") == 0
+    said = capsys.readouterr().err
+    assert "checkpoints to examine: 1; 10 pictures of 32 px to look at and 0 steps" in said
+    assert not list((tmp_path / "out" / "runs").iterdir())
