@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -119,7 +120,14 @@ def _run(arguments: argparse.Namespace) -> int:
     size = safety.SMOKE_SIZE if arguments.smoke else safety.SIZE
     sources = evaluate.Sources(size, photographs, name != "digits")
     exam = evaluate.make_exam(test_set, sources, out / "exam")
-    kept = _kept_plan(out)
+    made_for = {
+        "data": name,
+        "arms": arms,
+        "minutes": arguments.minutes,
+        "smoke": arguments.smoke,
+        "device": _name_of(device),
+    }
+    kept = _kept_plan(out, made_for)
     if kept is None:
         left = (
             arguments.minutes * 60 - (time.perf_counter() - begin) - SPARE * (not arguments.smoke)
@@ -129,7 +137,8 @@ def _run(arguments: argparse.Namespace) -> int:
         kept = choose(speeds, left, len(train_set.pictures), passes, len(arms))
         if arguments.smoke:
             kept = Plan(kept.depth, kept.width, 1)
-        (out / "plan.json").write_text(json.dumps(asdict(kept)) + "\n")
+        record = {"plan": asdict(kept), "made for": made_for}
+        (out / "plan.json").write_text(json.dumps(record) + "\n")
     print(json.dumps({"plan": asdict(kept), "arms": arms}), flush=True)
     words = ["--data", name, "--arm", *arms, "--depth", kept.depth, "--width", kept.width]
     words += ["--epochs", kept.epochs, "--copies", min(COPIES, kept.epochs), "--seeds", 1]
@@ -143,10 +152,15 @@ def _run(arguments: argparse.Namespace) -> int:
     return code
 
 
-def _kept_plan(out: Path) -> Plan | None:
-    """The plan of a run that was stopped: another one would begin anew."""
+def _kept_plan(out: Path, made_for: dict[str, Any]) -> Plan | None:
+    """The plan of a run of the same command that was stopped: another one would begin anew."""
     path = out / "plan.json"
-    return Plan(**json.loads(path.read_text())) if path.exists() else None
+    record = json.loads(path.read_text()) if path.exists() else {}
+    return Plan(**record["plan"]) if record.get("made for") == made_for else None
+
+
+def _name_of(device: torch.device) -> str:
+    return torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
 
 
 def _speeds(
@@ -156,10 +170,10 @@ def _speeds(
         bfloat16 = fast_bfloat16(device) is not None
         config = Training(depth, width, 1, bfloat16, 2 if smoke else 1)
         speed = cost.measure(config, classes, device, 2 if smoke else STEPS)
-        device_name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
         rates = {key: round(value) for key, value in asdict(speed).items()}
-        record = {"network": f"WRN-{depth}-{width}", "bfloat16": bfloat16, "device": device_name}
-        print(json.dumps(record | {"pictures_per_second": rates}), flush=True)
+        record: dict[str, Any] = {"network": f"WRN-{depth}-{width}", "bfloat16": bfloat16}
+        record |= {"device": _name_of(device), "pictures_per_second": rates}
+        print(json.dumps(record), flush=True)
         yield (depth, width), speed
 
 

@@ -18,6 +18,7 @@ import os
 import shlex
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -28,13 +29,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread beats two on a share
 import torch
 
 from benchmarks.safety import arms as recipes
-from benchmarks.safety import checkpoints, cost, data, evaluate, figures, report
-from benchmarks.safety.arms import Arm
+from benchmarks.safety import checkpoints, cost, data, evaluate, figures, published, report
+from benchmarks.safety.arms import MANIFEST, Arm
 from benchmarks.safety.runs import Bakes, Job, is_recorded, machine, run_all, warn
 from benchmarks.safety.train import Training, epochs_kept, fast_bfloat16
+from featvis.checkpoints import sha256
 from pixmix_cli.errors import InputError, PixMixError
+from pixmix_cli.main import EXIT_PIPE
 from pixmix_cli.sources.mixing_set import open_mixing_set, weighted_paths
 from pixmix_cli.storage.files import write_whole
+from pixmix_cli.terminal import ClosedPipe, stdout_errors
 
 VERSION = 2  # raise it when the same settings would train another network
 SMOKE = {"epochs": 40, "seeds": 3, "depth": 10, "width": 1, "stem": 2, "copies": 8, "bakes": 1}
@@ -57,6 +61,8 @@ def main(words: Sequence[str] | None = None) -> int:
     except PixMixError as error:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
+    except ClosedPipe:
+        return EXIT_PIPE
     return 0
 
 
@@ -110,6 +116,12 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
         help="examined without training: resnet50:FILE, wrn-40-4:FILE or package.module:function",
     )
     parser.add_argument(
+        "--normalise",
+        choices=tuple(checkpoints.NORMALISE),
+        default="imagenet",
+        help="mean and deviation that torchvision checkpoints were trained with; cifar: .5",
+    )
+    parser.add_argument(
         "--smoke", action="store_true", help="minutes on a small CPU: digits, a small network"
     )
     parser.add_argument("--plan", action="store_true", help="say what the runs will cost, and stop")
@@ -125,8 +137,8 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
         parser.error("--data and an --arm are needed (or --smoke, --checkpoint, or --report)")
     elif arguments.arm and not arguments.data:
         parser.error("--arm needs --data")
-    published = arguments.corruptions or arguments.perturbations
-    if arguments.checkpoint and not (arguments.data or published):
+    sets = arguments.corruptions or arguments.perturbations
+    if arguments.checkpoint and not (arguments.data or sets):
         parser.error("--checkpoint needs an exam: --data, --corruptions or --perturbations")
     for name in ("epochs", "seeds", "width", "copies", "bakes", "jobs"):
         if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
@@ -138,12 +150,16 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
 
 def _run(arguments: argparse.Namespace, words: Sequence[str]) -> None:
     out: Path = arguments.output
+    asked: list[dict[str, Any]] = []
     if not arguments.report:
         device = _device(arguments.device)
-        published = (*arguments.corruptions, *arguments.perturbations)
-        for folder in (*published, arguments.frost, arguments.photographs):
+        sets = (*arguments.corruptions, *arguments.perturbations)
+        for folder in (*sets, arguments.frost, arguments.photographs):
             if folder is not None and not folder.is_dir():
                 raise InputError(f"{folder} is no folder")
+        for name, times in Counter(folder.name for folder in sets).items():
+            if times > 1:
+                raise InputError(f"two published sets are called {name}", "another name for one")
         (out / "runs").mkdir(parents=True, exist_ok=True)
         sources = evaluate.Sources(
             SMOKE_SIZE if arguments.smoke else SIZE,
@@ -154,16 +170,15 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> None:
             tuple(arguments.perturbations),
         )
         if arguments.arm:
-            _do_runs(arguments, sources, device, out)
+            asked += _do_runs(arguments, sources, device, out)
+        if arguments.checkpoint:
+            asked += _do_checkpoints(arguments, sources, device, out)
         if arguments.plan:
             return
-        if arguments.checkpoint:
-            _do_checkpoints(arguments, sources, device, out)
-    runs = _finished(out)
+    runs = _finished(out, asked)
     if not runs:
         raise InputError(f"{out} holds no finished runs", "without --report")
     text = "\n".join((report.five(runs), report.table(runs), report.copies(runs)))
-    print(text)
     details = "\n".join(report.detail(runs, part) for part in report.parts(runs))
     write_whole(out / "table.md", f"{text}\n{details}".encode())
     command = shlex.join(["python", "-m", "benchmarks.safety", *words])
@@ -174,11 +189,14 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> None:
         figures.draw_copies(runs, out / "copies.png")
     except ModuleNotFoundError:
         print("no picture: matplotlib is not installed (pip install matplotlib)", file=sys.stderr)
+    with stdout_errors():  # last: the reader may have gone away
+        print(text, flush=True)
 
 
 def _do_runs(
     arguments: argparse.Namespace, sources: evaluate.Sources, device: torch.device, out: Path
-) -> None:
+) -> list[dict[str, Any]]:
+    """Train and examine what is not done yet; returns the settings of every run."""
     begin = time.perf_counter()
     arms = [recipes.parse(text) for text in arguments.arm]
     if len({arm.name for arm in arms}) < len(arms):
@@ -189,8 +207,10 @@ def _do_runs(
         raise InputError(f"--data {arguments.data}: train and test have different classes")
     if sources.corruptions and len(train_set.classes) == 10 and train_set.classes != CIFAR10:
         raise InputError(f"--corruptions: --data {arguments.data} has other classes than CIFAR-10")
+    for folder in sources.corruptions:
+        published.check_classes(folder, len(train_set.classes))
     exam = evaluate.make_exam(test_set, sources, out / "exam")
-    seen = _fingerprints(arguments.data, train_set, test_set, exam)
+    seen = _fingerprints(arguments.data, train_set, test_set, exam, sources.photographs)
     mixing = {arm.name: _mixing(arm, out, seen) for arm in arms}
     instructions = None if arguments.float32 else fast_bfloat16(device)
     arithmetic = "float32" if instructions is None else f"bfloat16 by {instructions}"
@@ -201,7 +221,7 @@ def _do_runs(
         (out / name).mkdir(exist_ok=True)
     kept = data.keep(train_set, out / "exam" / "train.npz")
     data.keep(test_set, out / "exam" / "test.npz")
-    jobs = []
+    every = []
     for seed in range(arguments.seeds):
         for arm in arms:
             copies = arm.copies_for(arguments.epochs, arguments.copies)
@@ -221,6 +241,8 @@ def _do_runs(
             }
             if arm.again:
                 training["again"] = True
+            if arm.is_given:
+                training["baked"] = sha256(Path(arm.recipe) / MANIFEST)
             exam_settings = {
                 "test": test_set.digest,
                 "arithmetic": arithmetic,
@@ -230,8 +252,8 @@ def _do_runs(
                 arm, seed, training, exam_settings, config, sources, str(device), kept,
                 tuple(mixing[arm.name]), copies, out,
             )  # fmt: skip
-            if not job.is_done:
-                jobs.append(job)
+            every.append(job)
+    jobs = [job for job in every if not job.is_done]
     print(f"exam and mixing sets: {time.perf_counter() - begin:.0f} s", file=sys.stderr)
     workers = arguments.jobs or (2 if device.type == "cuda" else os.cpu_count() or 1)
     workers = min(workers, max(1, len(jobs)))
@@ -239,11 +261,13 @@ def _do_runs(
         0 if job.trained() is not None else arguments.epochs - epochs_kept(job.keep) for job in jobs
     ]
     speed = cost.measure(config, len(train_set.classes), device)
-    passes = evaluate.forward_passes(exam, sources.size)
+    look, attack = evaluate.forward_passes(exam, sources.size)
+    passes = look + evaluate.published_passes(sources), attack
     say = cost.sentence(left, len(train_set.pictures), passes, speed, workers, arithmetic)
     print(say, file=sys.stderr, flush=True)
     if not arguments.plan:
         run_all(jobs, Bakes(jobs, train_part, out, ahead=workers + 1), workers)
+    return [job.settings for job in every]
 
 
 def _named(sources: evaluate.Sources) -> dict[str, Any]:
@@ -251,22 +275,24 @@ def _named(sources: evaluate.Sources) -> dict[str, Any]:
     return {
         "exam": asdict(sources.size),
         "exam version": evaluate.VERSION,
-        "photographs": sources.photographs is not None,
-        "frost": sources.frost is not None,
-        "published": [str(p.resolve()) for p in (*sources.corruptions, *sources.perturbations)],
+        "photographs": sources.photographs_digest or False,
+        "frost": sources.frost_digest or False,
+        "published": sources.published_digests,
     }
 
 
 def _do_checkpoints(
     arguments: argparse.Namespace, sources: evaluate.Sources, device: torch.device, out: Path
-) -> None:
-    given = [checkpoints.parse(text) for text in arguments.checkpoint]
+) -> list[dict[str, Any]]:
+    """Examine what was not yet, or say how much that is; returns every checkpoint's settings."""
+    given = [checkpoints.parse(text, arguments.normalise) for text in arguments.checkpoint]
     names = [checkpoint.name for checkpoint in given]
     if len({*names, *(recipes.parse(text).name for text in arguments.arm)}) < len(
         [*names, *arguments.arm]
     ):
         raise InputError("two arms or checkpoints have the same name", "--checkpoint NAME=...")
     exam = None
+    every, left = [], 0
     if arguments.data:
         test_set = data.load(data.parts(arguments.data, out)[1])
         exam = evaluate.make_exam(test_set, sources, out / "exam")
@@ -276,20 +302,29 @@ def _do_checkpoints(
             "recipe": checkpoint.text,
             "seed": 0,
             "weights": checkpoint.digest,
+            "normalise": checkpoint.normalise,
             "test": None if exam is None else exam.test.digest,
             "device": device.type,
             **_named(sources),
         }
+        every.append(settings)
         path = out / "runs" / f"{checkpoint.name}-0.json"
         # a function may give another network each time
         if checkpoint.digest is not None and is_recorded(path, settings):
             continue
+        left += 1
+        if arguments.plan:
+            continue
         begin = time.perf_counter()
         model = checkpoints.load(checkpoint).to(device)
         measures: dict[str, float] = {}
-        if exam is not None:
-            measures |= evaluate.sit(exam, sources.size, model, device, bfloat16=False)
-        measures |= evaluate.sit_published(sources, model, device, False, warn)
+        try:
+            if exam is not None:
+                measures |= evaluate.sit(exam, sources.size, model, device, bfloat16=False)
+            measures |= evaluate.sit_published(sources, model, device, False, warn)
+        except InputError as error:
+            what = f"--checkpoint {checkpoint.text}: {error.message}"
+            raise InputError(what, error.hint) from None
         seconds = round(time.perf_counter() - begin, 1)
         record = {
             **settings,
@@ -299,21 +334,37 @@ def _do_checkpoints(
         }
         write_whole(path, (json.dumps(record, indent=1) + "\n").encode())
         print(f"{checkpoint.name}: examined in {seconds:.0f} s", file=sys.stderr, flush=True)
+    if arguments.plan:
+        look, attack = (0, 0) if exam is None else evaluate.forward_passes(exam, sources.size)
+        look += evaluate.published_passes(sources)
+        say = f"{look} pictures of 32 px to look at and {attack} steps of an attack for each"
+        print(
+            f"checkpoints to examine: {left}; {say}; their speed is not measured", file=sys.stderr
+        )
+    return every
 
 
 def _fingerprints(
-    name: str, train_set: data.Labelled, test_set: data.Labelled, exam: evaluate.Exam
+    name: str,
+    train_set: data.Labelled,
+    test_set: data.Labelled,
+    exam: evaluate.Exam,
+    photographs: Path | None,
 ) -> set[bytes]:
     """Of every picture of train, test and anomalies; raises InputError where they overlap."""
     seen = data.fingerprints(train_set.pictures)
-    if seen & data.fingerprints(test_set.pictures):
+    test = data.fingerprints(test_set.pictures)
+    if seen & test:
         raise InputError(f"--data {name}: some pictures are in both train and test")
-    for pictures in exam.structured.values():
+    seen |= test
+    if photographs is not None:  # whole: the exam shows crops, which are like no other picture
+        seen |= data.check_apart(seen, photographs)
+    for kind, pictures in exam.structured.items():
         found = data.fingerprints(pictures)
         if seen & found:
-            raise InputError("a picture of an anomaly set is a training picture", "--photographs")
+            raise InputError(f"a picture of the anomalies ({kind}) is one of --data {name}")
         seen |= found
-    return seen | data.fingerprints(test_set.pictures)
+    return seen
 
 
 def _device(name: str) -> torch.device:
@@ -343,12 +394,17 @@ def _digest(words: list[str]) -> str | None:
     return f"{digest} {weights}" if weights else digest
 
 
-def _finished(out: Path) -> list[dict[str, Any]]:
+def _finished(out: Path, asked: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records of one table, by arm and seed.
+
+    asked  settings of what this command ran
+    """
     paths = sorted((out / "runs").glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
-    runs, others = report.alike([json.loads(path.read_text()) for path in paths])
+    wanted = json.loads(json.dumps(asked))  # as a record gives it back
+    runs, others = report.alike([json.loads(path.read_text()) for path in paths], wanted)
     if others:
         names = ", ".join(sorted(f"{run['arm']}-{run['seed']}" for run in others))
-        warn(f"left out, since they were made with other settings than the newest run: {names}")
+        warn(f"left out, since they were made with other settings than the rest: {names}")
     order = {name: place for place, name in enumerate(("plain", *recipes.SHELF, "noise"))}
     return sorted(runs, key=lambda r: (order.get(r["arm"], 9), r["arm"], r["seed"]))
 

@@ -40,6 +40,7 @@ SHELF = ("plain", "cutout", "mixup", "cutmix")
 MADE = ("noise", "fractals")
 SELF = "self"
 AGAIN = "+crop"
+MANIFEST = "manifest.json"  # of a set that was baked to its end
 MADE_SIZE, MADE_COUNT = 72, 200  # pixels and pictures of a mixing set made on the spot
 
 
@@ -70,6 +71,11 @@ class Arm:
     def is_baked_here(self) -> bool:
         """Whether `pixmix bake` makes them first."""
         return self.is_mixed and not self.is_live
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the caller baked them."""
+        return not self.is_mixed and self.recipe not in SHELF
 
     def copies_for(self, epochs: int, default: int | None) -> int:
         """How many copies a run shows in turn: one an epoch, unless the arm or the run says so."""
@@ -105,7 +111,7 @@ def parse(text: str) -> Arm:
     if recipe in (*SHELF, *MADE, SELF) or (Path(recipe) / "classes.json").is_file():
         if copies and not arm.is_mixed:
             raise InputError(f"--arm {text}: @ is for pictures that are mixed here")
-        if not arm.is_mixed and recipe not in SHELF:
+        if arm.is_given:
             _check_baked(text, Path(recipe))
         return arm
     if not recipe.startswith("pixmix:"):
@@ -131,7 +137,7 @@ def _copies(text: str, recipe: str) -> tuple[str, str]:
 
 
 def _check_baked(text: str, folder: Path) -> None:
-    if not (folder / "manifest.json").is_file():
+    if not (folder / MANIFEST).is_file():
         raise InputError(f"--arm {text}: {folder} was not baked to its end", "pixmix bake --resume")
 
 

@@ -1,7 +1,7 @@
 """Networks that somebody else trained, examined without training.
 
 [NAME=]MODEL:FILE     a torchvision name and a file of its weights; pictures are normalised by
-                      ImageNet's mean and deviation
+                      ImageNet's mean and deviation, or by .5 as in a training with the cifar preset
 [NAME=]wrn-D-W:FILE   the benchmark's own network, as OUT/weights keeps it
 [NAME=]MODULE:NAME    a function of yours without arguments that gives a torch.nn.Module, which
                       takes (n, 3, h, w) float32 in [0, 1] and gives logits
@@ -26,6 +26,10 @@ from featvis.models import IMAGENET_MEAN, IMAGENET_STD
 from pixmix_cli.errors import InputError
 
 WRN = re.compile(r"wrn-([0-9]+)-([0-9]+)")
+NORMALISE = {  # mean and deviation of each channel
+    "imagenet": (IMAGENET_MEAN, IMAGENET_STD),
+    "cifar": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
 HINT = "resnet50:FILE, wrn-40-4:FILE or package.module:function"
 
 
@@ -50,10 +54,14 @@ class Normalised(nn.Module):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A name for the table, and what it means."""
+    """A name for the table, and what it means.
+
+    normalise  a key of NORMALISE; None where the network does it by itself
+    """
 
     name: str
     text: str
+    normalise: str | None = None
 
     @property
     def digest(self) -> str | None:
@@ -62,8 +70,8 @@ class Checkpoint:
         return sha256(file) if file.is_file() else None
 
 
-def parse(text: str) -> Checkpoint:
-    """[NAME=]WHAT. Raises InputError."""
+def parse(text: str, normalise: str = "imagenet") -> Checkpoint:
+    """[NAME=]WHAT, and how pictures of a torchvision network are normalised. Raises InputError."""
     name, _, what = text.rpartition("=")
     before, colon, after = what.partition(":")
     if not colon or not before or not after:
@@ -71,7 +79,8 @@ def parse(text: str) -> Checkpoint:
     name = name or before
     if "/" in name:
         raise InputError(f"--checkpoint {text}: it needs a plain name", f"NAME={what}")
-    return Checkpoint(name, what)
+    known = before in torchvision.models.list_models(module=torchvision.models)
+    return Checkpoint(name, what, normalise if known else None)
 
 
 def load(checkpoint: Checkpoint) -> nn.Module:
@@ -83,12 +92,12 @@ def load(checkpoint: Checkpoint) -> nn.Module:
     try:
         if match := WRN.fullmatch(what):
             return _wide(int(match[1]), int(match[2]), Path(where)).eval()
-        if what in torchvision.models.list_models(module=torchvision.models):
+        if checkpoint.normalise is not None:
             loaded = load_into(what, read_checkpoint(Path(where)), Path(where))
             if loaded.lacks:
                 lacking = some(f"{key} {why}" for key, why in loaded.lacks.items())
                 raise InputError(f"--checkpoint {checkpoint.text} is not whole: {lacking}", HINT)
-            return Normalised(loaded.model, IMAGENET_MEAN, IMAGENET_STD).eval()
+            return Normalised(loaded.model, *NORMALISE[checkpoint.normalise]).eval()
     except FeatVisError as error:
         raise InputError(f"--checkpoint {checkpoint.text}: {error}") from error
     return _made(checkpoint, what, where).eval()

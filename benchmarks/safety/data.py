@@ -13,6 +13,7 @@ from PIL import Image
 
 from pixmix_cli.errors import InputError, PixMixError
 from pixmix_cli.mixing.mixer import fit_square
+from pixmix_cli.sources.find import find_pictures
 from pixmix_cli.sources.mixing_set import open_mixing_set
 from pixmix_cli.sources.open import open_source, recognise
 from pixmix_cli.sources.pictures import PictureRef
@@ -143,29 +144,40 @@ def _write_digits(folder: Path, cache: Path) -> Path:
     return folder
 
 
+def content_digest(folder: Path) -> str:
+    """SHA-256 of the names and bytes of a folder's pictures."""
+    digest = hashlib.sha256()
+    for ref in find_pictures(folder, _ignore):
+        digest.update(f"{ref.name}\n".encode())
+        digest.update(hashlib.sha256(ref.read()).digest())
+    return digest.hexdigest()
+
+
 def fingerprints(pictures: Iterable[U8]) -> set[bytes]:
     """A hash of each picture's pixels at 32 px."""
     return {hashlib.blake2b(picture.tobytes(), digest_size=16).digest() for picture in pictures}
 
 
-def check_apart(seen: set[bytes], mixing_set: Path) -> int:
-    """Refuse a mixing set that shows pictures of the exam, and count its pictures.
+def check_apart(seen: set[bytes], folder: Path) -> set[bytes]:
+    """Refuse pictures that the exam shows too; returns their fingerprints.
 
     seen    fingerprints of train and test pictures, and of the anomalies
+    folder  a mixing set, or photographs
     raises  InputError naming the first such picture
     """
-    found = open_mixing_set([mixing_set], _ignore).pictures
-    for ref in found:
+    apart = set()
+    for ref in open_mixing_set([folder], _ignore).pictures:
         try:
-            picture = _square(ref)
+            found = fingerprints([_square(ref)])
         except PixMixError:
             continue  # bake passes it over too
-        if fingerprints([picture]) & seen:
+        if found & seen:
             raise InputError(
-                f"{mixing_set}: {ref.name} is a picture of the exam (train, test or anomalies)",
-                "a mixing set without it",
+                f"{folder}: {ref.name} is a picture of the exam (train, test or anomalies)",
+                "the same without it",
             )
-    return len(found)
+        apart |= found
+    return apart
 
 
 def _square(ref: PictureRef) -> U8:

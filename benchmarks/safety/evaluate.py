@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from benchmarks.safety import anomalies, corruptions, measures, perturbations, published
-from benchmarks.safety.data import SIDE, U8, Labelled, digits
+from benchmarks.safety.data import SIDE, U8, Labelled, content_digest, digits
 from benchmarks.safety.epochs import on_device
 from benchmarks.safety.train import autocast
 from pixmix_cli.errors import InputError
@@ -55,6 +56,22 @@ class Sources:
     corruptions: tuple[Path, ...] = ()
     perturbations: tuple[Path, ...] = ()
 
+    @cached_property
+    def photographs_digest(self) -> str | None:
+        """Of the photographs' content; once, since other processes are given it."""
+        return None if self.photographs is None else content_digest(self.photographs)
+
+    @cached_property
+    def frost_digest(self) -> str | None:
+        """Of the photographs of frost."""
+        return None if self.frost is None else content_digest(self.frost)
+
+    @cached_property
+    def published_digests(self) -> list[str]:
+        """Name and digest of each published set, by name."""
+        folders = (*self.corruptions, *self.perturbations)
+        return sorted(f"{folder.name} {published.digest(folder)}" for folder in folders)
+
 
 @dataclass(frozen=True)
 class Exam:
@@ -70,7 +87,7 @@ class Exam:
 def make_exam(test: Labelled, sources: Sources, cache: Path) -> Exam:
     """The exam, from the cache folder where it was made before."""
     size, photographs = sources.size, sources.photographs
-    digest = hashlib.sha256(f"{VERSION} {size} {photographs} {test.digest}".encode())
+    digest = hashlib.sha256(f"{VERSION} {size} {test.digest}".encode())
     folder = cache / digest.hexdigest()[:16]
 
     def corrupted_by(name: str) -> U8:
@@ -89,9 +106,8 @@ def make_exam(test: Labelled, sources: Sources, cache: Path) -> Exam:
                 f"--frost {sources.frost} holds photographs of less than "
                 f"{corruptions.FROST * SIDE} pixels on a side"
             )
-        named = hashlib.sha256(b"".join(photograph.tobytes() for photograph in ice)).hexdigest()
         corrupted["frost"] = _kept(
-            folder / f"frost-{named[:8]}.npy",
+            folder / f"frost-{sources.frost_digest}.npy",
             lambda: np.stack(
                 [corruptions.frost(test.pictures, s, ice, SEED) for s in size.severities]
             ),
@@ -131,7 +147,7 @@ def make_exam(test: Labelled, sources: Sources, cache: Path) -> Exam:
             raise InputError(f"--photographs {photographs} holds no photographs")
         rng = np.random.default_rng([SEED, 99])
         structured["photographs"] = _kept(
-            folder / "anomaly-photographs.npy",
+            folder / f"anomaly-photographs-{sources.photographs_digest}.npy",
             lambda: anomalies.photographs(files, size.anomalies, SIDE, rng),
         )
     return Exam(test, corrupted, sequences, made(anomalies.NOISE), structured)
@@ -214,11 +230,24 @@ def forward_passes(exam: Exam, size: Size) -> tuple[int, int]:
     return shown + len(exam.test.pictures), attacked
 
 
+def published_passes(sources: Sources) -> int:
+    """The same of the published sets: forward passes alone."""
+    return sum(map(published.passes, (*sources.corruptions, *sources.perturbations)))
+
+
 def sit(exam: Exam, size: Size, model: nn.Module, device: torch.device, bfloat16: bool) -> dict:
-    """Every measure of one network, as a flat record of numbers in [0, 1]."""
+    """Every measure of one network, as a flat record of numbers in [0, 1].
+
+    raises  InputError when it has other classes
+    """
     examiner = Examiner(model, device, bfloat16)
     labels = exam.test.labels
     clean = examiner.probabilities(exam.test.pictures)
+    classes, outputs = len(exam.test.classes), clean.shape[1]
+    if outputs != classes:
+        raise InputError(
+            f"the test pictures have {classes} classes and the network {outputs} outputs"
+        )
     record: dict[str, float] = {
         "clean error": measures.error(clean.argmax(1), labels),
         "calibration, clean": _calibration(clean, labels),

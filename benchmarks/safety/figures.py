@@ -11,9 +11,10 @@ from benchmarks.safety.report import (
     FIVE,
     HIGHER_IS_BETTER,
     Arms,
+    against,
     by_arm,
     copies_of,
-    difference,
+    most_of,
     spread,
     values,
 )
@@ -104,7 +105,8 @@ def draw(runs: Sequence[dict[str, Any]], path: Path, reference: str = "plain") -
 def draw_copies(runs: Sequence[dict[str, Any]], path: Path, beside: str = "plain") -> bool:
     """What few copies lose: a panel a measure, a line a recipe, minus the most copies of it.
 
-    A dashed line is the arm `beside`: what there is to lose.
+    Those that are cropped once more have a dotted line of their own. A dashed line is the arm
+    `beside`: what there is to lose. What has no seed in common with the most is left out.
 
     returns  whether there was anything to draw
     """
@@ -112,38 +114,44 @@ def draw_copies(runs: Sequence[dict[str, Any]], path: Path, beside: str = "plain
 
     arms = _with_all_five(runs)
     curves = {
-        recipe: {label: arm for label, arm in some.items() if arm in arms}
-        for recipe, some in copies_of(runs).items()
+        recipe: [one for one in some if one.arm in arms] for recipe, some in copies_of(runs).items()
     }
     curves = {recipe: some for recipe, some in curves.items() if len(some) > 1}
     if not curves:
         return False
-    labels = {label for some in curves.values() for label in some}
-    places = {
-        label: place
-        for place, label in enumerate(sorted(labels, key=lambda x: (not x.isdecimal(), len(x), x)))
-    }
+    numbers = sorted({(one.number, one.count) for some in curves.values() for one in some})
+    places = {count: place for place, (_, count) in enumerate(numbers)}
     figure = Figure(figsize=(2.5 * len(FIVE), 2.7))
     for number, (name, measure) in enumerate(FIVE.items()):
         axes: Any = figure.add_subplot(1, len(FIVE), number + 1)
-        for recipe, some in curves.items():
-            *_, most = some.values()
-            theirs = values(arms, most, measure)
-            found = [difference(values(arms, arm, measure), theirs)[:2] for arm in some.values()]
-            halves = [0.0 if math.isnan(half) or math.isinf(half) else half for _, half in found]
-            line = axes.errorbar(
-                [places[label] for label in some],
-                [mean for mean, _ in found],
-                yerr=halves,
-                marker="o",
-                ms=4,
-                capsize=2.5,
-                label=recipe,
-            )
+        for place, (recipe, some) in enumerate(curves.items()):
+            most = most_of(some).arm
+            for again in (False, True):
+                found = [
+                    (places[one.count], *against(arms, one.arm, most, measure)[:2])
+                    for one in some
+                    if one.again == again
+                ]
+                found = [point for point in found if not math.isnan(point[1])]
+                if not found:
+                    continue
+                at, means, halves = zip(*found)
+                axes.errorbar(
+                    at,
+                    means,
+                    yerr=[half if math.isfinite(half) else 0.0 for half in halves],
+                    color=f"C{place}",
+                    ls=":" if again else "-",
+                    marker="o",
+                    mfc="white" if again else None,
+                    ms=4,
+                    capsize=2.5,
+                    label=f"{recipe} + crop" if again else recipe,
+                )
             if beside in arms:
-                gap = difference(values(arms, beside, measure), theirs)[0]
-                label = beside if recipe == next(iter(curves)) else None
-                axes.axhline(gap, color=line[0].get_color(), lw=1.2, ls="--", label=label)
+                gap = against(arms, beside, most, measure)[0]
+                label = None if place else beside
+                axes.axhline(gap, color=f"C{place}", lw=1.2, ls="--", label=label)
         axes.set_xticks(range(len(places)), list(places), fontsize=7.5)
         better = "higher" if measure.startswith(HIGHER_IS_BETTER) else "lower"
         axes.set_title(f"{name}\n({measure}, {better} is better)", fontsize=8)

@@ -13,6 +13,9 @@ sources  Hendrycks & Dietterich (2019), with its CIFAR-P script; Mintun et al. (
 from __future__ import annotations
 
 import concurrent.futures
+import hashlib
+import math
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.safety import measures
+from benchmarks.safety.data import SIDE
 from benchmarks.safety.perturbations import flip_rate
 from pixmix_cli.errors import InputError
 from pixmix_cli.mixing.mixer import resize_shorter_side
@@ -62,6 +66,38 @@ def renditions() -> dict[str, int]:
     """The 200 classes of ImageNet-R: WordNet id, and its place among ImageNet's 1,000."""
     lines = (line.split() for line in R_CLASSES.read_text().splitlines())
     return {name: int(place) for name, place in lines}
+
+
+def files(folder: Path) -> Iterator[Path]:
+    """What a set is read from: its arrays where it has any, else every file below it."""
+    arrays = sorted(folder.glob("*.npy"))
+    if arrays:
+        yield from arrays
+        return
+    for place, folders, names in os.walk(folder):  # millions of files: never all in a list
+        folders.sort()
+        yield from (Path(place, name) for name in sorted(names))
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 of the names, sizes and times of a set's files: their bytes are too many."""
+    found = hashlib.sha256()
+    for path in files(folder):
+        status = path.stat()
+        line = f"{path.relative_to(folder)} {status.st_size} {status.st_mtime_ns}\n"
+        found.update(os.fsencode(line))
+    return found.hexdigest()
+
+
+def passes(folder: Path) -> int:
+    """What a set costs to look at, in pictures of 32 px. Raises InputError for a broken array."""
+    pixels = 0
+    for path in files(folder):
+        if path.suffix != ".npy":
+            pixels += CROP**2 * images.is_picture_name(path.name)
+        elif path.name != "labels.npy":
+            pixels += math.prod(_opened(path).shape[:-1])
+    return pixels // SIDE**2
 
 
 def corruptions(folder: Path, look: Look, warn: Warn) -> dict[str, float]:
@@ -125,12 +161,7 @@ def _means(
 
 
 def _arrays(folder: Path, look: Look) -> Iterator[tuple[str, list[tuple[float, float]]]]:
-    labels = _array(folder / "labels.npy", dimensions=1)
-    if len(labels) == 0 or len(labels) % SEVERITIES or labels.dtype.kind not in "iu":
-        raise InputError(
-            f"{folder}/labels.npy holds {len(labels)} {labels.dtype} values, not whole numbers for "
-            f"{SEVERITIES} severities"
-        )
+    labels = _labels(folder)
     for path in sorted(folder.glob("*.npy")):
         if path.name == "labels.npy":
             continue
@@ -141,15 +172,49 @@ def _arrays(folder: Path, look: Look) -> Iterator[tuple[str, list[tuple[float, f
         levels = []
         for begin in range(0, len(labels), count):
             rows = slice(begin, begin + count)
-            levels.append(_judge(_looked(pictures[rows], look), labels[rows], path))
+            logits = _looked(pictures[rows], look)
+            _check_count(labels.max() + 1, logits.shape[1], folder)
+            levels.append(_judge(logits, labels[rows]))
         yield path.stem, levels
 
 
-def _array(path: Path, dimensions: int) -> NDArray[np.integer]:
+def _labels(folder: Path) -> NDArray[np.integer]:
+    labels = _array(folder / "labels.npy", dimensions=1)
+    fits = len(labels) and not len(labels) % SEVERITIES and labels.dtype.kind in "iu"
+    if not fits or labels.min() < 0:
+        raise InputError(
+            f"{folder}/labels.npy holds {len(labels)} {labels.dtype} values, not labels for "
+            f"{SEVERITIES} severities"
+        )
+    return labels
+
+
+def check_classes(folder: Path, outputs: int) -> None:
+    """Refuse a network that has other classes than a set, before it is trained."""
+    if (folder / "labels.npy").exists():
+        _check_count(_labels(folder).max() + 1, outputs, folder)
+        return
+    for place in (folder, *sorted(folder.glob("*/1"))[:1]):
+        names = _class_names(place)
+        if names:
+            class_columns(names, outputs, folder)
+
+
+def _check_count(classes: int, outputs: int, where: Path) -> None:
+    if classes != outputs:
+        raise InputError(f"{where} has {classes} classes and the network {outputs} outputs")
+
+
+def _opened(path: Path) -> NDArray[np.integer]:
     try:
         array: NDArray[np.integer] = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path} cannot be read: {error}") from None
+    return array
+
+
+def _array(path: Path, dimensions: int) -> NDArray[np.integer]:
+    array = _opened(path)
     is_pictures = dimensions > 1
     if array.ndim != dimensions or (is_pictures and array.dtype != np.uint8):
         raise InputError(f"{path} is {array.dtype} of shape {array.shape}, not as published")
@@ -166,12 +231,8 @@ def _looked(pictures: NDArray[np.integer], look: Look) -> F32:
     return np.concatenate(parts)
 
 
-def _judge(logits: F32, labels: NDArray[np.integer], where: Path) -> tuple[float, float]:
+def _judge(logits: F32, labels: NDArray[np.integer]) -> tuple[float, float]:
     """Error, and calibration error of the softmax."""
-    if labels.min() < 0 or labels.max() >= logits.shape[1]:
-        raise InputError(
-            f"{where} has labels up to {labels.max()} and the network {logits.shape[1]} classes"
-        )
     right = logits.argmax(1) == labels
     shifted = np.exp(logits - logits.max(1, keepdims=True), dtype=np.float64)
     confidence = shifted.max(1) / shifted.sum(1)
@@ -227,7 +288,7 @@ def _by_class(folder: Path, look: Look, crop: bool) -> tuple[float, float]:
 
     crop  whether they are shrunk to 256 before the crop of 224; ImageNet-C's were already
     """
-    names = sorted(entry.name for entry in folder.iterdir() if CLASS.fullmatch(entry.name))
+    names = _class_names(folder)
     if not names:
         raise InputError(f"{folder} holds no folders of ImageNet's classes, such as n01443537")
     logits, labels = [], []
@@ -243,7 +304,11 @@ def _by_class(folder: Path, look: Look, crop: bool) -> tuple[float, float]:
         raise InputError(f"{folder} holds no pictures")
     outputs = np.concatenate(logits)
     columns = class_columns(names, outputs.shape[1], folder)
-    return _judge(outputs[:, columns], np.array(labels), folder)
+    return _judge(outputs[:, columns], np.array(labels))
+
+
+def _class_names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir() if CLASS.fullmatch(entry.name))
 
 
 def class_columns(names: Sequence[str], outputs: int, where: Path) -> list[int]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 COLUMNS = {  # heading: measure in a run's record
@@ -45,9 +47,14 @@ def difference(ours: dict[int, float], theirs: dict[int, float]) -> tuple[float,
     """
     seeds = sorted(set(ours) & set(theirs))
     mean, deviation = spread([ours[s] - theirs[s] for s in seeds])
-    freedom = len(seeds) - 1
-    quantile = STUDENT[freedom] if freedom < len(STUDENT) else 1.96 + 2.5 / freedom
-    return mean, quantile * deviation / math.sqrt(len(seeds)), len(seeds)
+    return mean, student(len(seeds) - 1) * deviation / math.sqrt(len(seeds)), len(seeds)
+
+
+def student(freedom: int) -> float:
+    """Two-sided 95 % quantile of Student's t; beyond 10 degrees of freedom by its expansion."""
+    if freedom < len(STUDENT):
+        return STUDENT[freedom]
+    return 1.96 + 2.372 / freedom + 2.82 / freedom**2
 
 
 def by_arm(runs: Sequence[dict[str, Any]]) -> dict[str, dict[int, dict[str, float]]]:
@@ -58,21 +65,56 @@ def by_arm(runs: Sequence[dict[str, Any]]) -> dict[str, dict[int, dict[str, floa
     return arms
 
 
-SAME = ("training", "train", "test", "exam", "exam version", "photographs", "frost")  # in a table
+# settings that are the same for all runs of a table
+EXAM = ("test", "exam", "exam version", "photographs", "frost")
+SAME = (*EXAM, "training", "train", "version", "arithmetic", "device")
+# settings that are the same for all seeds of an arm
+OWN = ("recipe", "online", "mixing", "copies", "again", "baked", "weights", "normalise")
 
 
-def alike(runs: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Runs that can stand in one table with the last one, and the others.
+def alike(
+    runs: Sequence[dict[str, Any]], asked: Sequence[dict[str, Any]] = ()
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Runs that can stand in one table, and the others.
 
-    Only settings that both have are compared: a network of somebody else's has no training here.
+    The table is that of the last trained run, or of the last run where none was trained here; an
+    arm is what its last run of that table was.
+
+    runs   records, the newest last
+    asked  settings of the runs that were asked for: they count as newer than any other
     """
+    known = [*runs, *asked]
+    if not known:
+        return [], []
+    last = next((run for run in reversed(known) if "training" in run), known[-1])
+    newest = {run["arm"]: run for run in known if _fits(run, last)}
     same: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []
     for run in runs:
-        newest = runs[-1]
-        fits = all(run[name] == newest[name] for name in SAME if name in run and name in newest)
+        fits = _fits(run, last) and _equal(run, newest[run["arm"]], OWN)
         (same if fits else others).append(run)
     return same, others
+
+
+def _fits(run: dict[str, Any], last: dict[str, Any]) -> bool:
+    """Whether a run fits a table: a trained one in full, any other in exams that both sat."""
+    ours, theirs = _published(run), _published(last)
+    if any(ours[name] != theirs[name] for name in set(ours) & set(theirs)):
+        return False
+    if "training" in run:
+        return _equal(run, last, SAME)
+    if run.get("test") is None or last.get("test") is None:
+        return True
+    return _equal(run, last, [name for name in EXAM if name in run and name in last])
+
+
+def _equal(run: dict[str, Any], other: dict[str, Any], names: Sequence[str]) -> bool:
+    return all(run.get(name) == other.get(name) for name in names)
+
+
+def _published(run: dict[str, Any]) -> dict[str, str]:
+    """Digest of each published set by name: of a set that only one run has, there is a gap."""
+    return dict(text.rpartition(" ")[::2] for text in run.get("published", ()))
 
 
 Arms = dict[str, dict[int, dict[str, float]]]  # measures by arm and seed
@@ -106,8 +148,9 @@ def five(runs: Sequence[dict[str, Any]], reference: str = "plain") -> str:
     """Markdown: an arm a row, clean error and the five measures a column each, and what holds.
 
     In brackets the difference from the reference, the same seeds paired, ± half of the 95 %
-    interval; bold where it is better beyond the interval, struck out where it is worse. The last
-    column counts the five measures only.
+    interval; bold where it is better beyond the interval, struck out where it is worse. Means are
+    over these seeds too; an arm without any has its own mean and no difference. The last column
+    counts the five measures only, where there is an interval.
     """
     arms = by_arm(runs)
     shown = [m for m in FIVE.values() if any(values(arms, arm, m) for arm in arms)]
@@ -115,23 +158,18 @@ def five(runs: Sequence[dict[str, Any]], reference: str = "plain") -> str:
         return ""
     headings = [_arrow(measure) for measure in ("clean error", *shown)]
     has_intervals = reference in arms and len(arms[reference]) > 1
+    how = f"; {_compared(reference)}" if reference in arms else "."
     lines = [
-        f"The five measures; in brackets minus {reference}, the same seeds paired, ± half of the "
-        "95 % interval; bold: better beyond it, struck out: worse beyond it.",
+        f"The five measures{how}",
         "",
         "| arm | seeds | " + " | ".join(headings) + (" | beyond it |" if has_intervals else " |"),
         "|---" * (len(headings) + 2 + has_intervals) + "|",
     ]
-    for arm, seeds in arms.items():
-        row = [arm, str(len(seeds))]
-        verdicts = [0, 0]
-        for measure in ("clean error", *shown):
-            text, better = _cell(arms, arm, reference, measure)
-            row.append(text)
-            if better is not None and measure != "clean error":
-                verdicts[0 if better else 1] += 1
+    for arm in arms:
+        row = [arm, str(len(_seeds(arms, arm, reference)))]
+        row += [_cell(arms, arm, reference, measure) for measure in ("clean error", *shown)]
         if has_intervals:
-            row.append("" if arm == reference else f"{verdicts[0]} better, {verdicts[1]} worse")
+            row.append(_verdict(arms, arm, reference))
         lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines) + "\n"
 
@@ -141,22 +179,43 @@ def _arrow(measure: str) -> str:
     return f"{measure} {'↑' if measure.startswith(HIGHER_IS_BETTER) else '↓'}"
 
 
-def _cell(arms: Arms, arm: str, reference: str, measure: str) -> tuple[str, bool | None]:
-    """A mean with its difference from the reference, and whether that is better beyond chance."""
+def _compared(reference: str) -> str:
+    """What the brackets and the marks of a table mean."""
+    return (
+        f"in brackets minus {reference}, the same seeds paired, ± half of the 95 % interval; "
+        "bold: better beyond it, struck out: worse beyond it."
+    )
+
+
+def _seeds(arms: Arms, arm: str, reference: str) -> set[int]:
+    """The seeds that the reference has too, or else the arm's own."""
+    return set(arms[arm]) & set(arms.get(reference, ())) or set(arms[arm])
+
+
+def _cell(arms: Arms, arm: str, reference: str, measure: str) -> str:
+    """A mean with its difference from the reference, marked where that is beyond chance."""
     found = values(arms, arm, measure)
     if not found:
-        return "—", None
-    text = _short(spread(list(found.values()))[0])
-    if reference not in arms or arm == reference:
-        return text, None
-    change, half, _ = against(arms, arm, reference, measure)
-    if math.isnan(change):
-        return text, None
+        return "—"
+    theirs = values(arms, reference, measure) if reference in arms else {}
+    common = [value for seed, value in found.items() if seed in theirs]
+    text = _short(spread(common or list(found.values()))[0])
+    if arm == reference or not common:
+        return text
+    change, half, _ = difference(found, theirs)
     text += f" ({change:+.3f} ± {_short(half)})"
     if not abs(change) > half:
-        return text, None
-    better = is_better(measure, change)
-    return (f"**{text}**" if better else f"~~{text}~~"), better
+        return text
+    return f"**{text}**" if is_better(measure, change) else f"~~{text}~~"
+
+
+def _verdict(arms: Arms, arm: str, reference: str) -> str:
+    """How many of the five measures are better, and worse, beyond their interval."""
+    found = [(m, *against(arms, arm, reference, m)[:2]) for m in FIVE.values()]
+    if arm == reference or not any(math.isfinite(half) for _, _, half in found):
+        return ""
+    beyond = [is_better(measure, change) for measure, change, half in found if abs(change) > half]
+    return f"{beyond.count(True)} better, {beyond.count(False)} worse"
 
 
 def table(runs: Sequence[dict[str, Any]]) -> str:
@@ -178,24 +237,55 @@ def table(runs: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def copies_of(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, str]]:
-    """Recipe: how many copies ("4", or "online"): arm, where a recipe has more than one.
+@dataclass(frozen=True)
+class Copies:
+    """An arm that shows so many copies in turn.
 
-    In order of their number; online is last.
+    number  infinite where pictures are mixed anew in every epoch
+    again   whether they are flipped and cropped once more
     """
-    found: dict[str, dict[str, tuple[float, str]]] = {}
+
+    number: float
+    again: bool
+    arm: str
+
+    @property
+    def count(self) -> str:
+        """The number as it is printed."""
+        return "online" if math.isinf(self.number) else f"{self.number:.0f}"
+
+    @property
+    def label(self) -> str:
+        """The number, and whether they are cropped once more."""
+        return f"{self.count} + crop" if self.again else self.count
+
+
+def copies_of(runs: Sequence[dict[str, Any]]) -> dict[str, list[Copies]]:
+    """Recipe: its arms by their number of copies, online last, where there is more than one.
+
+    A recipe whose mixing set was another one for some arms is as many recipes.
+    """
+    found: dict[tuple[str, str | None], set[Copies]] = {}
     for run in runs:
         if run.get("copies") is None:
             continue
         online = run["online"] and run["copies"] >= run["training"]["epochs"]
-        label = "online" if online else str(run["copies"])
-        place = (math.inf if online else run["copies"], run["arm"])
-        found.setdefault(run["recipe"], {})[label] = place
+        number = math.inf if online else run["copies"]
+        arm = Copies(number, run.get("again", False), run["arm"])
+        found.setdefault((run["recipe"], run.get("mixing")), set()).add(arm)
+    times = Counter(recipe for recipe, _ in found)
     return {
-        recipe: {label: arm for label, (_, arm) in sorted(some.items(), key=lambda x: x[1])}
-        for recipe, some in found.items()
+        recipe if times[recipe] == 1 else f"{recipe} ({str(mixing)[:8]})": sorted(
+            some, key=lambda arm: (arm.number, arm.again, arm.arm)
+        )
+        for (recipe, mixing), some in found.items()
         if len(some) > 1
     }
+
+
+def most_of(some: Sequence[Copies]) -> Copies:
+    """What the others are compared with: the most copies, of those not cropped once more."""
+    return max(some, key=lambda arm: (not arm.again, arm.number))
 
 
 def copies(runs: Sequence[dict[str, Any]], beside: str = "plain") -> str:
@@ -207,18 +297,24 @@ def copies(runs: Sequence[dict[str, Any]], beside: str = "plain") -> str:
     shown = ("clean error", *FIVE.values())
     lines: list[str] = []
     for recipe, some in copies_of(runs).items():
-        *_, (most, reference) = some.items()
+        times = Counter(arm.label for arm in some)
+        rows = {
+            arm.arm: arm.label if times[arm.label] == 1 else f"{arm.label} ({arm.arm})"
+            for arm in some
+        }
+        reference = most_of(some).arm
         lines += [
-            f"Copies of {recipe}; in brackets minus {most}, the same seeds paired, ± half of the "
-            "95 % interval; bold: better beyond it, struck out: worse beyond it.",
+            f"Copies of {recipe}; {_compared(rows[reference])}",
             "",
             "| copies | seeds | " + " | ".join(map(_arrow, shown)) + " |",
             "|---" * (len(shown) + 2) + "|",
         ]
-        rows = some | ({beside: beside} if beside in arms else {})
-        for label, arm in rows.items():
-            cells = [_cell(arms, arm, reference, measure)[0] for measure in shown]
-            lines.append(f"| {label} | {len(arms[arm])} | " + " | ".join(cells) + " |")
+        if beside in arms:
+            rows[beside] = beside
+        for arm, label in rows.items():
+            cells = [_cell(arms, arm, reference, measure) for measure in shown]
+            count = len(_seeds(arms, arm, reference))
+            lines.append(f"| {label} | {count} | " + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines)
 

@@ -266,8 +266,7 @@ class Bakes:
         """The folder that the job trains on, as soon as it is baked; None where it needs none."""
         if job.name in self._users:
             return self._results[self._key(job)].result()
-        elsewhere = job.arm.is_mixed or job.arm.recipe in recipes.SHELF
-        return None if elsewhere else Path(job.arm.recipe)
+        return Path(job.arm.recipe) if job.arm.is_given else None
 
     def release(self, job: Job) -> None:
         """Say that a job is done and needs its folder no more."""

@@ -83,6 +83,26 @@ def test_the_safety_script_runs_small_and_goes_on(tmp_path, monkeypatch, capsys)
     assert json.loads(lines[0]) == plan  # nothing is measured again
 
 
+@pytest.mark.parametrize(
+    "changed", [["--data", "other"], ["--minutes", "5"], ["--arm", "cutout"], []]
+)
+def test_a_plan_made_for_another_command_is_not_taken(changed, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("sklearn")
+    for name in ("data", "other"):
+        write_pictures(tmp_path / name / "train", 4, seed=len(name))
+        write_pictures(tmp_path / name / "test", 2, seed=len(name) + 5)
+    monkeypatch.setattr(safety, "SMOKE_SIZE", evaluate.Size((1,), 2, 4, 4))
+    monkeypatch.setattr(safety, "main", lambda words: 0)
+    monkeypatch.chdir(tmp_path)
+    words = ["--smoke", "--data", "data", "--arm", "plain", "-o", "out"]
+    monkeypatch.setattr("sys.argv", ["safety_gpu", *words])
+    assert safety_gpu.main() == 0
+    capsys.readouterr()
+    monkeypatch.setattr("sys.argv", ["safety_gpu", *words, *changed])
+    assert safety_gpu.main() == 0
+    assert ("pictures_per_second" in capsys.readouterr().out) == bool(changed)
+
+
 def test_without_a_gpu_and_without_smoke_the_script_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("sys.argv", ["x", "--data", "digits", "-o", str(tmp_path / "out")])

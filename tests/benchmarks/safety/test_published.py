@@ -44,16 +44,16 @@ def warnings_of(function, *arguments):
 
 
 def write_c(folder, **answers):
-    """Two pictures a severity, whose labels are 0 and 1."""
+    """Two pictures a severity, whose labels are 0 and 9: a set of ten classes."""
     folder.mkdir()
-    np.save(folder / "labels.npy", np.tile([0, 1], 5))
+    np.save(folder / "labels.npy", np.tile([0, 9], 5))
     for name, given in answers.items():
         np.save(folder / f"{name}.npy", showing(given))
     return folder
 
 
 def test_the_error_is_the_mean_over_severities_and_corruptions(tmp_path):
-    right, wrong = [0, 1], [5, 5]
+    right, wrong = [0, 9], [5, 5]
     folder = write_c(
         tmp_path / "CIFAR-10-C-Bar",
         lines=right * 5,
@@ -67,7 +67,7 @@ def test_the_error_is_the_mean_over_severities_and_corruptions(tmp_path):
 
 
 def test_the_extra_corruptions_are_told_and_not_counted(tmp_path):
-    every = dict.fromkeys(published.STANDARD, [0, 1] * 5)
+    every = dict.fromkeys(published.STANDARD, [0, 9] * 5)
     folder = write_c(tmp_path / "CIFAR-10-C", **every, saturate=[5, 5] * 5)
     found, said = warnings_of(published.corruptions, folder, red_is_the_class())
     assert found["CIFAR-10-C error"] == 0
@@ -76,7 +76,7 @@ def test_the_extra_corruptions_are_told_and_not_counted(tmp_path):
 
 
 def test_where_corruptions_are_missing_the_name_says_so(tmp_path):
-    folder = write_c(tmp_path / "C", fog=[0, 1] * 5, snow=[5, 5] * 5)
+    folder = write_c(tmp_path / "C", fog=[0, 9] * 5, snow=[5, 5] * 5)
     found, said = warnings_of(published.corruptions, folder, red_is_the_class())
     assert found["C error (2 of 15)"] == 0.5
     assert "C error" not in found
@@ -85,7 +85,7 @@ def test_where_corruptions_are_missing_the_name_says_so(tmp_path):
 
 def test_calibration_is_the_mean_of_each_severity_s_own(tmp_path):
     # severities 1-4 always right, 5 always wrong, at confidence c: gaps 1 - c, and c
-    folder = write_c(tmp_path / "set", lines=[0, 1] * 4 + [5, 5])
+    folder = write_c(tmp_path / "set", lines=[0, 9] * 4 + [5, 5])
     look = red_is_the_class(classes=10, sure=2.0)
     c = np.exp(3) / (np.exp(3) + 9)
     found, _ = warnings_of(published.corruptions, folder, look)
@@ -98,7 +98,7 @@ def test_calibration_is_the_mean_of_each_severity_s_own(tmp_path):
         (lambda f: (f / "labels.npy").unlink(), "labels.npy cannot be read"),
         (lambda f: np.save(f / "labels.npy", np.zeros(7, np.int64)), "7 int64 values"),
         (lambda f: np.save(f / "labels.npy", np.zeros(10)), "10 float64 values"),
-        (lambda f: np.save(f / "labels.npy", np.arange(10) * 9), "labels up to"),
+        (lambda f: np.save(f / "labels.npy", np.arange(10) - 1), "10 int64 values"),
         (lambda f: np.save(f / "fog.npy", showing([0, 1])), "2 pictures and labels.npy 10"),
         (lambda f: np.save(f / "fog.npy", np.zeros((10, 4, 4, 3))), "float64 of shape"),
         (lambda f: np.save(f / "fog.npy", np.zeros((10, 3, 4, 4), np.uint8)), "not 3 channels"),
@@ -106,11 +106,32 @@ def test_calibration_is_the_mean_of_each_severity_s_own(tmp_path):
     ],
 )
 def test_an_array_that_is_not_as_published_is_one_line(tmp_path, spoil, message):
-    folder = write_c(tmp_path / "C", fog=[0, 1] * 5)
+    folder = write_c(tmp_path / "C", fog=[0, 9] * 5)
     spoil(folder)
     with pytest.raises(InputError, match=message) as error:
         published.corruptions(folder, red_is_the_class(), lambda text: None)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("outputs", [2, 100])
+def test_a_network_of_other_classes_is_refused(outputs, tmp_path):
+    folder = write_c(tmp_path / "CIFAR-10-C", fog=[0, 9] * 5)
+    message = f"CIFAR-10-C has 10 classes and the network {outputs} outputs"
+    with pytest.raises(InputError, match=message):
+        published.corruptions(folder, red_is_the_class(outputs), lambda text: None)
+    with pytest.raises(InputError, match=message):
+        published.check_classes(folder, outputs)
+    published.check_classes(folder, 10)
+
+
+def test_classes_of_folders_are_known_before_a_network_is_asked(tmp_path):
+    write_classes(tmp_path / "R", n01443537=[1], n01484850=[2])
+    write_classes(tmp_path / "C" / "fog" / "1", n01440764=[1], n01443537=[2])
+    published.check_classes(tmp_path / "R", 1000)  # two of ImageNet-R's
+    published.check_classes(tmp_path / "C", 2)
+    for name in ("R", "C"):
+        with pytest.raises(InputError, match="2 classes and the network 10 outputs"):
+            published.check_classes(tmp_path / name, 10)
 
 
 def test_flip_probability_is_that_of_the_published_script(tmp_path):
@@ -194,18 +215,30 @@ def test_a_folder_of_another_layout_is_refused(tmp_path):
         published.corruptions(tmp_path, red_is_the_class(), lambda text: None)
 
 
-def test_a_torchvision_checkpoint_gives_what_its_network_gives(tmp_path):
+@pytest.mark.parametrize(
+    ("normalise", "mean", "deviation"),
+    [
+        ("imagenet", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ("cifar", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    ],
+)
+def test_a_torchvision_checkpoint_gives_what_its_network_gives(
+    normalise, mean, deviation, tmp_path
+):
     from torchvision.models import squeezenet1_1
 
     torch.manual_seed(0)
     model = squeezenet1_1(weights=None, num_classes=5).eval()
     state = {f"module.{name}": value for name, value in model.state_dict().items()}
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "a.pth")
-    loaded = checkpoints.load(checkpoints.parse(f"mine=squeezenet1_1:{tmp_path}/a.pth"))
+    loaded = checkpoints.load(checkpoints.parse(f"mine=squeezenet1_1:{tmp_path}/a.pth", normalise))
     x = torch.rand(2, 3, 64, 64)
-    mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    expected = model((x - mean[:, None, None]) / deviation[:, None, None])
+    expected = model((x - column(mean)) / column(deviation))
     assert torch.allclose(loaded(x), expected, atol=1e-5)
+
+
+def column(values):
+    return torch.tensor(values)[:, None, None]
 
 
 def test_a_network_of_the_benchmark_is_a_checkpoint_too(tmp_path):
@@ -265,3 +298,9 @@ def test_frost_lays_a_fifth_of_a_photograph_over_the_picture():
         made_here.frost(dark, 1, [ice[:100]])
     with pytest.raises(ValueError, match="severity"):
         made_here.frost(dark, 0, [ice])
+
+
+def test_large_pictures_cost_as_much_as_their_pixels(tmp_path):
+    write_classes(tmp_path / "R", n01443537=[1, 1], n01484850=[2])
+    (tmp_path / "R" / "README.txt").write_text("three pictures")
+    assert published.passes(tmp_path / "R") == 3 * 7 * 7

@@ -5,10 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 
 from benchmarks.safety import __main__ as command
@@ -244,7 +248,7 @@ def test_a_mixing_set_that_shows_the_exam_is_refused(tmp_path):
     write_folder(toy(6, seed=9), tmp_path / "apart")
     write_folder(split, tmp_path / "same")
     seen = data.fingerprints(split.pictures)
-    assert data.check_apart(seen, tmp_path / "apart") == 6
+    assert len(data.check_apart(seen, tmp_path / "apart")) == 6
     with pytest.raises(InputError, match="a picture of the exam"):
         data.check_apart(seen, tmp_path / "same")
 
@@ -351,6 +355,135 @@ def test_a_checkpoint_sits_published_exams_without_training(tmp_path, monkeypatc
     assert "examined" not in capsys.readouterr().err  # the record is there
 
 
+@pytest.fixture
+def done(monkeypatch, small):
+    """Names of the runs that the command does; they are not trained."""
+    found = []
+
+    def pretend(jobs, baked, workers):
+        for job in jobs:
+            found.append(job.name)
+            record = {**job.settings, "measures": {"clean error": 0.5}}
+            job.record.write_text(json.dumps(record))
+
+    monkeypatch.setattr(command, "run_all", pretend)
+    return found
+
+
+def write_baked(folder, split, manifest):
+    (folder / "copy-0").mkdir(parents=True, exist_ok=True)
+    np.save(folder / "copy-0" / "images.npy", split.pictures)
+    np.save(folder / "copy-0" / "labels.npy", split.labels)
+    (folder / "classes.json").write_text(json.dumps(split.classes))
+    (folder / "manifest.json").write_text(manifest)
+
+
+def write_data(folder):
+    write_folder(toy(8), folder / "train")
+    write_folder(toy(4, seed=1), folder / "test")
+    tiny = ["--epochs", 1, "--depth", 10, "--width", 1, "--stem", 2, "--seeds", 1, "--jobs", 1]
+    return ["--data", folder, *tiny, "-o", folder / "out"]
+
+
+def test_a_set_that_was_baked_anew_is_trained_on_anew(tmp_path, monkeypatch, done):
+    pytest.importorskip("sklearn")
+    words = [*write_data(tmp_path), "--arms", "plain", f"mine={tmp_path}/baked"]
+    write_baked(tmp_path / "baked", toy(8), "{}")
+    assert call(monkeypatch, *words) == 0
+    assert call(monkeypatch, *words) == 0
+    write_baked(tmp_path / "baked", toy(8, seed=2), '{"seed": 2}')
+    assert call(monkeypatch, *words) == 0
+    assert done == ["plain-0", "mine-0", "mine-0"]
+
+
+@pytest.mark.parametrize("option", ["--photographs", "--frost"])
+def test_other_photographs_are_another_exam(option, tmp_path, monkeypatch, done):
+    pytest.importorskip("sklearn")
+    words = [*write_data(tmp_path), "--arm", "plain"]
+    rng = np.random.default_rng(0)
+
+    def exam_of(name, value=None):
+        (tmp_path / name).mkdir(exist_ok=True)
+        if value is not None:
+            picture = rng.integers(value, value + 9, (170, 170, 3)).astype(np.uint8)
+            Image.fromarray(picture).save(tmp_path / name / "a.png")
+        assert call(monkeypatch, *words, option, tmp_path / name) == 0
+        exam = evaluate.make_exam(
+            data.load(data.Part(tmp_path / "test")),
+            evaluate.Sources(command.SIZE, **{option[2:]: tmp_path / name}),
+            tmp_path / "out" / "exam",
+        )
+        return (exam.structured | exam.corrupted)[option[2:]].mean()
+
+    first = exam_of("pa", 0)
+    assert exam_of("pa") == first
+    assert len(done) == 1
+    second = exam_of("pb", 100)
+    replaced = exam_of("pa", 200)
+    assert first < second < replaced
+    assert len(done) == 3
+    (tmp_path / "pa").rename(tmp_path / "pc")
+    assert exam_of("pc") == replaced
+    assert len(done) == 3
+
+
+def write_c(folder, labels, pictures=None):
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "labels.npy", np.array(labels))
+    shape = (len(labels), 32, 32, 3)
+    np.save(folder / "fog.npy", np.zeros(shape, np.uint8) if pictures is None else pictures)
+    return folder
+
+
+def test_a_published_set_that_was_replaced_is_sat_again(tmp_path, monkeypatch, done):
+    pytest.importorskip("sklearn")
+    words = [*write_data(tmp_path), "--arm", "plain"]
+    folder = write_c(tmp_path / "C", [0, 1] * 5)
+    assert call(monkeypatch, *words, "--corruptions", folder) == 0
+    assert call(monkeypatch, *words, "--corruptions", folder) == 0
+    assert len(done) == 1
+    write_c(folder, [1, 0] * 5)
+    assert call(monkeypatch, *words, "--corruptions", folder) == 0
+    assert len(done) == 2
+
+
+def test_records_without_further_sources_stay_valid(tmp_path, monkeypatch, done):
+    pytest.importorskip("sklearn")
+    assert call(monkeypatch, *write_data(tmp_path), "--arm", "plain") == 0
+    record = json.loads((tmp_path / "out" / "runs" / "plain-0.json").read_text())
+    found = {name: record[name] for name in ("photographs", "frost", "published")}
+    assert found == {"photographs": False, "frost": False, "published": []}
+    assert "baked" not in record
+
+
+def test_the_table_is_of_the_runs_asked_for_and_of_what_fits_them(
+    tmp_path, monkeypatch, capsys, done
+):
+    pytest.importorskip("sklearn")
+    words = write_data(tmp_path)
+    assert call(monkeypatch, *words, "--arm", "plain") == 0
+    assert call(monkeypatch, *words, "--arm", "cutout", "--epochs", 2) == 0
+    shown = capsys.readouterr()
+    assert "| plain |" not in shown.out.split("| cutout |")[1]
+    assert "left out, since they were made with other settings than the rest: plain-0" in shown.err
+    assert call(monkeypatch, *words, "--arm", "plain") == 0
+    shown = capsys.readouterr()
+    assert "| plain | 1 |" in shown.out
+    assert "| cutout |" not in shown.out
+    assert len(done) == 2
+
+
+def test_two_published_sets_of_one_name_are_refused(tmp_path, monkeypatch, capsys):
+    for place in ("a", "b"):
+        write_c(tmp_path / place / "C", [0, 1] * 5)
+    words = ["--corruptions", tmp_path / "a" / "C", "--corruptions", tmp_path / "b" / "C"]
+    words = ["--checkpoint", "resnet18:none", *words, "-o", tmp_path / "out"]
+    assert call(monkeypatch, *words) == 2
+    error = capsys.readouterr().err
+    assert "two published sets are called C" in error
+    assert error.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -385,3 +518,102 @@ def test_pictures_in_both_train_and_test_are_refused(tmp_path, monkeypatch, caps
     write_folder(toy(8), tmp_path / "test")
     assert call(monkeypatch, "--data", tmp_path, "--arm", "plain", "-o", tmp_path / "out") == 2
     assert "in both train and test" in capsys.readouterr().err
+
+
+def test_photographs_that_are_a_mixing_set_too_are_refused(tmp_path, monkeypatch, capsys, done):
+    pytest.importorskip("sklearn")
+    words = [*write_data(tmp_path), "--arm", f"ours={tmp_path}/same"]
+    (tmp_path / "same").mkdir()
+    picture = np.random.default_rng(0).integers(0, 256, (60, 80, 3)).astype(np.uint8)
+    Image.fromarray(picture).save(tmp_path / "same" / "a.png")
+    assert call(monkeypatch, *words, "--photographs", tmp_path / "same") == 2
+    assert "a.png is a picture of the exam" in capsys.readouterr().err
+
+
+def test_test_pictures_among_the_photographs_are_refused(tmp_path, monkeypatch, capsys, done):
+    pytest.importorskip("sklearn")
+    words = [*write_data(tmp_path), "--arm", "plain"]
+    assert call(monkeypatch, *words, "--photographs", tmp_path / "test") == 2
+    assert "is a picture of the exam" in capsys.readouterr().err
+
+
+def test_anomalies_that_are_test_pictures_are_refused(tmp_path):
+    exam = evaluate.Exam(toy(4), {}, {}, {}, {"shapes": toy(4, seed=1).pictures[2:]})
+    with pytest.raises(InputError, match=r"anomalies \(shapes\) is one of --data x"):
+        command._fingerprints("x", toy(4), toy(4, seed=1), exam, None)
+
+
+def test_a_checkpoint_of_other_classes_than_the_data_is_refused(
+    tmp_path, monkeypatch, capsys, small
+):
+    pytest.importorskip("sklearn")
+    data_, folder, *_ = write_data(tmp_path)
+    torch.save(WideResNet(10, 1, 100, stem=2).state_dict(), tmp_path / "a.pt")
+    words = [data_, folder, "--checkpoint", f"mine=wrn-10-1:{tmp_path}/a.pt", "-o", tmp_path / "o"]
+    assert call(monkeypatch, *words) == 2
+    error = capsys.readouterr().err
+    assert "a.pt: the test pictures have 2 classes and the network 100 outputs" in error
+    assert error.count("\n") == 1
+
+
+def test_arms_of_other_classes_than_a_published_set_are_refused_untrained(
+    tmp_path, monkeypatch, capsys, done
+):
+    pytest.importorskip("sklearn")
+    folder = write_c(tmp_path / "C", [0, 9] * 5)
+    words = [*write_data(tmp_path), "--arm", "plain", "--corruptions", folder]
+    assert call(monkeypatch, *words) == 2
+    assert "C has 10 classes and the network 2 outputs" in capsys.readouterr().err
+
+
+@pytest.mark.process
+def test_a_reader_that_has_gone_away_leaves_the_files_and_no_traceback(tmp_path):
+    (tmp_path / "runs").mkdir()
+    record = {"arm": "plain", "seed": 0, "measures": {"clean error": 0.5}, "training": {}}
+    (tmp_path / "runs" / "plain-0.json").write_text(json.dumps(record))
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [sys.executable, "-m", "benchmarks.safety", "--report", "-o", str(tmp_path)]
+    ended = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (141, "")
+    assert "| plain | 1 | .500" in (tmp_path / "table.md").read_text()
+
+
+def test_a_checkpoint_normalised_otherwise_is_examined_again(tmp_path, monkeypatch):
+    folder = write_c(tmp_path / "C", [0, 1] * 5)
+    state = torchvision.models.squeezenet1_1(num_classes=2).state_dict()
+    torch.save(state, tmp_path / "a.pt")
+    words = ["--checkpoint", f"mine=squeezenet1_1:{tmp_path}/a.pt", "--corruptions", folder]
+    for more, expected in (([], "imagenet"), (["--normalise", "cifar"], "cifar")):
+        assert call(monkeypatch, *words, *more, "-o", tmp_path / "out") == 0
+        record = json.loads((tmp_path / "out" / "runs" / "mine-0.json").read_text())
+        assert record["normalise"] == expected
+
+
+def test_a_plan_counts_the_published_sets(tmp_path, monkeypatch, capsys, small):
+    pytest.importorskip("sklearn")
+    counted = []
+
+    def note(*given):
+        counted.append(given[2])
+        return ""
+
+    monkeypatch.setattr(command.cost, "sentence", note)
+    words = [*write_data(tmp_path), "--arm", "plain", "--plan"]
+    (tmp_path / "P").mkdir()
+    np.save(tmp_path / "P" / "tilt.npy", np.zeros((3, 4, 32, 32, 3), np.uint8))
+    c = write_c(tmp_path / "C", [0, 1] * 5)
+    assert call(monkeypatch, *words) == 0
+    assert call(monkeypatch, *words, "--corruptions", c, "--perturbations", tmp_path / "P") == 0
+    (look, attack), (more, same) = counted
+    assert (more - look, same) == (10 + 12, attack)
+
+
+def test_a_plan_of_checkpoints_says_what_they_would_look_at(tmp_path, monkeypatch, capsys):
+    folder = write_c(tmp_path / "C", [0, 1] * 5)
+    words = ["--checkpoint", "a=wrn-10-1:none", "--corruptions", folder, "-o", tmp_path / "out"]
+    assert call(monkeypatch, *words, "--plan") == 0
+    said = capsys.readouterr().err
+    assert "checkpoints to examine: 1; 10 pictures of 32 px to look at and 0 steps" in said
+    assert not list((tmp_path / "out" / "runs").iterdir())
