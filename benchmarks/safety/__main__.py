@@ -239,8 +239,8 @@ def _do_runs(
                 "device": device.type,
                 "version": VERSION,
             }
-            if arm.again:
-                training["again"] = True
+            if arm.whole:
+                training["whole"] = True
             if arm.is_given:
                 training["baked"] = sha256(Path(arm.recipe) / MANIFEST)
             exam_settings = {

@@ -13,8 +13,8 @@ After a recipe @N says how many copies there are: epoch e shows copy e mod N. @a
 epoch. @online mixes anew in each epoch, as `mixing.PixMix` does in a DataLoader, without baking.
 
 PixMix arms with a mixing set are baked by `pixmix bake --preset cifar` with the training seed, and
-only normalised in training. At the end of a recipe +crop flips and crops the baked pictures once
-more, anew in each epoch. The others get PixMix's flip and padded crop.
+only normalised in training. With +crop at the end of a recipe they are baked whole, by
+`--crop none --no-flip`. These and all others get PixMix's flip and padded crop in each epoch.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from pixmix_cli.storage.files import write_whole
 SHELF = ("plain", "cutout", "mixup", "cutmix")
 MADE = ("noise", "fractals")
 SELF = "self"
-AGAIN = "+crop"
+WHOLE = "+crop"
 MANIFEST = "manifest.json"  # of a set that was baked to its end
 MADE_SIZE, MADE_COUNT = 72, 200  # pixels and pictures of a mixing set made on the spot
 
@@ -49,13 +49,13 @@ class Arm:
     """A name and what it means.
 
     copies  what stood after @: a number, all, online, or nothing
-    again   whether baked pictures are flipped and cropped once more in training
+    whole   whether copies are baked whole, and flipped and cropped in training
     """
 
     name: str
     recipe: str
     copies: str = ""
-    again: bool = False
+    whole: bool = False
 
     @property
     def is_mixed(self) -> bool:
@@ -103,11 +103,11 @@ def parse(text: str) -> Arm:
     name = name or recipe.replace("@", "-")
     if "/" in name or not name or not recipe:
         raise InputError(f"--arm {text}: it needs a plain name", f"--arm NAME={recipe}")
-    again = recipe.endswith(AGAIN) and not Path(recipe).exists()
-    recipe, copies = _copies(text, recipe.removesuffix(AGAIN) if again else recipe)
-    if again and (recipe in (*SHELF, SELF) or copies == "online"):
-        raise InputError(f"--arm {text}: {AGAIN} is for baked pictures")
-    arm = Arm(name, recipe, copies, again)
+    whole = recipe.endswith(WHOLE) and not Path(recipe).exists()
+    recipe, copies = _copies(text, recipe.removesuffix(WHOLE) if whole else recipe)
+    if whole and (recipe in (*SHELF, SELF) or copies == "online"):
+        raise InputError(f"--arm {text}: {WHOLE} is for baked pictures")
+    arm = Arm(name, recipe, copies, whole)
     if recipe in (*SHELF, *MADE, SELF) or (Path(recipe) / "classes.json").is_file():
         if copies and not arm.is_mixed:
             raise InputError(f"--arm {text}: @ is for pictures that are mixed here")
@@ -115,7 +115,7 @@ def parse(text: str) -> Arm:
             _check_baked(text, Path(recipe))
         return arm
     if not recipe.startswith("pixmix:"):
-        arm = Arm(name, f"pixmix:{recipe}", copies, again)
+        arm = Arm(name, f"pixmix:{recipe}", copies, whole)
     for folder in arm.mixing_sets:
         if str(folder) not in MADE and not folder.exists():
             known = ", ".join((*SHELF, *MADE, SELF))
@@ -175,14 +175,19 @@ def sets_of(arm: Arm, folder: Path) -> list[str]:
     return words
 
 
-def bake(mixing_sets: Sequence[str], source: Part, out: Path, copies: int, seed: int) -> Path:
+def bake(
+    mixing_sets: Sequence[str], source: Part, out: Path, copies: int, seed: int, whole: bool = False
+) -> Path:
     """Bake the copies that one run trains on.
 
     mixing_sets  as --mixing-set takes them: a path, and a weight after a colon if there is one
+    whole        neither cropped nor flipped
     raises       PixMixError with what bake said
     """
     sets = [word for text in mixing_sets for word in ("--mixing-set", text)]
     recipe = ["--preset", "cifar", "--copies", str(copies), "--seed", str(seed)]
+    if whole:
+        recipe += ["--crop", "none", "--no-flip"]
     place = ["--format", "npy", "-o", str(out), "--overwrite"]
     _pixmix(["bake", *source.words, *sets, *recipe, *place])
     return out

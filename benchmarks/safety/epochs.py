@@ -22,11 +22,11 @@ PADDING = 4
 
 
 def baked_epochs(
-    folder: Path, train: Labelled, device: torch.device, again: bool = False
+    folder: Path, train: Labelled, device: torch.device, whole: bool = False
 ) -> Epochs:
     """Epoch e shows copy e mod N of a baked set.
 
-    again   flip and crop it once more: few copies then show other pictures in every epoch
+    whole   flip and crop them, anew in each epoch: they were baked without
     raises  InputError when it was not baked from these training pictures
     """
     classes = tuple(json.loads((folder / "classes.json").read_text()))
@@ -42,7 +42,7 @@ def baked_epochs(
                 f"{len(train.pictures)} of {SIDE} x {SIDE}: it was baked from something else"
             )
         shown = on_device(pictures, device)
-        if again:
+        if whole:
             shown = flip_and_crop(shown, random)
         return shown, torch.from_numpy(labels).to(device)
 

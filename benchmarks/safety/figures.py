@@ -105,7 +105,7 @@ def draw(runs: Sequence[dict[str, Any]], path: Path, reference: str = "plain") -
 def draw_copies(runs: Sequence[dict[str, Any]], path: Path, beside: str = "plain") -> bool:
     """What few copies lose: a panel a measure, a line a recipe, minus the most copies of it.
 
-    Those that are cropped once more have a dotted line of their own. A dashed line is the arm
+    Those that are cropped in training have a dotted line of their own. A dashed line is the arm
     `beside`: what there is to lose. What has no seed in common with the most is left out.
 
     returns  whether there was anything to draw
@@ -126,11 +126,11 @@ def draw_copies(runs: Sequence[dict[str, Any]], path: Path, beside: str = "plain
         axes: Any = figure.add_subplot(1, len(FIVE), number + 1)
         for place, (recipe, some) in enumerate(curves.items()):
             most = most_of(some).arm
-            for again in (False, True):
+            for whole in (False, True):
                 found = [
                     (places[one.count], *against(arms, one.arm, most, measure)[:2])
                     for one in some
-                    if one.again == again
+                    if one.whole == whole
                 ]
                 found = [point for point in found if not math.isnan(point[1])]
                 if not found:
@@ -141,12 +141,12 @@ def draw_copies(runs: Sequence[dict[str, Any]], path: Path, beside: str = "plain
                     means,
                     yerr=[half if math.isfinite(half) else 0.0 for half in halves],
                     color=f"C{place}",
-                    ls=":" if again else "-",
+                    ls=":" if whole else "-",
                     marker="o",
-                    mfc="white" if again else None,
+                    mfc="white" if whole else None,
                     ms=4,
                     capsize=2.5,
-                    label=f"{recipe} + crop" if again else recipe,
+                    label=f"{recipe} + crop" if whole else recipe,
                 )
             if beside in arms:
                 gap = against(arms, beside, most, measure)[0]

@@ -69,7 +69,7 @@ def by_arm(runs: Sequence[dict[str, Any]]) -> dict[str, dict[int, dict[str, floa
 EXAM = ("test", "exam", "exam version", "photographs", "frost")
 SAME = (*EXAM, "training", "train", "version", "arithmetic", "device")
 # settings that are the same for all seeds of an arm
-OWN = ("recipe", "online", "mixing", "copies", "again", "baked", "weights", "normalise")
+OWN = ("recipe", "online", "mixing", "copies", "whole", "baked", "weights", "normalise")
 
 
 def alike(
@@ -242,11 +242,11 @@ class Copies:
     """An arm that shows so many copies in turn.
 
     number  infinite where pictures are mixed anew in every epoch
-    again   whether they are flipped and cropped once more
+    whole   whether they are baked whole, and flipped and cropped in training
     """
 
     number: float
-    again: bool
+    whole: bool
     arm: str
 
     @property
@@ -256,8 +256,8 @@ class Copies:
 
     @property
     def label(self) -> str:
-        """The number, and whether they are cropped once more."""
-        return f"{self.count} + crop" if self.again else self.count
+        """The number, and whether they are cropped in training."""
+        return f"{self.count} + crop" if self.whole else self.count
 
 
 def copies_of(runs: Sequence[dict[str, Any]]) -> dict[str, list[Copies]]:
@@ -271,12 +271,12 @@ def copies_of(runs: Sequence[dict[str, Any]]) -> dict[str, list[Copies]]:
             continue
         online = run["online"] and run["copies"] >= run["training"]["epochs"]
         number = math.inf if online else run["copies"]
-        arm = Copies(number, run.get("again", False), run["arm"])
+        arm = Copies(number, run.get("whole", False), run["arm"])
         found.setdefault((run["recipe"], run.get("mixing")), set()).add(arm)
     times = Counter(recipe for recipe, _ in found)
     return {
         recipe if times[recipe] == 1 else f"{recipe} ({str(mixing)[:8]})": sorted(
-            some, key=lambda arm: (arm.number, arm.again, arm.arm)
+            some, key=lambda arm: (arm.number, arm.whole, arm.arm)
         )
         for (recipe, mixing), some in found.items()
         if len(some) > 1
@@ -284,8 +284,8 @@ def copies_of(runs: Sequence[dict[str, Any]]) -> dict[str, list[Copies]]:
 
 
 def most_of(some: Sequence[Copies]) -> Copies:
-    """What the others are compared with: the most copies, of those not cropped once more."""
-    return max(some, key=lambda arm: (not arm.again, arm.number))
+    """What the others are compared with: the most copies, of those baked cropped."""
+    return max(some, key=lambda arm: (not arm.whole, arm.number))
 
 
 def copies(runs: Sequence[dict[str, Any]], beside: str = "plain") -> str:

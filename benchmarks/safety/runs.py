@@ -218,7 +218,7 @@ def _epochs(
         mixing = Mixing.load(job.mixing) if job.mixing else None
         return live_epochs(train_set, mixing, device, job.training["bake seed"], job.copies)
     if folder is not None:
-        return baked_epochs(folder, train_set, device, job.arm.again)
+        return baked_epochs(folder, train_set, device, job.arm.whole)
     return shelf_epochs(job.arm.recipe, train_set, device)
 
 
@@ -250,7 +250,7 @@ class Bakes:
                     raise concurrent.futures.CancelledError
             name, seed = self._key(job)
             folder = out / "baked" / f"{name}-{seed}"
-            return recipes.bake(job.mixing, source, folder, job.copies, seed)
+            return recipes.bake(job.mixing, source, folder, job.copies, seed, job.arm.whole)
 
         self._results: dict[tuple[str, int], concurrent.futures.Future[Path]] = {}
         for place, job in enumerate(jobs):

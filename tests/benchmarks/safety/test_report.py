@@ -154,7 +154,7 @@ def test_runs_by_other_arithmetic_do_not_stand_in_one_table(name, other):
     assert report.alike([old, new]) == ([new], [old])
 
 
-@pytest.mark.parametrize("name", ["recipe", "mixing", "copies", "again", "baked", "weights"])
+@pytest.mark.parametrize("name", ["recipe", "mixing", "copies", "whole", "baked", "weights"])
 def test_the_seeds_of_an_arm_are_of_one_kind(name):
     old = [{**run_of("ours", s, 0.4), **TRAINED, name: "old"} for s in (1, 2)]
     new = [{**run_of("ours", 0, 0.4), **TRAINED, name: "new"}]
@@ -198,10 +198,10 @@ def first_cells(text):
     return [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")]
 
 
-def test_copies_cropped_once_more_are_compared_with_the_most_that_are_not():
+def test_copies_cropped_in_training_are_compared_with_the_most_that_are_not():
     runs = [with_copies("one", s, 0.5, 1) for s in range(2)]
-    runs += [with_copies("one-again", s, 0.3, 1, again=True) for s in range(2)]
-    runs += [with_copies("all-again", s, 0.6, 30, again=True) for s in range(2)]
+    runs += [with_copies("one-whole", s, 0.3, 1, whole=True) for s in range(2)]
+    runs += [with_copies("all-whole", s, 0.6, 30, whole=True) for s in range(2)]
     runs += [with_copies("four", s, 0.4, 4) for s in range(2)]
     text = report.copies(runs)
     assert first_cells(text) == ["| copies", "| 1", "| 1 + crop", "| 4", "| 30 + crop"]
@@ -233,9 +233,9 @@ def lines_of(runs, tmp_path, monkeypatch):
     return {label: list(line.get_ydata()) for label, line in zip(labels, lines)}
 
 
-def test_copies_cropped_once_more_have_a_line_of_their_own(tmp_path, monkeypatch):
+def test_copies_cropped_in_training_have_a_line_of_their_own(tmp_path, monkeypatch):
     runs = [with_copies("one", 0, 0.5, 1), with_copies("all", 0, 0.4, 30)]
-    runs += [with_copies("one-again", 0, 0.3, 1, again=True), run_of("plain", 0, 0.7)]
+    runs += [with_copies("one-whole", 0, 0.3, 1, whole=True), run_of("plain", 0, 0.7)]
     shown = lines_of(runs, tmp_path, monkeypatch)
     assert {label: pytest.approx(heights) for label, heights in shown.items()} == {
         "noise": [0.1, 0.0], "noise + crop": [-0.1], "plain": [0.3, 0.3]

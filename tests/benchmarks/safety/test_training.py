@@ -165,9 +165,16 @@ def test_an_arm_that_cannot_be_made_is_refused(wrong):
         arms.parse(wrong)
 
 
-def test_baked_pictures_can_be_cropped_once_more():
-    assert arms.parse("noise@4+crop") == arms.Arm("noise-4+crop", "noise", "4", again=True)
-    assert not arms.parse("noise@4").again
+def test_copies_can_be_baked_whole_to_be_cropped_in_training(tmp_path):
+    assert arms.parse("noise@4+crop") == arms.Arm("noise-4+crop", "noise", "4", whole=True)
+    assert not arms.parse("noise@4").whole
+    write_folder(toy(4), tmp_path / "train")
+    write_folder(toy(4, seed=3), tmp_path / "mixing")
+    for whole, made in ((False, (None, None)), (True, ("none", False))):
+        source = data.Part(tmp_path / "train"), tmp_path / "baked"
+        folder = arms.bake([str(tmp_path / "mixing")], *source, copies=1, seed=0, whole=whole)
+        options = json.loads((folder / "manifest.json").read_text())["options"]
+        assert (options.get("crop"), options.get("flip")) == made
 
 
 @pytest.mark.parametrize(
@@ -204,9 +211,9 @@ def test_a_baked_set_of_every_format_shows_one_copy_an_epoch(layout, tmp_path, p
     assert first.dtype == torch.uint8
     assert sorted(labels.tolist()) == sorted(split.labels.tolist())
     assert not torch.equal(first, shown(1, torch.Generator())[0])
-    again = epochs.baked_epochs(tmp_path / "baked", split, CPU, again=True)
+    cropped = epochs.baked_epochs(tmp_path / "baked", split, CPU, whole=True)
     random = torch.Generator().manual_seed(0)
-    moved, later = again(0, random)[0], again(0, random)[0]
+    moved, later = cropped(0, random)[0], cropped(0, random)[0]
     assert not torch.equal(moved, later)
     colours = [set(map(tuple, x.flatten(1).T.tolist())) for x in (moved[0], first[0])]
     assert colours[0] <= {*colours[1], (0, 0, 0)}  # the same pixels, and the padding
