@@ -5,8 +5,8 @@
     torchrun --nproc-per-node 2 examples/train.py baked --val photos/val
 
 DATA is a baked set, of which epoch e reads copy e mod N, or an ImageFolder, to which PixMix is
-applied as it is read. Where copies repeat, since they are fewer than epochs, they are flipped and
-cropped once more. With --checkpoint a run goes on where it stopped, and ends as if it had not.
+applied as it is read. --crop is for sets that were baked whole. A JSON line an epoch goes to
+stdout. With --checkpoint a run goes on where it stopped, and ends as if it had not.
 """
 
 import json
@@ -32,6 +32,7 @@ MEAN_STD = {  # of the published recipes: per channel, of pictures in [0, 1]
     "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
     "cifar": ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5]),
 }
+CROP = {"imagenet": T.RandomResizedCrop, "cifar": lambda size: T.RandomCrop(size, size // 8)}
 
 
 def options(arguments):
@@ -40,7 +41,7 @@ def options(arguments):
     parser.add_argument("data", type=Path, help="a baked set, or an ImageFolder")
     parser.add_argument("--mixing-set", nargs="+", help="for an ImageFolder: what is mixed in")
     parser.add_argument("--replay", action="store_true", help="past the last copy of a baked set")
-    parser.add_argument("--crop-again", action=BooleanOptionalAction, help="default: copies repeat")
+    parser.add_argument("--crop", type=int, help="flip and crop baked pictures to this side")
     parser.add_argument("--preset", choices=MEAN_STD, default="imagenet", help="of an ImageFolder")
     parser.add_argument("--val", help="an ImageFolder with the same classes, never augmented")
     parser.add_argument("--val-every", type=int, default=1, help="epochs; the last one always")
@@ -72,11 +73,20 @@ def open_data(args):
         train = BakedDataset(args.data, replay=args.replay)
         preset, size = train.settings["preset"], train.settings["size"]
         mean, std = MEAN_STD[preset]
-        train.transform = T.Compose([T.ToTensor(), *moves(args, train), T.Normalize(mean, std)])
+        if args.crop and args.crop > size:
+            sys.exit(f"--crop {args.crop}: the pictures of {args.data} have {size} pixels")
+        if args.epochs > 4 * train.copies and not (args.crop or args.replay):
+            many = f"{args.epochs} epochs of {train.copies} copies teach pictures by heart"
+            print(f"Warning: {many}: see docs/settings.md, How many copies", file=sys.stderr)
+        size = args.crop or size
+        moves = [T.RandomHorizontalFlip(), CROP[preset](size)] if args.crop else []
+        train.transform = T.Compose([*moves, T.ToTensor(), T.Normalize(mean, std)])
     elif args.mixing_set:
         preset, (mean, std) = args.preset, MEAN_STD[args.preset]
         train = ImageFolder(args.data, PixMix(args.mixing_set, preset=preset, mean=mean, std=std))
         size = 32 if preset == "cifar" else 224
+        if args.crop:
+            sys.exit("--crop is for a baked set: PixMix crops as it reads")
     else:
         sys.exit(f"{args.data} is no baked set, and there is no --mixing-set for an ImageFolder")
     if args.val is None:
@@ -88,16 +98,6 @@ def open_data(args):
     if list(val.classes) != list(train.classes):
         sys.exit(f"{args.val} has the classes {val.classes}, {args.data} {list(train.classes)}")
     return train, val
-
-
-def moves(args, train):
-    """Flip and crop, as baked pictures had them, where they are shown more than once."""
-    repeats = train.copies < args.epochs and not args.replay
-    if not (repeats if args.crop_again is None else args.crop_again):
-        return []
-    baked, size = {"flip": True, "crop": "random"} | train.settings, train.settings["size"]
-    flip = [T.RandomHorizontalFlip()] if baked["flip"] else []
-    return flip + [T.RandomCrop(size, padding=size // 8)] * (baked["crop"] == "random")
 
 
 def main(arguments=None):

@@ -153,8 +153,8 @@ _SOURCE, _RECIPE, _OUT, _RUN = "Source", "Recipe", "Output", "Running"
     type=click.IntRange(1, 100_000),
     default=1,
     section=_OUT,
-    help="Augmented copies of each picture; one folder a copy. Where epochs are more, flip and crop"
-    " them again in training.",
+    help="Augmented copies of each picture; one folder a copy. For more than four epochs a copy,"
+    " bake with --no-flip and --crop center or none, and flip and crop in training.",
 )
 @option(
     "--plain",

@@ -87,45 +87,32 @@ def test_a_network_learns_from_what_was_baked(epochs: Train, baked: Path) -> Non
     assert records[-1]["loss"] < 0.8 * records[0]["loss"]
 
 
-def test_copies_that_repeat_are_flipped_and_cropped_once_more(
-    train: ModuleType, epochs: Train, baked: Path
+def test_a_set_that_was_baked_whole_is_flipped_and_cropped_in_training(
+    train: ModuleType, baked: Path, epochs: Train, val: Path
 ) -> None:
     def moved(*words: object) -> list[str]:
         args = train.options([str(word) for word in (baked, *words)])
-        return [type(move).__name__ for move in train.moves(args, train.open_data(args)[0])]
+        return [type(move).__name__ for move in train.open_data(args)[0].transform.transforms]
 
-    both = ["RandomHorizontalFlip", "RandomCrop"]
-    assert moved("--epochs", 2) == []  # two copies
-    assert moved("--epochs", 3) == both
-    assert moved("--epochs", 3, "--no-crop-again") == []
-    assert moved("--epochs", 3, "--replay") == []
-    assert moved("--epochs", 2, "--crop-again") == both
-    once, again = (epochs(baked, "--epochs", 2, *words) for words in ((), ("--crop-again",)))
-    assert once[0]["loss"] != again[0]["loss"]
+    assert moved() == ["ToTensor", "Normalize"]
+    assert moved("--crop", 24)[:2] == ["RandomHorizontalFlip", "RandomCrop"]
+    args = train.options([str(baked), "--crop", "24", "--val", str(val)])
+    assert {dataset[0][0].shape for dataset in train.open_data(args)} == {(3, 24, 24)}
+    usual, cropped = (epochs(baked, "--epochs", 1, *words) for words in ((), ("--crop", 32)))
+    assert usual[0]["loss"] != cropped[0]["loss"]
 
 
-@pytest.mark.parametrize(
-    ("words", "moved"),
-    [
-        (("--no-flip",), ["RandomCrop"]),
-        (("--crop", "none"), ["RandomHorizontalFlip"]),
-        (("--crop", "center", "--no-flip"), []),
-    ],
-)
-def test_what_must_not_be_flipped_or_cropped_is_not(
-    train: ModuleType,
-    photos: Path,
-    mixing: Path,
-    tmp_path: Path,
-    words: tuple[str, ...],
-    moved: list[str],
+def test_few_copies_for_many_epochs_are_warned_of(
+    train: ModuleType, baked: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pixmix_cli.main import run
+    def said(*words: object) -> str:
+        train.open_data(train.options([str(word) for word in (baked, *words)]))
+        return capsys.readouterr().err
 
-    recipe = ["bake", photos, "--mixing-set", mixing, "--preset", "cifar", *words]
-    assert run([str(word) for word in (*recipe, "-j", 1, "-q", "-o", tmp_path / "out")]) == 0
-    args = train.options([str(tmp_path / "out"), "--epochs", "2"])
-    assert [type(move).__name__ for move in train.moves(args, train.open_data(args)[0])] == moved
+    assert said("--epochs", 8) == ""  # two copies
+    assert said("--epochs", 9).startswith("Warning: 9 epochs of 2 copies")
+    assert said("--epochs", 9).count("\n") == 1
+    assert said("--epochs", 9, "--crop", 32) == said("--epochs", 9, "--replay") == ""
 
 
 def test_a_last_batch_of_one_is_left_out(
@@ -158,7 +145,7 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    words = (baked, "--val", val, "--epochs", 3)
+    words = (baked, "--val", val, "--epochs", 3, "--crop", 32)
     whole = epochs(*words)
     file = tmp_path / "run.pt"
     save = train.save
@@ -178,10 +165,14 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
 
 
 def test_what_cannot_be_trained_on_is_refused_in_a_line(
-    epochs: Train, photos: Path, baked: Path, tmp_path: Path
+    epochs: Train, photos: Path, mixing: Path, baked: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(SystemExit, match="no --mixing-set"):
         epochs(photos)
+    with pytest.raises(SystemExit, match="--crop is for a baked set"):
+        epochs(photos, "--mixing-set", mixing, "--crop", 32)
+    with pytest.raises(SystemExit, match="have 32 pixels"):
+        epochs(baked, "--crop", 33)
     (tmp_path / "fish").mkdir()
     Image.fromarray(picture(1, 32, 32)).save(tmp_path / "fish" / "1.png")
     with pytest.raises(SystemExit, match="has the classes"):

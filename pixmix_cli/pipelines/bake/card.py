@@ -35,8 +35,7 @@ Recipe: {recipe}, seed {job.seed}.
 `classes.json` lists the class names by label, `manifest.json` every setting, `manifest.jsonl` every
 file with its SHA-256.
 
-The pictures are cropped and augmented already: in training only convert and normalise them.
-{_again(config)}
+{_left_to_training(config)}
 ```python
 from pixmix_cli import BakedDataset
 
@@ -54,16 +53,19 @@ CVPR 2022.
 """
 
 
-def _again(config: PixMixConfig) -> str:
-    """What to do with copies that repeat, if these pictures bear it."""
-    moves = ["RandomHorizontalFlip()"] if config.flip else []
-    if config.crop == "random":
-        moves.append(f"RandomCrop({config.size}, padding={config.size // 8})")
-    if not moves:
-        return ""
+def _left_to_training(config: PixMixConfig) -> str:
+    """What a training loop does with these pictures."""
+    if config.crop != "random" and not config.flip:
+        return (
+            "The pictures are augmented, but neither flipped nor cropped at random. In training\n"
+            "do both, where the pictures bear it, then convert and normalise them.\n"
+        )
+    done = ["cropped"] * (config.crop == "random") + ["flipped"] * config.flip
+    whole = "center" if config.geometry == "imagenet" else "none"
     return (
-        "Where there are fewer copies than epochs, networks learn them by heart. Then also apply\n"
-        f"torchvision's {' and '.join(f'`{move}`' for move in moves)}.\n"
+        f"The pictures are {', '.join(done)} and augmented already: in training only convert and\n"
+        "normalise them. Where epochs are more than four times the copies, networks learn these\n"
+        f"by heart. Then bake with `--crop {whole} --no-flip`, and flip and crop in training.\n"
     )
 
 
