@@ -128,7 +128,7 @@ def draw_copies(runs: Sequence[dict[str, Any]], path: Path, beside: str = "plain
             most = most_of(some).arm
             for whole in (False, True):
                 found = [
-                    (places[one.count], *against(arms, one.arm, most, measure)[:2])
+                    (places[one.count] + 0.15 * whole, *against(arms, one.arm, most, measure)[:2])
                     for one in some
                     if one.whole == whole
                 ]
@@ -151,7 +151,8 @@ def draw_copies(runs: Sequence[dict[str, Any]], path: Path, beside: str = "plain
             if beside in arms:
                 gap = against(arms, beside, most, measure)[0]
                 label = None if place else beside
-                axes.axhline(gap, color=f"C{place}", lw=1.2, ls="--", label=label)
+                colour = GREY if len(curves) == 1 else f"C{place}"
+                axes.axhline(gap, color=colour, lw=1.2, ls="--", label=label)
         axes.set_xticks(range(len(places)), list(places), fontsize=7.5)
         better = "higher" if measure.startswith(HIGHER_IS_BETTER) else "lower"
         axes.set_title(f"{name}\n({measure}, {better} is better)", fontsize=8)
