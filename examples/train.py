@@ -76,8 +76,8 @@ def open_data(args):
         if args.crop and args.crop > size:
             sys.exit(f"--crop {args.crop}: the pictures of {args.data} have {size} pixels")
         if args.epochs > 4 * train.copies and not (args.crop or args.replay):
-            many = f"{args.epochs} epochs of {train.copies} copies teach pictures by heart"
-            print(f"Warning: {many}: see docs/settings.md, How many copies", file=sys.stderr)
+            many = f"{args.epochs} epochs with N = {train.copies} copies teach pictures by heart"
+            print(f"Warning: {many}, see docs/settings.md: How many copies", file=sys.stderr)
         size = args.crop or size
         moves = [T.RandomHorizontalFlip(), CROP[preset](size)] if args.crop else []
         train.transform = T.Compose([*moves, T.ToTensor(), T.Normalize(mean, std)])

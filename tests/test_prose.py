@@ -247,6 +247,7 @@ def figure() -> Any:
 
 
 SAFETY_RUNS = f"{LAB}2026-11-29-safety-50000.json"
+COPIES_RUNS = f"{LAB}2026-11-29-copies.json"
 
 
 def recorded(runs: str) -> list[dict[str, Any]]:
@@ -260,7 +261,7 @@ def rows(table: str) -> list[str]:
     return [line for line in table.splitlines() if line.startswith("|")]
 
 
-@pytest.mark.parametrize(("what", "runs"), [("five", SAFETY_RUNS)])
+@pytest.mark.parametrize(("what", "runs"), [("five", SAFETY_RUNS), ("copies", COPIES_RUNS)])
 def test_the_figures_of_safety_are_drawn_from_the_recorded_runs(
     figure: Any, tmp_path: Path, what: str, runs: str
 ) -> None:
@@ -295,6 +296,8 @@ def test_the_readmes_sentence_on_safety_quotes_the_recorded_runs() -> None:
     [
         ("docs/safety.md", report.five, SAFETY_RUNS),
         (SAFETY_RUNS.replace(".json", ".md"), report.table, SAFETY_RUNS),
+        ("docs/settings.md", report.copies, COPIES_RUNS),
+        (COPIES_RUNS.replace(".json", ".md"), report.table, COPIES_RUNS),
     ],
 )
 def test_the_pages_on_safety_show_the_tables_of_the_recorded_runs(

@@ -203,7 +203,7 @@ def _cell(arms: Arms, arm: str, reference: str, measure: str) -> str:
     if arm == reference or not common:
         return text
     change, half, _ = difference(found, theirs)
-    text += f" ({change:+.3f} ± {_short(half)})"
+    text += f" ({change:+.3f} ± {_short(half)})" if math.isfinite(half) else f" ({change:+.3f})"
     if not abs(change) > half:
         return text
     return f"**{text}**" if is_better(measure, change) else f"~~{text}~~"
@@ -332,7 +332,9 @@ def _differences(arms: Arms, reference: str, others: Sequence[str]) -> list[str]
         cells = []
         for measure in shown.values():
             mean, half, _ = against(arms, name, reference, measure)
-            text = "—" if math.isnan(mean) else f"{mean:+.3f} ± {half:.3f}"
+            text = "—" if math.isnan(mean) else f"{mean:+.3f}"
+            if math.isfinite(half):
+                text += f" ± {half:.3f}"
             cells.append(f"**{text}**" if abs(mean) > half else text)
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines

@@ -110,7 +110,7 @@ def test_few_copies_for_many_epochs_are_warned_of(
         return capsys.readouterr().err
 
     assert said("--epochs", 8) == ""  # two copies
-    assert said("--epochs", 9).startswith("Warning: 9 epochs of 2 copies")
+    assert said("--epochs", 9).startswith("Warning: 9 epochs with N = 2 copies")
     assert said("--epochs", 9).count("\n") == 1
     assert said("--epochs", 9, "--crop", 32) == said("--epochs", 9, "--replay") == ""
 
