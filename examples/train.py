@@ -72,28 +72,27 @@ def open_data(args):
     if (args.data / "manifest.json").exists():
         train = BakedDataset(args.data, replay=args.replay)
         preset, size = train.settings["preset"], train.settings["size"]
-        mean, std = MEAN_STD[preset]
-        if args.crop and args.crop > size:
+        if args.crop is not None and not 1 <= args.crop <= size:
             sys.exit(f"--crop {args.crop}: the pictures of {args.data} have {size} pixels")
         if args.epochs > 4 * train.copies and not (args.crop or args.replay):
             many = f"{args.epochs} epochs with N = {train.copies} copies teach pictures by heart"
             print(f"Warning: {many}, see docs/settings.md: How many copies", file=sys.stderr)
         size = args.crop or size
         moves = [T.RandomHorizontalFlip(), CROP[preset](size)] if args.crop else []
-        train.transform = T.Compose([*moves, T.ToTensor(), T.Normalize(mean, std)])
+        train.transform = T.Compose([*moves, T.ToTensor(), T.Normalize(*MEAN_STD[preset])])
     elif args.mixing_set:
+        if args.crop is not None:
+            sys.exit("--crop is for a baked set: PixMix crops as it reads")
         preset, (mean, std) = args.preset, MEAN_STD[args.preset]
         train = ImageFolder(args.data, PixMix(args.mixing_set, preset=preset, mean=mean, std=std))
         size = 32 if preset == "cifar" else 224
-        if args.crop:
-            sys.exit("--crop is for a baked set: PixMix crops as it reads")
     else:
         sys.exit(f"{args.data} is no baked set, and there is no --mixing-set for an ImageFolder")
     if args.val is None:
         return train, None
     # what the network will meet: the whole picture, without a flip, and never mixed
     shorter = size if preset == "cifar" else round(size * 8 / 7)
-    usual = [T.Resize(shorter), T.CenterCrop(size), T.ToTensor(), T.Normalize(mean, std)]
+    usual = [T.Resize(shorter), T.CenterCrop(size), T.ToTensor(), T.Normalize(*MEAN_STD[preset])]
     val = ImageFolder(args.val, T.Compose(usual))
     if list(val.classes) != list(train.classes):
         sys.exit(f"{args.val} has the classes {val.classes}, {args.data} {list(train.classes)}")
@@ -132,8 +131,9 @@ def main(arguments=None):
     # every process reads as many samples: where they do not divide, some are read twice
     sampler = DistributedSampler(train, world, rank, seed=args.seed)
     usual = {"num_workers": args.workers, "pin_memory": device.type == "cuda"}
-    usual["drop_last"] = len(sampler) % args.batch_size == 1  # batch norm wants two
-    loader = DataLoader(train, args.batch_size, sampler=sampler, **usual)
+    stay = args.workers > 0 and isinstance(train, BakedDataset) and not args.crop  # else new seeds
+    usual |= {"persistent_workers": stay, "drop_last": len(sampler) % args.batch_size == 1}
+    loader = DataLoader(train, args.batch_size, sampler=sampler, **usual)  # batch norm wants two
     if val is not None:  # each process its part of it, and no sample twice
         part = Subset(val, range(rank, len(val), world))
         val_loader = DataLoader(part, args.batch_size, num_workers=args.workers)
@@ -190,9 +190,9 @@ def main(arguments=None):
 
 def save(path, parts, epochs):
     """Write a checkpoint whole, or leave the last one."""
-    partial = path.with_name(path.name + ".partial")
-    torch.save({**{name: p.state_dict() for name, p in parts.items()}, "epochs": epochs}, partial)
-    os.replace(partial, path)
+    begun = path.with_name(path.name + ".partial")
+    torch.save({**{name: p.state_dict() for name, p in parts.items()}, "epochs": epochs}, begun)
+    os.replace(begun, path)
 
 
 if __name__ == "__main__":

@@ -30,12 +30,13 @@ import torch
 
 from benchmarks.safety import arms as recipes
 from benchmarks.safety import checkpoints, cost, data, evaluate, figures, published, report
-from benchmarks.safety.arms import MANIFEST, Arm
+from benchmarks.safety.arms import Arm
 from benchmarks.safety.runs import Bakes, Job, is_recorded, machine, run_all, warn
 from benchmarks.safety.train import Training, epochs_kept, fast_bfloat16
 from featvis.checkpoints import sha256
 from pixmix_cli.errors import InputError, PixMixError
 from pixmix_cli.main import EXIT_PIPE
+from pixmix_cli.outputs.file_names import MANIFEST
 from pixmix_cli.sources.mixing_set import open_mixing_set, weighted_paths
 from pixmix_cli.storage.files import write_whole
 from pixmix_cli.terminal import ClosedPipe, stdout_errors

@@ -32,6 +32,7 @@ import numpy as np
 from benchmarks.safety.data import Part
 from benchmarks.safety.noise import coloured_noise
 from pixmix_cli.errors import InputError, PixMixError
+from pixmix_cli.outputs.file_names import MANIFEST
 from pixmix_cli.sources.mixing_set import weighted_paths
 from pixmix_cli.storage import images
 from pixmix_cli.storage.files import write_whole
@@ -40,7 +41,6 @@ SHELF = ("plain", "cutout", "mixup", "cutmix")
 MADE = ("noise", "fractals")
 SELF = "self"
 WHOLE = "+crop"
-MANIFEST = "manifest.json"  # of a set that was baked to its end
 MADE_SIZE, MADE_COUNT = 72, 200  # pixels and pictures of a mixing set made on the spot
 
 

@@ -171,8 +171,9 @@ def test_what_cannot_be_trained_on_is_refused_in_a_line(
         epochs(photos)
     with pytest.raises(SystemExit, match="--crop is for a baked set"):
         epochs(photos, "--mixing-set", mixing, "--crop", 32)
-    with pytest.raises(SystemExit, match="have 32 pixels"):
-        epochs(baked, "--crop", 33)
+    for side in (33, 0, -4):
+        with pytest.raises(SystemExit, match="have 32 pixels"):
+            epochs(baked, "--crop", side)
     (tmp_path / "fish").mkdir()
     Image.fromarray(picture(1, 32, 32)).save(tmp_path / "fish" / "1.png")
     with pytest.raises(SystemExit, match="has the classes"):
