@@ -63,7 +63,7 @@ def epochs(train: ModuleType, capsys: pytest.CaptureFixture[str]) -> Train:
 
     def call(*words: object) -> list[dict]:
         capsys.readouterr()
-        train.main([*map(str, words), "--workers", "0", "--batch-size", "8"])
+        train.main(["--workers", "0", "--batch-size", "8", *map(str, words)])
         return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
     return call
@@ -137,7 +137,9 @@ def test_mixed_precision_trains_on_a_processor_too(epochs: Train, baked: Path) -
     assert half[0]["loss"] != exact[0]["loss"]
 
 
+@pytest.mark.parametrize("workers", [0, 1])
 def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
+    workers: int,
     train: ModuleType,
     epochs: Train,
     baked: Path,
@@ -145,7 +147,7 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    words = (baked, "--val", val, "--epochs", 3, "--crop", 32)
+    words = (baked, "--val", val, "--epochs", 3, "--crop", 32, "--workers", workers)
     whole = epochs(*words)
     file = tmp_path / "run.pt"
     save = train.save
